@@ -1,0 +1,29 @@
+"""The exceptions of the toolkit. A message says what was expected, what was found, where, and what to do."""
+
+
+class MutransferError(Exception):
+    """Base of every error that mutransfer raises on purpose."""
+
+
+class ConfigError(MutransferError):
+    """A config file, an option or an argument that cannot be used."""
+
+
+class BuildError(MutransferError):
+    """The user's factory could not build the model at a width."""
+
+
+class ClassificationError(MutransferError):
+    """A parameter whose role or initialisation law cannot be known from the model alone."""
+
+
+class PlanError(MutransferError):
+    """A plan that does not fit the model, the optimizer or the moment it is applied at."""
+
+
+class DataError(MutransferError):
+    """Data that a task needs and that is missing, empty or of the wrong shape."""
+
+
+class RecordError(MutransferError):
+    """A run directory or storage that cannot be opened or is in use."""

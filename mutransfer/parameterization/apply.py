@@ -1,0 +1,146 @@
+"""Putting a Plan on a model: rescale what the factory drew, and multiply at run time where the plan says so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mutransfer.errors import PlanError
+from mutransfer.parameterization.axes import Overrides
+from mutransfer.parameterization.building import Build, Width, build_at
+from mutransfer.parameterization.names import canonical
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Parameterization
+
+_MARK = "_mutransfer_plan"  # a plain attribute of the module: deepcopy and pickle keep it, state_dict never sees it
+
+
+@dataclass(frozen=True)
+class InputMultiplier:
+    """A forward pre-hook that multiplies a module's first input: (W f) x + b for every linear map, bias untouched."""
+
+    factor: float
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        if args:
+            return (args[0] * self.factor, *args[1:]), kwargs
+        return args, {**kwargs, "input": kwargs["input"] * self.factor}
+
+
+def parameterize(
+    build: Build,
+    *,
+    width: Width,
+    base_width: Width,
+    parameterization: str | Parameterization = "mup",
+    optimizer: str = "adamw",
+    form: str = "forward",
+    overrides: Overrides | None = None,
+    lr_rule: str | None = None,
+    wd_policy: str = "independent",
+    scale_eps: bool = True,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[nn.Module, Plan]:
+    """Build the model at ``width`` and put it under a parameterization, without editing it.
+
+    The random state afterwards is as after one ``build(width)``, and at ``width == base_width`` the model is
+    ``build(width)`` bit for bit. Arguments are those of :meth:`Plan.infer`; ``device`` and ``dtype`` say where
+    the finished model goes.
+
+    >>> from torch import nn
+    >>> build = lambda width: nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 3))
+    >>> model, plan = parameterize(build, width=256, base_width=64, optimizer="adam")
+    >>> plan["2.weight"].forward_mult
+    0.25
+    """
+    plan = Plan.infer(
+        build,
+        width=width,
+        base_width=base_width,
+        parameterization=parameterization,
+        optimizer=optimizer,
+        form=form,
+        overrides=overrides,
+        lr_rule=lr_rule,
+        wd_policy=wd_policy,
+        scale_eps=scale_eps,
+    )
+    model = apply(build_at(build, width), plan)
+    return model.to(device=device, dtype=dtype), plan
+
+
+def apply(model: nn.Module, plan: Plan) -> nn.Module:
+    """Put ``plan`` on a freshly initialised ``model``, in place; load checkpoints afterwards.
+
+    Raises:
+        PlanError: the model's parameters are not the plan's; a plan is on it already; or its weights are not as
+            the factory draws them (a checkpoint was loaded), so that rescaling them would rescale twice.
+    """
+    inner = _unwrapped(model)
+    if any(_MARK in vars(m) for m in inner.modules()):
+        raise PlanError(
+            "a plan is on this model already; applying another would rescale it twice. Build a new model first."
+        )
+    parameters = {canonical(n, plan.scalings.keys()): p for n, p in inner.named_parameters()}
+    _check_fits(parameters, plan)
+    _check_fresh(parameters, plan)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if plan[name].init_mult != 1.0:
+                parameter.mul_(plan[name].init_mult)
+    factors = {name.rpartition(".")[0]: s.forward_mult for name, s in plan.items()}
+    factors |= {path: site.factor for path, site in plan.sites.items()}
+    for path, module in inner.named_modules():
+        factor = factors.get(canonical(path, factors.keys()), 1.0)
+        if factor != 1.0:
+            module.register_forward_pre_hook(InputMultiplier(factor), with_kwargs=True)
+    setattr(inner, _MARK, plan)
+    return model
+
+
+def applied_plan(model: nn.Module) -> Plan | None:
+    """The plan that :func:`apply` put on ``model``, or None."""
+    return vars(_unwrapped(model)).get(_MARK)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    inner = model
+    while isinstance(inner, nn.parallel.DistributedDataParallel | nn.DataParallel) or hasattr(inner, "_orig_mod"):
+        inner = inner._orig_mod if hasattr(inner, "_orig_mod") else inner.module
+    return inner
+
+
+def _check_fits(parameters: dict[str, nn.Parameter], plan: Plan) -> None:
+    odd = sorted(parameters.keys() ^ plan.keys())
+    if odd:
+        raise PlanError(
+            f"the plan is for another model: {', '.join(odd[:6])} "
+            f"{'are' if len(odd) > 1 else 'is'} in only one of them"
+        )
+    for name, parameter in parameters.items():
+        if tuple(parameter.shape) != plan.shapes[name]:
+            raise PlanError(
+                f"the plan is for another width: {name} has shape {tuple(parameter.shape)}, "
+                f"the plan (width {plan.width}) expects {plan.shapes[name]}"
+            )
+
+
+def _check_fresh(parameters: dict[str, nn.Parameter], plan: Plan) -> None:
+    for name, expected in plan.fresh_rms.items():
+        parameter = parameters[name]
+        if plan[name].init_mult == 1.0 or parameter.is_meta:
+            continue
+        rms = float(parameter.detach().double().pow(2).mean().sqrt())
+        # Six standard deviations of a sample's root-mean-square, and 5 % for what the plan's own estimate is off.
+        slack = 6 / math.sqrt(2 * parameter.numel()) + 0.05
+        if not rms or abs(math.log(rms / expected)) > slack:
+            raise PlanError(
+                f"{name} is not as the factory draws it: root-mean-square {rms:.4g}, expected {expected:.4g}. "
+                "Was a checkpoint loaded, or the model trained? Apply the plan to a fresh model first and load "
+                "the checkpoint afterwards; loading never rescales."
+            )

@@ -1,0 +1,319 @@
+"""Which dimensions of which parameter grow with width, which of them are contracted, and the role that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from math import prod
+
+from torch import nn
+
+from mutransfer.errors import BuildError, ClassificationError
+from mutransfer.parameterization.building import Build, Width, scaled, show_width, skeleton
+from mutransfer.parameterization.rules import Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """The dimensions of a parameter that index its input (contracted) and its output.
+
+    >>> Axes(fan_in=(1,), fan_out=(0,))  # nn.Linear.weight
+    Axes(fan_in=(1,), fan_out=(0,))
+    """
+
+    fan_in: tuple[int, ...]
+    fan_out: tuple[int, ...]
+
+
+Overrides = Mapping[str, Role | str | Axes]
+
+_LINEAR = Axes(fan_in=(1,), fan_out=(0,))
+_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NEVER_CALLED = nn.modules.linear.NonDynamicallyQuantizableLinear
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One parameter of the user's model, as seen at several widths."""
+
+    name: str
+    owner: str  # type of the module that holds it
+    shapes: tuple[tuple[int, ...], ...]  # at Survey.widths, base first and target second
+    axes: Axes | None  # None: not a matrix-like parameter of a known module
+    role: Role
+    reason: str
+    init_like: str | None = None  # the sibling whose fan_in the owner's init of this one follows (biases)
+    multipliable: bool = False  # its module multiplies it with the module's input, so a factor can go there
+
+    @property
+    def m_in(self) -> float:
+        return self.multiplier("fan_in", 1)
+
+    @property
+    def m_out(self) -> float:
+        return self.multiplier("fan_out", 1)
+
+    def multiplier(self, side: str, which: int) -> float:
+        """Size of one side at widths[which] over its size at base; 1 where it does not grow."""
+        if self.role is Role.SCALAR:
+            return 1.0
+        if self.axes is None:  # a vector: all its growth is output
+            dims = tuple(range(len(self.shapes[0]))) if side == "fan_out" else ()
+        else:
+            dims = getattr(self.axes, side)
+        return prod(self.shapes[which][d] for d in dims) / prod(self.shapes[0][d] for d in dims)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """The parameters of a model built at several widths; ``widths[0]`` is the base, ``widths[1]`` the target."""
+
+    widths: tuple[Width, ...]
+    parameters: Mapping[str, Parameter]
+    tied: Mapping[str, str]  # module that reads out with an embedding's tensor -> that tensor's name
+
+
+def survey(build: Build, base_width: Width, width: Width, overrides: Overrides | None = None) -> Survey:
+    """Build at base, target and non-proportional widths between, compare shapes and assign roles.
+
+    Raises ClassificationError naming every parameter whose role cannot be known, with the override to write.
+    """
+    models = [skeleton(build, base_width), skeleton(build, width)]
+    widths = [base_width, width]
+    for probe in _probes(base_width, width):
+        try:
+            models.append(skeleton(build, probe))
+        except BuildError:
+            continue  # a probe width is our choice, not the user's: the factory may refuse it
+        widths.append(probe)
+    return compare(models, widths, overrides)
+
+
+def compare(models: Sequence[nn.Module], widths: Sequence[Width], overrides: Overrides | None = None) -> Survey:
+    """Roles from models that exist already; ``models[0]`` is the base and ``models[1]`` the target."""
+    names = [dict(model.named_parameters()) for model in models]
+    for width, found in zip(widths[1:], names[1:], strict=True):
+        if found.keys() != names[0].keys():
+            odd = sorted(found.keys() ^ names[0].keys())
+            raise ClassificationError(
+                f"the parameters differ between width {show_width(widths[0])} and {show_width(width)}: "
+                f"{_some(odd)} exist in only one of them. Only sizes may change with width, not the set of layers."
+            )
+    overrides = _checked(overrides, names[0])
+    owners = _owners(models[0])
+    parameters, unresolved = {}, []
+    for name in names[0]:
+        shapes = tuple(tuple(found[name].shape) for found in names)
+        owner, attribute = owners[name]
+        parameter = _classify(name, owner, attribute, shapes, overrides)
+        if parameter is None:
+            unresolved.append(_plea(name, owner, shapes, widths))
+        else:
+            parameters[name] = parameter
+    if unresolved:
+        raise ClassificationError(
+            f"{len(unresolved)} parameter(s) cannot be classified:\n" + "\n".join(unresolved)
+        )
+    return Survey(widths=tuple(widths), parameters=_mark_bottlenecks(parameters, overrides), tied=_tied(models[0]))
+
+
+def _probes(base_width: Width, width: Width) -> list[Width]:
+    # Multiples of the base keep divisibility by heads and groups; 2x and 3x are not proportional to each other
+    # in the way that hides a dimension that is equal by accident.
+    if isinstance(base_width, Mapping) and isinstance(width, Mapping) and base_width != width:
+        grows = {k for k in base_width if base_width[k] != width.get(k)}
+        probes = [{k: v * (f if k in grows else 1) for k, v in base_width.items()} for f in (2, 3)]
+        if len(grows) > 1:  # one at a time, so that the axes can be told apart
+            probes += [{**base_width, k: base_width[k] * 2} for k in sorted(grows)]
+        return list(probes)
+    return [p for p in (scaled(base_width, 2), scaled(base_width, 3)) if p is not None and p != width]
+
+
+def _owners(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """The module that decides each parameter's role; for a shared tensor, the embedding."""
+    owners: dict[str, tuple[nn.Module, str]] = {}
+    for name, uses in _uses(model).items():
+        owners[name] = next((u[1:] for u in uses if isinstance(u[1], nn.Embedding)), uses[0][1:])
+    return owners
+
+
+def _tied(model: nn.Module) -> dict[str, str]:
+    return {
+        path: name
+        for name, uses in _uses(model).items()
+        if any(isinstance(module, nn.Embedding) for _, module, _ in uses)
+        for path, module, _ in uses
+        if isinstance(module, nn.Linear)
+    }
+
+
+def _uses(model: nn.Module) -> dict[str, list[tuple[str, nn.Module, str]]]:
+    names = {id(tensor): name for name, tensor in model.named_parameters()}
+    uses: dict[str, list[tuple[str, nn.Module, str]]] = {name: [] for name in names.values()}
+    for path, module in model.named_modules():
+        for attribute, tensor in module.named_parameters(recurse=False, remove_duplicate=False):
+            uses[names[id(tensor)]].append((path, module, attribute))
+    return uses
+
+
+def _known_axes(owner: nn.Module, attribute: str) -> Axes | None:
+    """The layout that a torch module documents for one of its parameters."""
+    if attribute == "weight":
+        if isinstance(owner, nn.Linear):
+            return _LINEAR
+        if isinstance(owner, _CONVS):
+            return Axes(fan_in=(1, *range(2, 2 + len(owner.kernel_size))), fan_out=(0,))
+        if isinstance(owner, _TRANSPOSED):
+            return Axes(fan_in=(0, *range(2, 2 + len(owner.kernel_size))), fan_out=(1,))
+        if isinstance(owner, nn.Embedding | nn.EmbeddingBag):
+            return Axes(fan_in=(), fan_out=(1,))  # a row is looked up, not summed: fan_in is finite
+    return None
+
+
+def _classify(
+    name: str, owner: nn.Module, attribute: str, shapes: tuple[tuple[int, ...], ...], overrides: Overrides
+) -> Parameter | None:
+    owner_name = type(owner).__name__
+    growing = _growing(shapes)
+    known = _known_axes(owner, attribute)
+    # MultiheadAttention reads its out_proj's weight without calling it: nothing can be hung on its input.
+    called = known is not None and bool(known.fan_in) and not isinstance(owner, _NEVER_CALLED)
+    override = next((value for pattern, value in overrides.items() if fnmatchcase(name, pattern)), None)
+    if override is not None:
+        parameter = _overridden(name, owner_name, shapes, growing, known, override)
+        return replace(parameter, multipliable=called)
+    base = Parameter(
+        name=name, owner=owner_name, shapes=shapes, axes=known, role=Role.SCALAR, reason="", multipliable=called
+    )
+    if isinstance(owner, nn.Linear | nn.modules.conv._ConvNd) and attribute == "bias":
+        base = replace(base, init_like=name.removesuffix("bias") + "weight")
+    if not growing:
+        return replace(base, axes=None, role=Role.SCALAR, reason=f"{owner_name}.{attribute}: no dimension grows")
+    if known is not None:
+        stray = growing - {*known.fan_in, *known.fan_out}
+        if stray or (isinstance(owner, _TRANSPOSED) and owner.groups > 1):
+            return None  # an embedding whose count grows, a grouped transposed convolution: no rule fits
+        role, reason = _role(known, growing)
+        if role is Role.INPUT and isinstance(owner, _CONVS) and shapes[0][1] == 1 and owner.groups > 1:
+            return replace(base, axes=None, role=Role.VECTOR, reason="depthwise kernel: one filter per channel")
+        return replace(base, role=role, reason=f"{owner_name}.{attribute}: {reason}")
+    if isinstance(owner, _NORMS) or len(shapes[0]) == 1 or _is_row(shapes[0]):
+        return replace(base, role=Role.VECTOR, reason=f"{owner_name}.{attribute}: one growing dimension, not contracted")
+    return None
+
+
+def _growing(shapes: tuple[tuple[int, ...], ...]) -> set[int]:
+    if len({len(shape) for shape in shapes}) > 1:
+        return set(range(max(len(shape) for shape in shapes)))
+    return {d for d in range(len(shapes[0])) if len({shape[d] for shape in shapes}) > 1}
+
+
+def _is_row(shape: tuple[int, ...]) -> bool:
+    return sum(size > 1 for size in shape) == 1  # (1, 1, d): a class token
+
+
+def _role(axes: Axes, growing: set[int]) -> tuple[Role, str]:
+    grows_in, grows_out = bool(growing & set(axes.fan_in)), bool(growing & set(axes.fan_out))
+    if grows_in and grows_out:
+        return Role.HIDDEN, "fan_in and fan_out grow"
+    if grows_in:
+        return Role.OUTPUT, "fan_in grows, fan_out is finite"
+    return Role.INPUT, "fan_out grows, fan_in is finite"
+
+
+def _mark_bottlenecks(parameters: dict[str, Parameter], overrides: Overrides) -> dict[str, Parameter]:
+    """A finite output that growing matrices follow is inside the network, not a readout.
+
+    Harmless where the order of registration misleads: a bottleneck's row is the readout's with the multiplier
+    absorbed, which trains the same function.
+    """
+    marked: dict[str, Parameter] = {}
+    followed = False
+    for name, parameter in reversed(parameters.items()):
+        if parameter.role is Role.OUTPUT and followed and not _match(name, overrides):
+            parameter = replace(
+                parameter,
+                role=Role.BOTTLENECK,
+                reason=f"{parameter.reason}; followed by growing matrices, so inside the network: init std 1/m_in",
+            )
+        followed = followed or parameter.role is Role.HIDDEN or parameter.role is Role.INPUT
+        marked[name] = parameter
+    return {name: marked[name] for name in parameters}
+
+
+def _overridden(
+    name: str,
+    owner: str,
+    shapes: tuple[tuple[int, ...], ...],
+    growing: set[int],
+    known: Axes | None,
+    override: Role | str | Axes,
+) -> Parameter:
+    if isinstance(override, Axes):
+        if not growing <= {*override.fan_in, *override.fan_out}:
+            raise ClassificationError(
+                f"override for {name!r}: dimensions {sorted(growing)} of shape {shapes[0]} grow with width, "
+                f"but {override} does not cover them"
+            )
+        role, reason = _role(override, growing) if growing else (Role.SCALAR, "no dimension grows")
+        return Parameter(
+            name=name, owner=owner, shapes=shapes, axes=override, role=role, reason=f"override: {reason}"
+        )
+    role = Role(override)
+    axes = known
+    if axes is None and role is Role.HIDDEN:
+        if len(growing) != 2:
+            raise ClassificationError(
+                f"override for {name!r}: 'hidden' needs two growing dimensions, shape {shapes[0]} has "
+                f"{len(growing)}; give Axes(fan_in=..., fan_out=...)"
+            )
+        first, second = sorted(growing)
+        if shapes[1][first] * shapes[0][second] != shapes[1][second] * shapes[0][first]:
+            raise ClassificationError(
+                f"override for {name!r}: dimensions {first} and {second} of {shapes[0]} -> {shapes[1]} grow by "
+                "different factors, so say which is contracted: Axes(fan_in=..., fan_out=...)"
+            )
+        axes = Axes(fan_in=(second,), fan_out=(first,))
+    elif role in (Role.OUTPUT, Role.BOTTLENECK):
+        axes = axes or Axes(fan_in=tuple(sorted(growing)), fan_out=())
+    elif role in (Role.INPUT, Role.VECTOR):
+        axes = axes or Axes(fan_in=(), fan_out=tuple(sorted(growing)))
+    return Parameter(name=name, owner=owner, shapes=shapes, axes=axes, role=role, reason="override")
+
+
+def _checked(overrides: Overrides | None, names: Mapping[str, object]) -> Overrides:
+    overrides = overrides or {}
+    for pattern, value in overrides.items():
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ClassificationError(
+                f"override {pattern!r} matches no parameter; the model has {_some(list(names))}"
+            )
+        if not isinstance(value, Axes) and value not in list(Role):
+            raise ClassificationError(
+                f"override {pattern!r}: expected one of {', '.join(Role)} or Axes(fan_in=..., fan_out=...), "
+                f"found {value!r}"
+            )
+    return overrides
+
+
+def _match(name: str, overrides: Overrides) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in overrides)
+
+
+def _plea(name: str, owner: nn.Module, shapes: tuple[tuple[int, ...], ...], widths: Sequence[Width]) -> str:
+    seen = ", ".join(f"{show_width(w)}: {tuple(s)}" for w, s in zip(widths, shapes, strict=True))
+    growing = _growing(shapes)
+    roles = "hidden" if len(growing) == 2 else "input, output, bottleneck, vector"
+    return (
+        f"  {name} (in {type(owner).__name__}), shape by width {{{seen}}}, growing dimensions {sorted(growing)}; "
+        f"could be {roles}.\n    Say which: overrides={{{name!r}: Role.{roles.split(',')[0].upper()}}} "
+        f"or overrides={{{name!r}: Axes(fan_in=(...), fan_out=(...))}}"
+    )
+
+
+def _some(names: Sequence[str], limit: int = 6) -> str:
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -1,0 +1,89 @@
+"""Building the user's model at a width: on the meta device where possible, without disturbing random state."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from mutransfer.errors import BuildError
+
+Width = int | Mapping[str, int]
+Build = Callable[..., nn.Module]  # called with exactly the Width
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Leave the random state of Python, numpy and torch (CPU and every CUDA device in use) as it was."""
+    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (the user's factory may use it)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch alike: a factory may draw from any of them."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def check_width(width: Width, name: str) -> Width:
+    """``width`` itself if it is a positive int or a mapping of names to positive ints."""
+    values = list(width.values()) if isinstance(width, Mapping) else [width]
+    if not values or any(isinstance(v, bool) or not isinstance(v, int) or v <= 0 for v in values):
+        raise BuildError(f"{name} must be a positive int or a mapping of names to positive ints, found {width!r}")
+    return width
+
+
+def build_at(build: Build, width: Width) -> nn.Module:
+    """``build(width)``, with an error that names the width where the factory fails."""
+    try:
+        model = build(width)
+    except Exception as error:
+        raise BuildError(
+            f"the factory {_name(build)} cannot build the model at width {show_width(width)}: "
+            f"{type(error).__name__}: {error}. Choose widths that it accepts."
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise BuildError(
+            f"the factory {_name(build)} returned {type(model).__name__} at width {show_width(width)}; "
+            "expected a torch.nn.Module"
+        )
+    return model
+
+
+def skeleton(build: Build, width: Width) -> nn.Module:
+    """The model at ``width`` without memory (meta device), or for real where the factory cannot run there."""
+    with preserved_random_state():
+        try:
+            with torch.device("meta"):
+                return build_at(build, width)
+        except BuildError:
+            return build_at(build, width)
+
+
+def show_width(width: Width) -> str:
+    """A width as one word: ``256``, or ``d_model=256,d_ff=1024``."""
+    return ",".join(f"{k}={v}" for k, v in width.items()) if isinstance(width, Mapping) else str(width)
+
+
+def scaled(width: Width, numerator: int, denominator: int = 1) -> Width | None:
+    """``width`` times a fraction, or None where that is not a whole number."""
+    values = width if isinstance(width, Mapping) else {"": width}
+    if any(v * numerator % denominator or v * numerator < denominator for v in values.values()):
+        return None
+    new = {k: v * numerator // denominator for k, v in values.items()}
+    return new if isinstance(width, Mapping) else new[""]
+
+
+def _name(build: Build) -> str:
+    return getattr(build, "__qualname__", None) or type(build).__name__

@@ -1,0 +1,98 @@
+"""Parameter groups for torch optimizers, with the plan's factors on learning rate, weight decay and eps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from mutransfer.errors import PlanError
+from mutransfer.parameterization.names import canonical
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Family, family
+
+_DEFAULT_EPS = 1e-8  # torch's, for Adam and AdamW
+
+
+def param_groups(
+    model: nn.Module,
+    plan: Plan,
+    *,
+    lr: float | torch.Tensor,
+    weight_decay: float = 0.0,
+    eps: float | None = None,
+    params: Iterable[Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Groups for any torch optimizer of the plan's family, one per distinct set of factors.
+
+    Every group carries ``lr``, ``weight_decay``, ``lr_mult`` and, in the Adam family, ``eps``, so values given
+    to the optimizer's constructor are ignored for these.
+
+    Args:
+        lr: the learning rate tuned at base width; a tensor is kept a tensor.
+        weight_decay: at base width.
+        eps: at base width; None is torch's default.
+        params: your own parameters, named parameters or groups (dicts), which stay apart and may override
+            ``lr``, ``weight_decay`` and ``eps``; they are not changed. None: all parameters of ``model``.
+
+    >>> import torch
+    >>> from mutransfer import parameterize
+    >>> build = lambda width: torch.nn.Sequential(torch.nn.Linear(8, width), torch.nn.Linear(width, 3))
+    >>> model, plan = parameterize(build, width=256, base_width=64)
+    >>> optimizer = torch.optim.AdamW(param_groups(model, plan, lr=1e-3))
+    """
+    names = {id(p): canonical(n, plan.scalings.keys()) for n, p in model.named_parameters()}
+    groups: list[dict[str, Any]] = []
+    for own in _own_groups(model, params):
+        merged: dict[tuple[float, float, float], dict[str, Any]] = {}
+        base_lr, base_wd, base_eps = own.get("lr", lr), own.get("weight_decay", weight_decay), own.get("eps", eps)
+        for parameter in own["params"]:
+            name = names.get(id(parameter))
+            if name is None or name not in plan:
+                raise PlanError(
+                    f"a parameter of shape {tuple(parameter.shape)} "
+                    f"({name or 'not a parameter of this model'}) is not in the plan"
+                )
+            s = plan[name]
+            key = (s.lr_mult, s.wd_mult, s.eps_mult)
+            if key not in merged:
+                merged[key] = {k: v for k, v in own.items() if k != "params"} | {
+                    "params": [],
+                    "lr": base_lr * s.lr_mult,
+                    "weight_decay": base_wd * s.wd_mult,
+                    "lr_mult": s.lr_mult,
+                }
+                if family(plan.optimizer) is Family.ADAM:
+                    merged[key]["eps"] = (_DEFAULT_EPS if base_eps is None else base_eps) * s.eps_mult
+            merged[key]["params"].append(parameter)
+        groups += merged.values()
+    return groups
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the base learning rate of every group, keeping the plan's ratios; for hand-written schedules.
+
+    Raises PlanError where a group carries no ``lr_mult``, i.e. was not made by :func:`param_groups`.
+    """
+    for i, group in enumerate(optimizer.param_groups):
+        if "lr_mult" not in group:
+            raise PlanError(f"group {i} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)")
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr * group["lr_mult"])
+        else:
+            group["lr"] = lr * group["lr_mult"]
+
+
+def _own_groups(model: nn.Module, params: Iterable[Any] | None) -> list[Mapping[str, Any]]:
+    items = list(model.parameters()) if params is None else list(params)
+    if items and isinstance(items[0], Mapping):
+        return [{**group, "params": _tensors(group["params"])} for group in items]
+    return [{"params": _tensors(items)}]
+
+
+def _tensors(params: Any) -> list[torch.Tensor]:
+    if isinstance(params, torch.Tensor):
+        return [params]
+    return [p[1] if isinstance(p, tuple) else p for p in params]

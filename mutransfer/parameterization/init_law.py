@@ -1,0 +1,306 @@
+"""How the model's own initialisation scales with width, measured from builds instead of assumed.
+
+A wide model arrives already initialised by its own rule. The correction to a target rule is the target's factor
+over the model's own, so the model's own must be known *exactly*: it is measured on small builds and then snapped
+to a law with exact exponents (0, 1/2 or 1 of fan_in or fan_out, or Glorot's 1/sqrt(fan_in + fan_out)). A
+parameter that fits none is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import torch
+from torch import nn
+
+from mutransfer.errors import BuildError, ClassificationError
+from mutransfer.parameterization.axes import Parameter, Survey
+from mutransfer.parameterization.building import (
+    Build,
+    Width,
+    build_at,
+    preserved_random_state,
+    scaled,
+    seed_everything,
+    show_width,
+)
+from mutransfer.parameterization.rules import Role
+
+MAX_BUILDS = 256
+MAX_SECONDS = 5.0
+DECISIVE = 16.0  # chi-square distance (4 standard deviations) at which a law is kept or ruled out
+FLOOR = 0.001  # relative error granted to every measured size, however many samples
+
+
+@dataclass(frozen=True)
+class InitLaw:
+    """The model's own std follows ``fan_in**-fan_in * fan_out**-fan_out``, or Glorot's law."""
+
+    fan_in: float = 0.0
+    fan_out: float = 0.0
+    glorot: bool = False
+    constant: bool = False  # the same values whatever the seed: zeros, ones, tables
+
+    def __str__(self) -> str:
+        if self.constant:
+            return "constant"
+        if self.glorot:
+            return "(fan_in + fan_out)^-1/2"
+        if not self.fan_in and not self.fan_out:
+            return "width-independent"
+        powers = {"fan_in": self.fan_in, "fan_out": self.fan_out}
+        return " ".join(f"{side}^-{_fraction(x)}" for side, x in powers.items() if x)
+
+
+CONSTANT = InitLaw(constant=True)
+LAWS = (InitLaw(), InitLaw(0.5), InitLaw(1.0), InitLaw(0, 0.5), InitLaw(0, 1.0), InitLaw(glorot=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The law of one parameter and its root-mean-square at base width (None: not measured)."""
+
+    law: InitLaw
+    base_rms: float | None
+
+
+def law_factor(law: InitLaw, parameter: Parameter, survey: Survey, which: int) -> float:
+    """How the model's own std changes from ``survey.widths[0]`` to ``survey.widths[which]``."""
+    if law.constant:
+        return 1.0
+    if law.glorot:
+        fans = [_fan_sum(parameter, shape) for shape in (parameter.shapes[0], parameter.shapes[which])]
+        return math.sqrt(fans[0] / fans[1])
+    source = survey.parameters.get(parameter.init_like or "", parameter)
+    m_in, m_out = source.multiplier("fan_in", which), parameter.multiplier("fan_out", which)
+    return float(m_in**-law.fan_in * m_out**-law.fan_out)
+
+
+def measure(build: Build, survey: Survey) -> dict[str, Measured]:
+    """The law of every parameter, from real builds at a few small widths under several seeds.
+
+    Raises ClassificationError naming each parameter whose sizes fit no law, with what was measured.
+    """
+    widths, models = _measuring_widths(build, survey)
+    # Roles come from the full survey; the shapes here are those of the few widths that are built for real.
+    shapes = [{name: tuple(p.shape) for name, p in model.named_parameters()} for model in models]
+    parameters = {
+        name: replace(p, shapes=tuple(s[name] for s in shapes)) for name, p in survey.parameters.items()
+    }
+    local = replace(survey, widths=tuple(widths), parameters=parameters)
+    samples = {name: _Samples(len(widths)) for name in parameters}
+    started = time.monotonic()
+    for seed in range(MAX_BUILDS):
+        for i, width in enumerate(widths):
+            for name, tensor in _fresh(build, width, seed).items():
+                samples[name].add(i, tensor)
+        if seed and all(samples[n].settled(p, local, survey) for n, p in parameters.items()):
+            break
+        if seed and time.monotonic() - started > MAX_SECONDS:
+            break
+    return _decided(samples, local, survey)
+
+
+def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measured]:
+    """The laws from one sample each of existing models; a model without values (meta) is taken at torch's default."""
+    values = [dict(model.named_parameters()) for model in models]
+    real = [i for i, found in enumerate(values) if not any(p.is_meta for p in found.values())]
+    if 0 in real and 1 in real:
+        samples = {name: _Samples(2) for name in survey.parameters}
+        for name, sample in samples.items():
+            for i in (0, 1):
+                sample.add(i, values[i][name])
+        return _decided(samples, survey, survey)
+    measured, odd = {}, []
+    for name, parameter in survey.parameters.items():
+        law = default_law(parameter)
+        if real:  # one side has values: they must at least look like the default
+            tensor = values[real[0]][name].detach().double()
+            expected = _default_rms(parameter, survey, real[0])
+            rms = float(tensor.pow(2).mean().sqrt())
+            slack = 4 / math.sqrt(2 * tensor.numel()) + 0.02
+            if expected is not None and rms and abs(math.log(rms / expected)) > slack:
+                odd.append(f"  {name}: root-mean-square {rms:.4g}, torch's default gives {expected:.4g}")
+        measured[name] = Measured(law=law, base_rms=None)
+    if odd:
+        raise ClassificationError(
+            "the base model holds no values (meta device), and these parameters are not initialised by torch's "
+            "default, so how they scale with width cannot be known:\n" + "\n".join(odd)
+            + "\nPass a base model with values, or use Plan.infer(build, ...)."
+        )
+    return measured
+
+
+def default_law(parameter: Parameter) -> InitLaw:
+    """The law of the torch module that owns ``parameter``: Linear and Conv 1/sqrt(fan_in), others none."""
+    if parameter.init_like is not None or (parameter.axes is not None and parameter.axes.fan_in):
+        return InitLaw(0.5)
+    return InitLaw()
+
+
+@dataclass
+class _Samples:
+    """Pooled squares of one parameter at each measuring width."""
+
+    n_widths: int
+    squares: list[float] = field(init=False)
+    counts: list[int] = field(init=False)
+    first: list[tuple[float, float] | None] = field(init=False)
+    varies: bool = False  # between seeds
+    repeated: bool = False  # some width was built more than once
+    flat: bool = True  # every element of a tensor is the same
+
+    def __post_init__(self) -> None:
+        self.squares, self.counts = [0.0] * self.n_widths, [0] * self.n_widths
+        self.first = [None] * self.n_widths
+
+    def add(self, i: int, tensor: torch.Tensor) -> None:
+        flat = tensor.detach().double().flatten()
+        square, total = float(flat @ flat), float(flat.sum())
+        self.squares[i] += square
+        self.counts[i] += flat.numel()
+        self.flat = self.flat and bool((flat == flat[:1]).all())
+        self.repeated = self.repeated or self.first[i] is not None
+        self.first[i] = self.first[i] or (square, total)
+        self.varies = self.varies or self.first[i] != (square, total)
+
+    def is_constant(self, parameter: Parameter) -> bool:
+        """Zeros, ones, tables. From a single sample, a table passes for random, and only flat tensors are told."""
+        if self.repeated:
+            return not self.varies
+        lone = parameter.init_like is not None and max(self.counts) == 1  # one random bias looks flat
+        return self.flat and not (lone and any(self.squares))
+
+    def rms(self, i: int) -> float:
+        return math.sqrt(self.squares[i] / max(self.counts[i], 1))
+
+    def distances(self, parameter: Parameter, local: Survey) -> list[tuple[float, InitLaw]]:
+        """Chi-square distance of each law, the owner's default first where laws tie."""
+        ordered = sorted(LAWS, key=lambda law: law != default_law(parameter))
+        logs = [math.log(self.rms(i)) if self.squares[i] > 0 else -math.inf for i in range(self.n_widths)]
+        if not all(map(math.isfinite, logs)):
+            return []
+        variances = [1 / (2 * count) + FLOOR**2 for count in self.counts]
+        result = []
+        for law in ordered:
+            if law.glorot and (parameter.axes is None or not parameter.axes.fan_in or not parameter.axes.fan_out):
+                continue
+            off = [x - math.log(law_factor(law, parameter, local, i)) for i, x in enumerate(logs)]
+            mean = sum(o / v for o, v in zip(off, variances, strict=True)) / sum(1 / v for v in variances)
+            result.append((sum((o - mean) ** 2 / v for o, v in zip(off, variances, strict=True)), law))
+        return result
+
+    def settled(self, parameter: Parameter, local: Survey, survey: Survey) -> bool:
+        """Whether more builds could change what happens at the target width."""
+        if not self.varies:
+            return True
+        distances = self.distances(parameter, local)
+        if not distances:
+            return True
+        best, law = min(distances, key=lambda pair: pair[0])
+        target = law_factor(law, survey.parameters[parameter.name], survey, 1)
+        return all(
+            distance > best + DECISIVE
+            or math.isclose(law_factor(other, survey.parameters[parameter.name], survey, 1), target)
+            for distance, other in distances
+        )
+
+
+def _decided(samples: Mapping[str, _Samples], local: Survey, survey: Survey) -> dict[str, Measured]:
+    measured, odd = {}, []
+    for name, sample in samples.items():
+        parameter = local.parameters[name]
+        if sample.is_constant(parameter):
+            measured[name] = Measured(law=CONSTANT, base_rms=sample.rms(0))
+            continue
+        distances = sample.distances(parameter, local)
+        # The first law that is as good as the best: the owner's default where the data cannot tell.
+        best = min((distance for distance, _ in distances), default=math.inf)
+        fits = [law for distance, law in distances if distance <= min(best + 1.0, DECISIVE)]
+        if not fits:
+            sizes = ", ".join(f"{sample.rms(i):.4g} at {show_width(w)}" for i, w in enumerate(local.widths))
+            odd.append(f"  {name} {parameter.shapes[0]}: root-mean-square {sizes}")
+            continue
+        measured[name] = Measured(law=fits[0], base_rms=sample.rms(0))
+    if odd:
+        raise ClassificationError(
+            "the initialisation of these parameters follows none of the known laws (independent of width, "
+            "fan_in or fan_out to the power -1/2 or -1, Glorot's):\n" + "\n".join(odd)
+            + "\nInitialise them by one of these laws in the factory, or use parameterization='as_is'."
+        )
+    return measured
+
+
+def _measuring_widths(build: Build, survey: Survey) -> tuple[list[Width], list[nn.Module]]:
+    """Base and wider builds (or narrower ones, where the base itself is large)."""
+    base, target = survey.widths[0], survey.widths[1]
+    large = sum(prod(p.shapes[0]) for p in survey.parameters.values()) > 2_000_000
+    factors = [(1, 4), (1, 2), (4, 1), (2, 1)] if large else [(4, 1), (3, 1), (2, 1)]
+    first = _fresh_model(build, base)
+    for numerator, denominator in factors:
+        widths = _varied(base, target, numerator, denominator)
+        if not widths:
+            continue
+        try:
+            models = [first, *(_fresh_model(build, w) for w in widths)]
+        except BuildError:
+            continue  # our choice of width, not the user's
+        if all(_ranks(model) == _ranks(first) for model in models):
+            return [base, *widths], models
+    if base == target:  # nothing will be corrected
+        return [base], [first]
+    return [base, target], [first, _fresh_model(build, target)]
+
+
+def _varied(base: Width, target: Width, numerator: int, denominator: int) -> list[Width]:
+    together = scaled(base, numerator, denominator)
+    if together is None:
+        return []
+    if not isinstance(base, Mapping) or not isinstance(target, Mapping) or not isinstance(together, Mapping):
+        return [together]
+    grows = [k for k in base if base[k] != target.get(k)] or list(base)
+    widths: list[Width] = [{k: together[k] if k in grows else base[k] for k in base}]
+    if len(grows) > 1:
+        widths += [{k: together[k] if k == only else base[k] for k in base} for only in grows]
+    return widths
+
+
+def _fresh_model(build: Build, width: Width) -> nn.Module:
+    with preserved_random_state():
+        seed_everything(0)
+        return build_at(build, width)
+
+
+def _ranks(model: nn.Module) -> dict[str, int]:
+    return {name: p.ndim for name, p in model.named_parameters()}
+
+
+def _fresh(build: Build, width: Width, seed: int) -> dict[str, torch.Tensor]:
+    with preserved_random_state():
+        seed_everything(seed)
+        return dict(build_at(build, width).named_parameters())
+
+
+def _fan_sum(parameter: Parameter, shape: tuple[int, ...]) -> float:
+    assert parameter.axes is not None
+    receptive = prod(shape[2:])
+    fan_in = prod(shape[d] for d in parameter.axes.fan_in)
+    return fan_in + prod(shape[d] for d in parameter.axes.fan_out) * receptive
+
+
+def _default_rms(parameter: Parameter, survey: Survey, which: int) -> float | None:
+    """Root-mean-square under torch's own reset_parameters, where that is random."""
+    source = survey.parameters.get(parameter.init_like or "", parameter)
+    if source.axes is None:
+        return None
+    if not source.axes.fan_in:
+        return 1.0  # nn.Embedding: N(0, 1)
+    return 1 / math.sqrt(3 * prod(source.shapes[which][d] for d in source.axes.fan_in))
+
+
+def _fraction(x: float) -> str:
+    return "1/2" if x == 0.5 else f"{x:g}"

@@ -1,0 +1,277 @@
+"""The Plan: parameter name -> Scaling. What a parameterization asks of one model at one width, as plain numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from mutransfer.errors import PlanError
+from mutransfer.parameterization import init_law, rules
+from mutransfer.parameterization.axes import Overrides, Parameter, Survey, compare, survey
+from mutransfer.parameterization.building import Build, Width, check_width, show_width
+from mutransfer.parameterization.init_law import Measured
+from mutransfer.parameterization.rules import Family, Parameterization, Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """The factors on one parameter, relative to the user's model and hyperparameters at base width."""
+
+    role: Role
+    reason: str
+    m_in: float  # fan_in over fan_in at base; 1 if it does not grow
+    m_out: float
+    init_mult: float = 1.0  # on the values that the factory drew
+    forward_mult: float = 1.0  # on the product with the input, at every forward pass
+    lr_mult: float = 1.0
+    wd_mult: float = 1.0
+    eps_mult: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A multiplier that belongs to a use of a tensor, not to the tensor."""
+
+    kind: str  # "tied readout"
+    factor: float
+    mechanism: str  # "input": the module's input is multiplied
+
+
+@dataclass(frozen=True, kw_only=True, eq=True)
+class Plan(Mapping[str, Scaling]):
+    """A mapping from parameter name to :class:`Scaling`, with what it was made from. Frozen, JSON, printable.
+
+    >>> from torch import nn
+    >>> build = lambda width: nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 3))
+    >>> plan = Plan.infer(build, width=256, base_width=64, parameterization="mup", optimizer="adam")
+    >>> plan["2.weight"].role, plan["2.weight"].forward_mult
+    (<Role.OUTPUT: 'output'>, 0.25)
+    """
+
+    parameterization: str
+    optimizer: str
+    form: str
+    base_width: Width
+    width: Width
+    wd_policy: str
+    scale_eps: bool
+    scalings: Mapping[str, Scaling]
+    sites: Mapping[str, Site]
+    shapes: Mapping[str, tuple[int, ...]]  # at width
+    fresh_rms: Mapping[str, float]  # root-mean-square that the factory draws at width, where known
+
+    def __getitem__(self, name: str) -> Scaling:
+        return self.scalings[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scalings)
+
+    def __len__(self) -> int:
+        return len(self.scalings)
+
+    __hash__ = None  # type: ignore[assignment]  # holds mappings
+
+    @classmethod
+    def infer(
+        cls,
+        build: Build,
+        *,
+        width: Width,
+        base_width: Width,
+        parameterization: str | Parameterization = "mup",
+        optimizer: str = "adamw",
+        form: str = "forward",
+        overrides: Overrides | None = None,
+        lr_rule: str | None = None,
+        wd_policy: str = "independent",
+        scale_eps: bool = True,
+    ) -> Plan:
+        """The plan for ``build(width)``; builds at small widths and on the meta device, random state untouched.
+
+        Args:
+            build: a factory, called with exactly ``width`` (an int, or a mapping of names to ints).
+            base_width: where every parameterization is the user's own model.
+            parameterization: "sp", "as_is", "ntk", "mf", "mup" or a Parameterization.
+            optimizer: lower-case name of the torch optimizer, e.g. "sgd", "adam", "adamw".
+            form: "forward" (multipliers at run time) or "absorbed" (folded into init, learning rate and eps).
+            overrides: {fnmatch pattern over parameter names: Role or Axes}, for what cannot be inferred.
+            wd_policy: "independent" (lr * wd constant in width), "sqrt" or "standard".
+            scale_eps: whether Adam's eps follows the size of the gradient.
+
+        Raises:
+            ClassificationError: a parameter whose role or init law cannot be known.
+            BuildError: the factory fails at ``width`` or ``base_width``.
+        """
+        check_width(width, "width")
+        check_width(base_width, "base_width")
+        if isinstance(width, Mapping) != isinstance(base_width, Mapping) or (
+            isinstance(width, Mapping) and isinstance(base_width, Mapping) and width.keys() != base_width.keys()
+        ):
+            raise PlanError(
+                f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the same keys"
+            )
+        table = rules.parameterization(parameterization)
+        found = survey(build, base_width, width, overrides)
+        laws = init_law.measure(build, found) if table.corrects_init else None
+        return _plan(found, laws, table, optimizer, form, lr_rule, wd_policy, scale_eps)
+
+    @classmethod
+    def from_models(
+        cls,
+        model: nn.Module,
+        *,
+        base: nn.Module,
+        delta: nn.Module | None = None,
+        width: Width = 0,
+        base_width: Width = 0,
+        parameterization: str | Parameterization = "mup",
+        optimizer: str = "adamw",
+        form: str = "forward",
+        overrides: Overrides | None = None,
+        lr_rule: str | None = None,
+        wd_policy: str = "independent",
+        scale_eps: bool = True,
+    ) -> Plan:
+        """The plan for an existing freshly initialised ``model``, from its own class at base width.
+
+        ``delta`` is a third model at yet another width; it shows growth that ``base`` and ``model`` hide because
+        their sizes agree. Modules may be on the meta device; their init law is then taken to be torch's default
+        (checked against whichever of the two has values).
+        """
+        models = [base, model] if delta is None else [base, model, delta]
+        found = compare(models, [base_width, width, -1][: len(models)], overrides)
+        table = rules.parameterization(parameterization)
+        laws = init_law.from_values(models[:2], found) if table.corrects_init else None
+        return _plan(found, laws, table, optimizer, form, lr_rule, wd_policy, scale_eps)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        data: dict[str, Any] = json.loads(text)
+        data["scalings"] = {n: Scaling(**{**s, "role": Role(s["role"])}) for n, s in data["scalings"].items()}
+        data["sites"] = {n: Site(**s) for n, s in data["sites"].items()}
+        data["shapes"] = {n: tuple(s) for n, s in data["shapes"].items()}
+        return cls(**data)
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.parameterization} for {self.optimizer}, {self.form} form, "
+            f"width {show_width(self.base_width)} -> {show_width(self.width)}"
+        )
+        columns = ("parameter", "role", "shape", "m_in", "m_out", "init", "forward", "lr", "wd", "eps", "why")
+        rows = [columns]
+        for label, names in _stacked(self).items():
+            s = self[names[0]]
+            numbers = (s.m_in, s.m_out, s.init_mult, s.forward_mult, s.lr_mult, s.wd_mult, s.eps_mult)
+            shape = "x".join(map(str, self.shapes[names[0]])) or "1"
+            rows.append((label, str(s.role), shape, *(f"{x:.4g}" for x in numbers), s.reason))
+        for path, site in self.sites.items():
+            rows.append((path, site.kind, "", "", "", "", f"{site.factor:.4g}", "", "", "", f"on its {site.mechanism}"))
+        sizes = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+        lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in rows]
+        return "\n".join([head, *lines])
+
+
+def _plan(
+    found: Survey,
+    laws: Mapping[str, Measured] | None,
+    table: Parameterization,
+    optimizer: str,
+    form: str,
+    lr_rule: str | None,
+    wd_policy: str,
+    scale_eps: bool,
+) -> Plan:
+    if form not in rules.FORMS:
+        raise PlanError(f"unknown form {form!r}: expected one of {', '.join(rules.FORMS)}")
+    if lr_rule is not None:
+        raise PlanError(f"unknown lr_rule {lr_rule!r} for parameterization {table.name!r}: expected None")
+    kind = rules.family(optimizer)
+    scalings, fresh = {}, {}
+    for name, parameter in found.parameters.items():
+        law = laws[name] if laws else None
+        scalings[name] = _scaling(parameter, law, found, table, kind, form, wd_policy, scale_eps)
+        if law and law.base_rms:
+            fresh[name] = law.base_rms * init_law.law_factor(law.law, parameter, found, 1)
+    return Plan(
+        parameterization=table.name,
+        optimizer=optimizer.lower(),
+        form=form,
+        base_width=found.widths[0],
+        width=found.widths[1],
+        wd_policy=wd_policy,
+        scale_eps=scale_eps,
+        scalings=scalings,
+        sites=_tied_sites(found, table),
+        shapes={name: p.shapes[1] for name, p in found.parameters.items()},
+        fresh_rms=fresh,
+    )
+
+
+def _scaling(
+    parameter: Parameter,
+    law: Measured | None,
+    found: Survey,
+    table: Parameterization,
+    kind: Family,
+    form: str,
+    wd_policy: str,
+    scale_eps: bool,
+) -> Scaling:
+    row = table.rows[parameter.role]
+    if form == "absorbed" or not parameter.multipliable:
+        row = row.absorbed()
+    m_in, m_out = parameter.m_in, parameter.m_out
+    lr = row.lr[kind](m_in, m_out)
+    init, reason = 1.0, f"{parameter.reason} [{row.source}]"
+    if law is not None:
+        if not law.law.constant:
+            init = row.init(m_in, m_out) / init_law.law_factor(law.law, parameter, found, 1)
+        reason = f"{parameter.reason}; drawn {law.law} [{row.source}]"
+    return Scaling(
+        role=parameter.role,
+        reason=reason,
+        m_in=m_in,
+        m_out=m_out,
+        init_mult=init,
+        forward_mult=row.forward(m_in, m_out),
+        lr_mult=lr,
+        wd_mult=rules.wd_factor(wd_policy, parameter.role, lr, m_in),
+        eps_mult=row.eps(m_in, m_out) if kind is Family.ADAM and scale_eps else 1.0,
+    )
+
+
+def _tied_sites(found: Survey, table: Parameterization) -> dict[str, Site]:
+    """Where an embedding is used again as the readout: the tensor keeps the embedding's row, the logits get the rest."""
+    if not table.corrects_init:
+        return {}
+    readout, embedding = table.rows[Role.OUTPUT], table.rows[Role.INPUT]
+    sites = {}
+    for path, name in found.tied.items():
+        m = found.parameters[name].m_out  # what is fan_out for the embedding is fan_in for the readout
+        factor = readout.forward(m, 1.0) * readout.init(m, 1.0) / embedding.init(1.0, m)
+        sites[path] = Site(kind="tied readout", factor=factor, mechanism="input")
+    return sites
+
+
+def _stacked(plan: Plan) -> dict[str, list[str]]:
+    """Names that differ only in a layer's number and are scaled alike, as one line."""
+    groups: dict[tuple[str, Scaling, tuple[int, ...]], list[str]] = {}
+    for name, scaling in plan.items():
+        groups.setdefault((re.sub(r"\d+", "#", name), scaling, plan.shapes[name]), []).append(name)
+    labels = {}
+    for names in groups.values():
+        if len(names) == 1:
+            labels[names[0]] = names
+        else:
+            parts = [re.split(r"(\d+)", name) for name in names]
+            merged = [sorted(set(cells), key=lambda c: int(c) if c.isdigit() else 0) for cells in zip(*parts, strict=True)]
+            labels["".join(c[0] if len(c) == 1 else f"{{{c[0]}..{c[-1]}}}" for c in merged)] = names
+    return labels
