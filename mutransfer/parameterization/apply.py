@@ -93,7 +93,7 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
         for name, parameter in parameters.items():
             if plan[name].init_mult != 1.0:
                 parameter.mul_(plan[name].init_mult)
-    factors = {name.rpartition(".")[0]: s.forward_mult for name, s in plan.items()}
+    factors = {name.rpartition(".")[0]: s.forward_mult for name, s in plan.items() if s.forward_mult != 1.0}
     factors |= {path: site.factor for path, site in plan.sites.items()}
     for path, module in inner.named_modules():
         factor = factors.get(canonical(path, factors.keys()), 1.0)
