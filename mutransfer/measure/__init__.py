@@ -1,0 +1,1 @@
+"""What moved, for one model, and how it depends on width."""

@@ -1,0 +1,58 @@
+"""Activations of every module that holds parameters, on a fixed batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MAX_EXAMPLES = 64  # rows kept of each activation: sizes are means over rows, more only cost memory
+
+
+@torch.no_grad()
+def activations(model: nn.Module, forward: Callable[[], Any]) -> dict[str, Tensor]:
+    """Outputs of the modules with parameters of their own while ``forward()`` runs, in eval mode.
+
+    Returns {module path: tensor (at most 64 rows, ...)}; a module called several times keeps its last output,
+    the model itself is called "model".
+    """
+    found: dict[str, Tensor] = {}
+    handles = []
+    for path, module in model.named_modules():
+        if next(module.parameters(recurse=False), None) is not None:
+            handles.append(module.register_forward_hook(_keeper(found, path or "model")))
+    was_training = model.training
+    model.eval()
+    try:
+        forward()
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def rms(x: Tensor) -> float:
+    """Root-mean-square over all entries."""
+    return float(x.float().pow(2).mean().sqrt())
+
+
+def changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
+    """Root-mean-square of the change of each activation."""
+    return {name: rms(after[name].float() - before[name].float()) for name in before if name in after}
+
+
+def relative_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
+    """The change of each activation over its size before: ||h_t - h_0|| / ||h_0||."""
+    return {name: change / size for name, change in changes(before, after).items() if (size := rms(before[name])) > 0}
+
+
+def _keeper(found: dict[str, Tensor], path: str) -> Callable[..., None]:
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        tensor = output[0] if isinstance(output, tuple | list) and output else output
+        if isinstance(tensor, Tensor) and tensor.is_floating_point():
+            found[path] = (tensor[:MAX_EXAMPLES] if tensor.ndim else tensor).detach().clone()
+
+    return keep

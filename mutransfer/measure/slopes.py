@@ -1,0 +1,57 @@
+"""Slopes of log quantities against log width, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slope:
+    """d log(quantity) / d log(width) with a 90 % interval, and what theory predicts (None: nothing)."""
+
+    value: float
+    low: float
+    high: float
+    predicted: float | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+        return text if self.predicted is None else f"{text} (theory {self.predicted:+.2f})"
+
+
+def fit_slope(
+    widths: Sequence[float], values: Sequence[Sequence[float]], *, predicted: float | None = None
+) -> Slope | None:
+    """Least squares of log(values) on log(widths); ``values[i]`` holds one number per seed at ``widths[i]``.
+
+    The interval is a t-interval whose residuals carry seed noise and departure from a power law alike. Values
+    that are not positive and finite are left out; None where fewer than two widths or three points remain.
+
+    >>> fit_slope([64, 128, 256], [[1.0, 1.0], [0.5, 0.5], [0.25, 0.25]]).value
+    -1.0
+    """
+    x, y = [], []
+    for width, per_seed in zip(widths, values, strict=True):
+        for value in per_seed:
+            if np.isfinite(value) and value > 0:
+                x.append(np.log(width))
+                y.append(np.log(value))
+    if len(set(x)) < 2 or len(x) < 3:
+        return None
+    centred = np.array(x) - np.mean(x)
+    slope = float(centred @ np.array(y) / (centred @ centred))
+    residuals = np.array(y) - np.mean(y) - slope * centred
+    error = np.sqrt(residuals @ residuals / (len(x) - 2) / (centred @ centred))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * error)
+    return Slope(value=round(slope, 12), low=slope - half, high=slope + half, predicted=predicted)
+
+
+def mean_slope(slopes: Mapping[str, Slope]) -> float:
+    """The mean of the fitted values."""
+    return float(np.mean([s.value for s in slopes.values()]))

@@ -1,0 +1,122 @@
+"""RunSpec, everything that determines one training run, and RunResult, everything that is kept of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from mutransfer.errors import ConfigError
+from mutransfer.parameterization.building import Width
+
+SCHEDULES = ("constant", "linear", "cosine")
+PRECISIONS = ("float32", "bfloat16", "float16")
+HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "sgd": ("lr", "momentum", "weight_decay"),
+    "adam": ("lr", "beta1", "beta2", "eps"),  # no weight decay: as L2 inside Adam it has no width-invariant form
+    "adamw": ("lr", "beta1", "beta2", "eps", "weight_decay"),
+}
+
+
+class Outcome(StrEnum):
+    """How a run ended; all of them are results."""
+
+    OK = "ok"
+    DIVERGED = "diverged"  # a loss that is not finite, or an end no better than the beginning
+    OUT_OF_MEMORY = "out of memory"  # even one example at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """Everything that determines one training run. Two equal specs give the same run on the same device."""
+
+    task: str
+    width: Width
+    base_width: Width
+    hyperparameters: Mapping[str, float]  # values at base width, "lr" among them
+    parameterization: str = "mup"
+    optimizer: str = "adamw"
+    form: str = "forward"
+    wd_policy: str = "independent"
+    scale_eps: bool = True
+    seed: int = 0
+    steps: int = 100
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    eval_every: int = 0  # steps between evaluations; 0: at the start and the end only
+    accumulate: int = 1  # micro-batches per step
+    precision: str = "float32"  # of autocast
+
+    def __post_init__(self) -> None:
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("optimizer", self.optimizer, tuple(HYPERPARAMETERS))
+        allowed = HYPERPARAMETERS[self.optimizer]
+        for name in self.hyperparameters:
+            if name not in allowed:
+                hint = "; use adamw" if (self.optimizer, name) == ("adam", "weight_decay") else ""
+                raise ConfigError(
+                    f"{self.optimizer} has no hyperparameter {name!r} here: expected {', '.join(allowed)}{hint}"
+                )
+        if not self.hyperparameters.get("lr", 0) > 0:
+            raise ConfigError(f"lr must be positive, found {self.hyperparameters.get('lr')}")
+        for name in ("steps", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if not 0 <= self.warmup_steps < max(self.steps, 1):
+            raise ConfigError(f"warmup_steps must be in 0..steps-1, found {self.warmup_steps} of {self.steps}")
+
+    @property
+    def lr(self) -> float:
+        return self.hyperparameters["lr"]
+
+    @property
+    def key(self) -> str:
+        """Equal for specs that are the same run: at base width every parameterization is the user's own model."""
+        spec = self.as_own_model() if self.width == self.base_width else self
+        return hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode()).hexdigest()[:20]
+
+    def as_own_model(self) -> RunSpec:
+        return replace(self, parameterization="as_is", form="forward", wd_policy="independent", scale_eps=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunSpec:
+        return cls(**data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """Curves, losses, outcome, feature movement and cost of one run."""
+
+    outcome: Outcome
+    initial_loss: float  # evaluation before the first step
+    final_loss: float  # evaluation after the last step; infinite unless the outcome is OK
+    best_loss: float
+    train_curve: tuple[float, ...] = ()  # training loss of every step
+    eval_curve: tuple[tuple[int, float], ...] = ()  # (steps done, evaluation)
+    movement: Mapping[str, float] = field(default_factory=dict)  # module -> ||h_T - h_0|| / ||h_0|| on probe inputs
+    n_parameters: int = 0
+    accumulate: int = 1  # micro-batches per step in the end; more than asked for after running out of memory
+    seconds: float = 0.0
+    device: str = "cpu"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunResult:
+        curve = tuple((int(step), float(loss)) for step, loss in data["eval_curve"])
+        train = tuple(map(float, data["train_curve"]))
+        return cls(**{**data, "outcome": Outcome(data["outcome"]), "eval_curve": curve, "train_curve": train})
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, found {value!r}")
+

@@ -1,0 +1,129 @@
+"""The Task: a model factory, deterministic batches, a loss and an evaluation. What a user brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from mutransfer.errors import ConfigError, DataError
+from mutransfer.parameterization.building import Width
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What is trained. ``repr`` identifies it in the record of runs, so a frozen dataclass serves well.
+
+    ``batch`` depends on its arguments alone: a run can then be repeated, and every width sees the same data.
+    """
+
+    def build(self, width: Width, /) -> nn.Module: ...
+
+    def batch(self, seed: int, step: int, /) -> Any:
+        """The training batch of one step: any nesting of tensors, batch dimension first."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any, /) -> Tensor:
+        """The mean loss of a batch, a scalar."""
+        ...
+
+    def evaluate(self, model: nn.Module, /) -> float:
+        """The loss by which runs are compared, on data that does not depend on the seed."""
+        ...
+
+
+@dataclass(frozen=True)
+class PartsTask:
+    """A task made of a factory, a batch function and a loss, with no class to write.
+
+    Evaluation is the mean loss over ``eval_batches`` batches of a seed that is not used for training.
+    """
+
+    model: Callable[..., nn.Module]
+    data: Callable[[int, int], Any]
+    loss_fn: Callable[[nn.Module, Any], Tensor]
+    label: str
+    eval_batches: int = 4
+
+    def build(self, width: Width, /) -> nn.Module:
+        return self.model(width)
+
+    def batch(self, seed: int, step: int, /) -> Any:
+        return self.data(seed, step)
+
+    def loss(self, model: nn.Module, batch: Any, /) -> Tensor:
+        return self.loss_fn(model, batch)
+
+    def evaluate(self, model: nn.Module, /) -> float:
+        return mean_loss(self, model, [self.data(EVAL_SEED, step) for step in range(self.eval_batches)])
+
+    def __repr__(self) -> str:
+        return self.label
+
+
+EVAL_SEED = 2**31 - 1  # batches for evaluation
+PROBE_SEED = 2**31 - 2  # batches on which activations are compared
+
+
+def label_of(task: Task) -> str:
+    """What names the task in the record: its repr, or its class where the repr holds a memory address."""
+    text = repr(task)
+    return f"{type(task).__module__}.{type(task).__qualname__}" if " object at 0x" in text else text
+
+
+def check_task(task: object) -> Task:
+    """``task`` itself, or ConfigError naming the methods that are missing."""
+    missing = [m for m in ("build", "batch", "loss", "evaluate") if not callable(getattr(task, m, None))]
+    if missing:
+        raise ConfigError(
+            f"{type(task).__name__} is not a Task: it has no {', '.join(missing)}. A Task has build(width), "
+            "batch(seed, step), loss(model, batch) and evaluate(model)."
+        )
+    return task  # type: ignore[return-value]
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def to_device(batch: Any, device: torch.device | str) -> Any:
+    """The batch with every tensor on ``device``."""
+    return tree_map(lambda x: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x, batch)
+
+
+def batch_size(batch: Any) -> int:
+    """Size of the first dimension of the first tensor."""
+    leaves = [x for x in tree_flatten(batch)[0] if isinstance(x, Tensor) and x.ndim]
+    if not leaves:
+        raise DataError(f"a batch must hold at least one tensor with a batch dimension, found {type(batch).__name__}")
+    return leaves[0].shape[0]
+
+
+def split(batch: Any, pieces: int) -> list[Any]:
+    """The batch in ``pieces`` along its first dimension (fewer if it has fewer examples)."""
+    size = batch_size(batch)
+    bounds = [round(i * size / pieces) for i in range(pieces + 1)]
+
+    def cut(x: Any, low: int, high: int) -> Any:
+        return x[low:high] if isinstance(x, Tensor) and x.ndim and x.shape[0] == size else x
+
+    return [
+        tree_map(lambda x, low=low, high=high: cut(x, low, high), batch)
+        for low, high in zip(bounds, bounds[1:], strict=False)
+        if high > low
+    ]
+
+
+@torch.no_grad()
+def mean_loss(task: Task, model: nn.Module, batches: list[Any]) -> float:
+    """The task's mean loss over batches in eval mode, weighted by their size."""
+    was_training = model.training
+    model.eval()
+    sizes = [batch_size(b) for b in batches]
+    losses = [float(task.loss(model, to_device(b, device_of(model)))) for b in batches]
+    model.train(was_training)
+    return sum(n * x for n, x in zip(sizes, losses, strict=True)) / sum(sizes)

@@ -1,0 +1,1 @@
+"""Tune at small width, verify at larger widths, judge."""

@@ -1,0 +1,147 @@
+"""The record of runs in an Optuna storage, and doing the runs that are not in it yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.distributions import BaseDistribution, FloatDistribution
+
+from mutransfer.errors import RecordError
+from mutransfer.parameterization.building import Width, show_width
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Parameterization
+from mutransfer.training.events import PhaseFinished, PhaseStarted, RunFinished, RunStarted, Sink, silent
+from mutransfer.training.run import infer_plan, run
+from mutransfer.training.spec import RunResult, RunSpec
+from mutransfer.training.task import Task, check_task
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Record:
+    """Every finished run, one Optuna trial each; a study per (parameterization, optimizer, width).
+
+    A run is found again by its spec alone, whatever asked for it: base-width runs serve every
+    parameterization, and an interrupted sweep goes on where it stopped.
+    """
+
+    def __init__(self, where: Path | str | None = None) -> None:
+        """``where``: a SQLite file, any SQLAlchemy URL ("postgresql://..."), or None to keep runs in memory."""
+        try:
+            self.storage = _storage(where)
+            self._results = {
+                trial.user_attrs["key"]: RunResult.from_dict(trial.user_attrs["result"])
+                for study in optuna.get_all_study_names(self.storage)
+                for trial in optuna.load_study(study_name=study, storage=self.storage).trials
+                if "key" in trial.user_attrs
+            }
+        except Exception as error:
+            raise RecordError(f"the record of runs at {where} cannot be opened: {error}") from error
+        self._studies: dict[str, optuna.Study] = {}
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def find(self, spec: RunSpec) -> RunResult | None:
+        return self._results.get(spec.key)
+
+    def add(self, spec: RunSpec, result: RunResult) -> None:
+        """Store one finished run; a crash afterwards loses nothing."""
+        loss = min(result.final_loss, result.initial_loss)
+        distributions: dict[str, BaseDistribution] = {
+            name: FloatDistribution(1e-12, 1e12, log=True) if value > 0 else FloatDistribution(-1e12, 1e12)
+            for name, value in spec.hyperparameters.items()
+        }
+        self.study(_sweep_name(spec)).add_trial(
+            optuna.trial.create_trial(
+                params=dict(spec.hyperparameters),
+                distributions=distributions,
+                value=loss if math.isfinite(loss) else 1e12,  # out of memory: no loss was seen
+                user_attrs={
+                    "key": spec.key,
+                    "outcome": str(result.outcome),
+                    "seed": spec.seed,
+                    "spec": spec.to_dict(),
+                    "result": result.to_dict(),
+                },
+            )
+        )
+        self._results[spec.key] = result
+
+    def study(self, name: str, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+        """The Optuna study of this name in the storage, made if need be."""
+        if name not in self._studies:
+            self._studies[name] = optuna.create_study(
+                study_name=name, storage=self.storage, sampler=sampler, load_if_exists=True
+            )
+        return self._studies[name]
+
+
+class Runner:
+    """Does runs of one task that the record does not hold, and records them."""
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        record: Record | None = None,
+        device: torch.device | str | None = None,
+        sink: Sink = silent,
+        tables: Iterable[Parameterization] = (),
+    ) -> None:
+        """``tables``: parameterizations of the user's own that specs refer to by name."""
+        self.task = check_task(task)
+        self.record = Record() if record is None else record
+        self.device = default_device() if device is None else torch.device(device)
+        self.sink = sink
+        self._tables = {table.name: table for table in tables}
+        self._plans: dict[tuple[str, ...], Plan] = {}
+
+    def perform(self, specs: Sequence[RunSpec], title: str) -> list[RunResult]:
+        """Results in the order of ``specs``, each from the record or by training now."""
+        queued = list({s.key: s for s in specs if self.record.find(s) is None}.values())
+        self.sink(PhaseStarted(title=title, queued=queued, already_done=len(specs) - len(queued)))
+        for spec in queued:
+            self.sink(RunStarted(spec=spec))
+            result = run(spec, self.task, plan=self.plan(spec), device=self.device, sink=self.sink)
+            self.record.add(spec, result)
+            self.sink(RunFinished(spec=spec, result=result))
+        self.sink(PhaseFinished(title=title))
+        return [result for spec in specs if (result := self.record.find(spec)) is not None]
+
+    def plan(self, spec: RunSpec) -> Plan:
+        """The plan of a spec, inferred once per width and parameterization."""
+        key = (show_width(spec.width), show_width(spec.base_width), spec.parameterization, spec.optimizer, spec.form)
+        if key not in self._plans:
+            self._plans[key] = infer_plan(spec, self.task, table=self._tables.get(spec.parameterization))
+        return self._plans[key]
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def width_size(width: Width) -> float:
+    """One number for a width: the int itself, or the geometric mean of a mapping's values."""
+    if isinstance(width, Mapping):
+        return math.exp(sum(math.log(v) for v in width.values()) / len(width))
+    return float(width)
+
+
+def _storage(where: Path | str | None) -> optuna.storages.BaseStorage:
+    if where is None:
+        return optuna.storages.InMemoryStorage()
+    url = str(where)
+    if "://" not in url:
+        Path(url).parent.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{url}"
+    return optuna.storages.RDBStorage(url)
+
+
+def _sweep_name(spec: RunSpec) -> str:
+    which = "base" if spec.width == spec.base_width else spec.parameterization
+    return f"runs {which} {spec.optimizer} width={show_width(spec.width)}"

@@ -1,0 +1,81 @@
+"""One width's loss against log2 learning rate: an even grid, extended until the minimum is interior, then refined."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mutransfer.training.spec import Outcome, RunResult, RunSpec
+from mutransfer.transfer.estimate import Optimum, find_optimum
+from mutransfer.transfer.study import Runner
+
+MAX_EXTENSIONS = 4  # grid steps beyond each border of the range that was asked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """All runs of one width, by log2 learning rate and in the order of the seeds."""
+
+    template: RunSpec
+    seeds: tuple[int, ...]
+    results: dict[float, list[RunResult]]
+
+    @property
+    def curve(self) -> dict[float, list[float]]:
+        return {x: [r.final_loss for r in self.results[x]] for x in sorted(self.results)}
+
+    @property
+    def ceiling(self) -> float:
+        """The mean loss before training: what a run that diverged or ran out of memory counts as."""
+        starts = [r.initial_loss for runs in self.results.values() for r in runs]
+        return float(np.mean([s for s in starts if math.isfinite(s)] or [1e12]))
+
+    @property
+    def optimum(self) -> Optimum:
+        return find_optimum(self.curve, ceiling=self.ceiling)
+
+    def diverged_at(self, log2_lr: float) -> int:
+        """Number of seeds that did not end well at a learning rate."""
+        return sum(r.outcome is not Outcome.OK for r in self.results[log2_lr])
+
+
+def at_lr(template: RunSpec, log2_lr: float, seed: int) -> RunSpec:
+    """The template with another learning rate and seed."""
+    return replace(template, hyperparameters={**template.hyperparameters, "lr": 2.0**log2_lr}, seed=seed)
+
+
+def sweep(
+    runner: Runner,
+    template: RunSpec,
+    grid: Sequence[float],
+    seeds: Sequence[int],
+    *,
+    title: str,
+    also: Sequence[float] = (),
+) -> Sweep:
+    """Run the grid and the points in ``also``, then extend and refine around the minimum.
+
+    Nothing is pruned: medians after a few steps favour fast starters and bias the optimum.
+    """
+    done = Sweep(template=template, seeds=tuple(seeds), results={})
+
+    def run_at(points: Sequence[float]) -> None:
+        new = [round(x, 6) for x in points if round(x, 6) not in done.results]
+        specs = [at_lr(template, x, seed) for x in new for seed in seeds]
+        results = runner.perform(specs, title)
+        for i, x in enumerate(new):
+            done.results[x] = results[i * len(seeds) : (i + 1) * len(seeds)]
+
+    run_at(grid)
+    spacing = (max(grid) - min(grid)) / (len(grid) - 1) if len(grid) > 1 else 1.0
+    for _ in range(MAX_EXTENSIONS):
+        edge = done.optimum.at_edge
+        if not edge:
+            break
+        run_at([min(done.results) - spacing if edge == "low" else max(done.results) + spacing])
+    centre = min(done.results, key=lambda x: abs(x - done.optimum.log2_lr))
+    run_at([centre - spacing / 2, centre + spacing / 2, *also])
+    return done

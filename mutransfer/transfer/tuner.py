@@ -1,0 +1,204 @@
+"""The search at small width: an even grid for the learning rate alone, Optuna's TPE for more hyperparameters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from mutransfer.errors import ConfigError
+from mutransfer.measure.slopes import CONFIDENCE
+from mutransfer.parameterization import rules
+from mutransfer.parameterization.building import Width
+from mutransfer.parameterization.rules import Parameterization
+from mutransfer.training.events import Sink, silent
+from mutransfer.training.spec import RunResult, RunSpec
+from mutransfer.training.task import Task, check_task, label_of
+from mutransfer.transfer.estimate import Optimum, best_point
+from mutransfer.transfer.space import Range, Space, parse_space
+from mutransfer.transfer.study import Record, Runner
+from mutransfer.transfer.sweep import Sweep, sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneResult:
+    """What was found at base width, and everything that :func:`~mutransfer.verify` needs to go on."""
+
+    best: Mapping[str, float]
+    interval: Mapping[str, tuple[float, float]]  # 90 %, natural units
+    study: optuna.Study  # one trial per point, value: mean loss over seeds
+    template: RunSpec  # at base width, with the best hyperparameters
+    space: Mapping[str, Range]
+    seeds: tuple[int, ...]
+    sweep: Sweep | None  # where only the learning rate was searched
+    optimum: Optimum | None
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{name} = {value:.4g} [{self.interval[name][0]:.4g}, {self.interval[name][1]:.4g}]"
+            for name, value in self.best.items()
+            if name in self.interval
+        )
+
+
+def tune(
+    task: Task,
+    *,
+    base_width: Width,
+    space: Space,
+    optimizer: str = "adamw",
+    parameterization: str | Parameterization = "mup",
+    steps: int = 100,
+    seeds: int | Sequence[int] = 3,
+    n_trials: int | None = None,
+    fixed: Mapping[str, float] | None = None,
+    record: Record | None = None,
+    device: torch.device | str | None = None,
+    sink: Sink = silent,
+    **training: Any,
+) -> TuneResult:
+    """Search hyperparameters at ``base_width``, where every parameterization is the user's own model.
+
+    Args:
+        space: {"lr": (low, high)} or {"lr": Range(...)}; with the learning rate alone an even grid over log2 is
+            run and refined around its minimum, with more hyperparameters TPE proposes ``n_trials`` points.
+        parameterization: remembered for :func:`~mutransfer.verify`; it changes nothing at base width.
+        seeds: how many, or which.
+        fixed: hyperparameters that are not searched, e.g. {"weight_decay": 0.1}.
+        record: where runs are kept and looked up; None keeps them in memory.
+        training: further fields of RunSpec: schedule, warmup_steps, eval_every, accumulate, precision, ...
+
+    Raises:
+        ConfigError: the space names a hyperparameter that the optimizer does not have.
+    """
+    ranges = parse_space(space)
+    seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not seed_list:
+        raise ConfigError("tune needs at least one seed")
+    start = {name: 2 ** r.grid()[0] if r.log else r.low for name, r in ranges.items()}
+    template = make_template(
+        check_task(task),
+        base_width=base_width,
+        hyperparameters={**(fixed or {}), **start},
+        optimizer=optimizer,
+        parameterization=parameterization,
+        steps=steps,
+        **training,
+    )
+    runner = Runner(task, record=record, device=device, sink=sink)
+    study = _point_study(runner.record, template, ranges, seed_list)
+    if set(ranges) == {"lr"}:
+        return _tune_lr(runner, template, ranges["lr"], seed_list, study)
+    return _tune_many(runner, template, ranges, seed_list, study, n_trials or 10 * len(ranges))
+
+
+def make_template(
+    task: Task, *, base_width: Width, parameterization: str | Parameterization, **fields: Any
+) -> RunSpec:
+    """The RunSpec at base width that all runs of a study vary."""
+    try:
+        return RunSpec(
+            task=label_of(task),
+            width=base_width,
+            base_width=base_width,
+            parameterization=rules.parameterization(parameterization).name,
+            **fields,
+        )
+    except TypeError as error:
+        raise ConfigError(f"not a training setting: {error}") from None
+
+
+def _tune_lr(
+    runner: Runner, template: RunSpec, lr: Range, seeds: tuple[int, ...], study: optuna.Study
+) -> TuneResult:
+    found = sweep(runner, template, lr.grid(), seeds, title="tune at base width")
+    known = {trial.params["lr"] for trial in study.trials}
+    for x, losses in found.curve.items():
+        if 2.0**x not in known:
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params={"lr": 2.0**x},
+                    distributions={"lr": optuna.distributions.FloatDistribution(1e-12, 1e12, log=True)},
+                    value=_mean(losses, found.ceiling),
+                )
+            )
+    best = found.optimum
+    return TuneResult(
+        best={**template.hyperparameters, "lr": 2.0**best.log2_lr},
+        interval={"lr": (2.0**best.low, 2.0**best.high)},
+        study=study,
+        template=replace(template, hyperparameters={**template.hyperparameters, "lr": 2.0**best.log2_lr}),
+        space={"lr": lr},
+        seeds=seeds,
+        sweep=found,
+        optimum=best,
+    )
+
+
+def _tune_many(
+    runner: Runner,
+    template: RunSpec,
+    ranges: Mapping[str, Range],
+    seeds: tuple[int, ...],
+    study: optuna.Study,
+    n_trials: int,
+) -> TuneResult:
+    distributions = {name: r.distribution() for name, r in ranges.items()}
+
+    def runs_of(params: Mapping[str, float]) -> list[RunResult]:
+        specs = [
+            replace(template, hyperparameters={**template.hyperparameters, **params}, seed=seed) for seed in seeds
+        ]
+        return runner.perform(specs, "tune at base width")
+
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):  # left by an interrupted process
+        study.tell(trial.number, state=TrialState.FAIL)
+        if trial.params:
+            study.enqueue_trial(trial.params)
+    while len(study.get_trials(states=(TrialState.COMPLETE,))) < n_trials:
+        trial = study.ask(distributions)
+        results = runs_of(trial.params)
+        ceiling = float(np.mean([r.initial_loss for r in results]))
+        study.tell(trial, _mean([r.final_loss for r in results], ceiling))
+    points = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
+    all_results = [runs_of(params) for params in points]
+    logs = np.log([[min(r.final_loss, r.initial_loss) for r in results] for results in all_results])
+    unit = np.array([[r.unit(params[name]) for name, r in ranges.items()] for params in points])
+    best, draws = best_point(unit, logs)
+    tail = (1 - CONFIDENCE) / 2
+    interval = {}
+    for name in ranges:
+        values = np.array([points[i][name] for i in draws])
+        low, high = np.quantile(values, [tail, 1 - tail])
+        interval[name] = (float(min(low, points[best][name])), float(max(high, points[best][name])))
+    hyperparameters = {**template.hyperparameters, **points[best]}
+    return TuneResult(
+        best=hyperparameters,
+        interval=interval,
+        study=study,
+        template=replace(template, hyperparameters=hyperparameters),
+        space=ranges,
+        seeds=seeds,
+        sweep=None,
+        optimum=None,
+    )
+
+
+def _point_study(
+    record: Record, template: RunSpec, ranges: Mapping[str, Range], seeds: Iterable[int]
+) -> optuna.Study:
+    text = json.dumps([template.key, {n: r.__dict__ for n, r in ranges.items()}, list(seeds)], sort_keys=True)
+    sampler = optuna.samplers.TPESampler(n_startup_trials=max(5, 2 * len(ranges)), seed=0)
+    return record.study(f"tune {hashlib.sha256(text.encode()).hexdigest()[:8]}", sampler)
+
+
+def _mean(losses: Sequence[float], ceiling: float) -> float:
+    return float(np.mean([min(loss, ceiling) for loss in losses if not math.isnan(loss)]))

@@ -1,0 +1,276 @@
+"""The transfer check: widths x learning rates x seeds, optimum and regret with intervals, feature movement, verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from mutransfer.errors import ConfigError
+from mutransfer.measure.slopes import CONFIDENCE, Slope, fit_slope
+from mutransfer.parameterization import regimes, rules
+from mutransfer.parameterization.building import Width, show_width
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Parameterization, Role
+from mutransfer.training.events import Sink, silent
+from mutransfer.training.task import Task
+from mutransfer.transfer.estimate import Interval, Optimum, find_optimum, log_losses
+from mutransfer.transfer.study import Record, Runner, width_size
+from mutransfer.transfer.sweep import Sweep, sweep
+from mutransfer.transfer.tuner import TuneResult, make_template
+from mutransfer.transfer.verdict import (
+    Movement,
+    Verdict,
+    drift_slope,
+    exit_code,
+    headline,
+    judge_movement,
+    judge_transfer,
+    sentence,
+)
+
+SMALL_PART = 0.1  # regret that is small: this part of what width itself buys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The verdict for one parameterization and everything behind it; keys of mappings are widths."""
+
+    parameterization: str
+    verdict: Verdict
+    reason: str
+    movement: Movement
+    movement_reason: str
+    optima: Mapping[str | int, Optimum]
+    drift: Slope | None  # octaves per doubling
+    regret: Mapping[str | int, Interval]  # log loss at the transferred learning rate minus the width's best
+    tolerance: float  # regret that is called small, in log loss
+    transferred_log2_lr: float
+    sweeps: Mapping[str | int, Sweep]
+    features: Mapping[str, Slope]  # module -> slope of relative feature change
+    feature_change: Mapping[str, Mapping[str | int, tuple[float, ...]]]  # module -> width -> per seed
+    overall_features: Slope | None
+
+    @property
+    def headline(self) -> str:
+        return headline(self.verdict, self.movement)
+
+    @property
+    def exit_code(self) -> int:
+        return exit_code(self.verdict, self.movement)
+
+    @property
+    def sentence(self) -> str:
+        keys = list(self.optima)
+        return sentence(
+            self.verdict,
+            self.movement,
+            parameterization=self.parameterization,
+            base=str(keys[0]),
+            largest=str(keys[-1]),
+            drift=self.drift,
+        )
+
+
+def verify(
+    task: Task,
+    tuned: TuneResult | Mapping[str, float],
+    *,
+    widths: Sequence[Width],
+    parameterization: str | Parameterization | None = None,
+    base_width: Width | None = None,
+    grid: Sequence[float] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    record: Record | None = None,
+    device: torch.device | str | None = None,
+    sink: Sink = silent,
+    **training: Any,
+) -> Verification:
+    """Check at larger widths that the tuned learning rate is still right, and whether features move.
+
+    Args:
+        tuned: what :func:`~mutransfer.tune` returned, or hyperparameters at ``base_width`` (then give the
+            ``training`` settings: optimizer, steps, ...).
+        widths: where to check; the base width is added.
+        parameterization: None takes that of ``tuned``.
+        grid: log2 learning rates; None takes the tuner's. It is extended where the minimum lies on its border.
+        seeds: None takes the tuner's. At least two.
+
+    Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift`` and ``.regret``.
+    """
+    if isinstance(tuned, TuneResult):
+        template = replace(tuned.template, **training)
+        seed_list: Sequence[int] = tuned.seeds if seeds is None else _seeds(seeds)
+        lr_range = tuned.space.get("lr")
+    else:
+        if base_width is None:
+            raise ConfigError("verify needs base_width where tuned is a mapping of hyperparameters")
+        template = make_template(
+            task,
+            base_width=base_width,
+            parameterization=parameterization or "mup",
+            hyperparameters=dict(tuned),
+            **training,
+        )
+        seed_list, lr_range = _seeds(3 if seeds is None else seeds), None
+    table = rules.parameterization(parameterization or template.parameterization)
+    template = replace(template, parameterization=table.name)
+    transferred = round(math.log2(template.lr), 6)
+    if grid is None:
+        grid = lr_range.grid() if lr_range else [transferred + i for i in range(-4, 5)]
+    runner = Runner(task, record=record, device=device, sink=sink, tables=[table])
+    ordered = _ordered(template.base_width, widths)
+    sweeps = {
+        _key(width): sweep(
+            runner,
+            replace(template, width=width),
+            grid,
+            seed_list,
+            title=f"{table.name}, width {show_width(width)}",
+            also=[transferred],
+        )
+        for width in ordered
+    }
+    plan = runner.plan(replace(template, width=ordered[-1]))
+    return judge(table, sweeps, transferred, plan)
+
+
+def judge(
+    table: Parameterization, sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan
+) -> Verification:
+    """The verification that finished sweeps amount to, base width first and largest last; no run is made."""
+    keys = list(sweeps)
+    largest = sweeps[keys[-1]]
+    optima = {key: s.optimum for key, s in sweeps.items()}
+    sizes = [width_size(s.template.width) for s in sweeps.values()]
+    optimizer, depth = largest.template.optimizer, 1 + sum(s.role is Role.HIDDEN for s in plan.values())
+    known = table.corrects_init  # the init law of a model left as it is was not measured, so nothing is predicted
+    regime = regimes.classify_table(table, optimizer=optimizer, depth=depth) if known else None
+    regret, spread = _regrets(sweeps, transferred)
+    bought = math.log(optima[keys[0]].loss) - math.log(optima[keys[-1]].loss)
+    n_seeds = len(largest.seeds)
+    tolerance = max(2 * spread / math.sqrt(n_seeds), SMALL_PART * bought)
+    verdict, reason = judge_transfer(
+        regret=regret.get(keys[-1]),
+        tolerance=tolerance,
+        diverged=largest.diverged_at(transferred),
+        edges={str(key): o.at_edge for key, o in optima.items() if o.at_edge},
+        seeds=n_seeds,
+    )
+    change = _feature_change(sweeps, transferred, plan)
+    fitted = _beyond_base(keys, sizes)
+    features = {}
+    for module, by_width in change.items():
+        predicted = None if regime is None else regime.change[0 if _is_input(module, plan) else 1]
+        slope = fit_slope([sizes[keys.index(k)] for k in fitted], [by_width[k] for k in fitted], predicted=predicted)
+        if slope is not None:
+            features[module] = slope
+    overall = _overall(change, fitted, sizes, keys, None if regime is None else regime.change[1])
+    movement, movement_reason = judge_movement(overall)
+    return Verification(
+        parameterization=table.name,
+        verdict=verdict,
+        reason=reason,
+        movement=movement,
+        movement_reason=movement_reason,
+        optima=optima,
+        drift=drift_slope(sizes, list(optima.values()), regime and regimes.drift(table, optimizer=optimizer, depth=depth)),
+        regret=regret,
+        tolerance=tolerance,
+        transferred_log2_lr=transferred,
+        sweeps=sweeps,
+        features=features,
+        feature_change=change,
+        overall_features=overall,
+    )
+
+
+def _regrets(sweeps: Mapping[str | int, Sweep], transferred: float) -> tuple[dict[str | int, Interval], float]:
+    """Regret per width, cross-fitted over seeds, and the seed noise of the log loss.
+
+    The best of several noisy points is biased low when judged on the seeds that chose it, so for every seed the
+    best point is chosen by the other seeds. The variance of the differences is pooled over widths.
+    """
+    differences, noise = {}, []
+    for key, s in sweeps.items():
+        points = sorted(s.results)
+        logs = log_losses(s.curve, s.ceiling)
+        n_seeds = logs.shape[1]
+        at = points.index(transferred)
+        if n_seeds < 2:
+            continue
+        own = []
+        for seed in range(n_seeds):
+            others = {x: [losses[i] for i in range(n_seeds) if i != seed] for x, losses in s.curve.items()}
+            chosen = find_optimum(others, ceiling=s.ceiling).log2_lr
+            own.append(logs[at, seed] - float(np.interp(chosen, points, logs[:, seed])))
+        differences[key] = np.array(own)
+        near = int(np.argmin(logs.mean(axis=1)))
+        noise.append(logs[near].var(ddof=1))
+    if not differences:
+        return {}, 0.0
+    others_than_base = list(differences.values())[1:] or list(differences.values())
+    pooled = float(np.mean([d.var(ddof=1) for d in others_than_base]))
+    degrees = sum(len(d) - 1 for d in others_than_base)
+    regrets = {}
+    for key, d in differences.items():
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * math.sqrt(pooled / len(d))
+        regrets[key] = Interval(value=float(d.mean()), low=float(d.mean()) - half, high=float(d.mean()) + half)
+    return regrets, math.sqrt(float(np.mean(noise)))
+
+
+def _feature_change(
+    sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan
+) -> dict[str, dict[str | int, tuple[float, ...]]]:
+    """Relative change at the transferred learning rate of every module whose output grows with width."""
+    owners = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.m_out > 1}
+    runs = {key: s.results[transferred] for key, s in sweeps.items()}
+    modules = [m for m in runs[list(runs)[0]][0].movement if m in owners]
+    return {
+        module: {key: tuple(r.movement.get(module, math.nan) for r in results) for key, results in runs.items()}
+        for module in modules
+    }
+
+
+def _overall(
+    change: Mapping[str, Mapping[str | int, Sequence[float]]],
+    fitted: Sequence[str | int],
+    sizes: Sequence[float],
+    keys: Sequence[str | int],
+    predicted: float | None,
+) -> Slope | None:
+    """The slope of the geometric mean over modules."""
+    if not change:
+        return None
+    means = [np.exp(np.mean([np.log(by_width[key]) for by_width in change.values()], axis=0)) for key in fitted]
+    return fit_slope([sizes[keys.index(key)] for key in fitted], means, predicted=predicted)
+
+
+def _beyond_base(keys: Sequence[str | int], sizes: Sequence[float]) -> list[str | int]:
+    """Widths of at least twice the base, where small-width corrections have died out, if three remain."""
+    wide = [key for key, size in zip(keys, sizes, strict=True) if size >= 2 * sizes[0]]
+    return wide if len(wide) >= 3 else list(keys)
+
+
+def _is_input(module: str, plan: Plan) -> bool:
+    return any(s.role is Role.INPUT for name, s in plan.items() if name.rpartition(".")[0] == module)
+
+
+def _ordered(base: Width, widths: Sequence[Width]) -> list[Width]:
+    if not widths:
+        raise ConfigError("verify needs at least one width besides the base")
+    rest = sorted((w for w in widths if w != base), key=width_size)
+    return [base, *rest]
+
+
+def _key(width: Width) -> str | int:
+    return width if isinstance(width, int) else show_width(width)
+
+
+def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
+    return range(seeds) if isinstance(seeds, int) else seeds
