@@ -1,19 +1,25 @@
 """A multilayer perceptron."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
 from torch import Tensor, nn
 
 
-def mlp(
-    width: int, *, n_inputs: int, n_outputs: int, hidden_layers: int, activation: Callable[[], nn.Module] = nn.ReLU
-) -> nn.Module:
-    """``hidden_layers`` layers of ``width`` units between inputs and outputs, torch's default initialisation."""
+def mlp(width: int, *, n_inputs: int, n_outputs: int, hidden_layers: int) -> nn.Module:
+    """``hidden_layers`` ReLU layers of ``width`` units between inputs and outputs.
+
+    He initialisation (std sqrt(2 / fan_in), zero biases), under which activations keep their size over depth.
+    """
     sizes = [n_inputs, *[width] * hidden_layers]
     layers: list[nn.Module] = []
     for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
-        layers += [nn.Linear(fan_in, fan_out), activation()]
-    return nn.Sequential(Flatten(), *layers, nn.Linear(sizes[-1], n_outputs))
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    layers.append(nn.Linear(sizes[-1], n_outputs))
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(Flatten(), *layers)
 
 
 class Flatten(nn.Module):

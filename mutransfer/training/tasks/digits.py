@@ -22,7 +22,7 @@ class DigitsMLP:
     Evaluation is the loss on ``eval_on``: "train" (the whole training set: what optimization reached) or "test".
     """
 
-    hidden_layers: int = 3
+    hidden_layers: int = 2
     batch_size: int = 64
     n_train: int = 1437
     eval_on: str = "train"

@@ -1,0 +1,254 @@
+"""The YAML schema of a study, errors that name file and line, and loading the task that it names."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mutransfer.errors import ConfigError
+
+BUILT_IN_TASKS = {
+    "digits-mlp": "mutransfer.training.tasks.digits:DigitsMLP",
+    "stdlib-gpt": "mutransfer.training.tasks.source_bytes:SourceBytesGPT",
+}
+Parameterizations = Literal["sp", "as_is", "ntk", "mf", "mup"]
+WidthValue = int | dict[str, int]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RangeConfig(_Section):
+    """A range of one hyperparameter: ``log2: [low, high]`` (exponents) or ``linear: [low, high]``."""
+
+    log2: tuple[float, float] | None = None
+    linear: tuple[float, float] | None = None
+    spacing: float = Field(1.0, gt=0)  # of the grid; octaves on a log2 axis
+
+    @model_validator(mode="after")
+    def _one_axis(self) -> RangeConfig:
+        if (self.log2 is None) == (self.linear is None):
+            raise ValueError("give exactly one of log2: [low, high] and linear: [low, high]")
+        low, high = self.log2 or self.linear or (0, 0)
+        if not low < high:
+            raise ValueError(f"low must be below high, found [{low:g}, {high:g}]")
+        return self
+
+
+class TrainingConfig(_Section):
+    """How every run trains; fields of RunSpec."""
+
+    steps: int = Field(100, ge=1)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    eval_every: int = Field(0, ge=0)  # steps; 0: at the start and the end
+    accumulate: int = Field(1, ge=1)  # micro-batches per step
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    form: Literal["forward", "absorbed"] = "forward"
+    wd_policy: Literal["independent", "sqrt", "standard"] = "independent"
+    scale_eps: bool = True
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> TrainingConfig:
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps ({self.warmup_steps}) must be below steps ({self.steps})")
+        return self
+
+
+class CoordinatesConfig(_Section):
+    """The coordinate check."""
+
+    steps: int = Field(5, ge=1)
+    seeds: int = Field(3, ge=1)
+    lr: float | None = Field(None, gt=0)  # base learning rate; None: 2^-8 for Adam, 0.1 for SGD
+    widths: list[WidthValue] | None = Field(None, min_length=2)  # None: base and widths of the study
+
+
+class StudyConfig(_Section):
+    """One study: a task, a search at base width, a verification at larger widths."""
+
+    task: str | None = None  # a built-in, or package.module:TaskClass
+    args: dict[str, Any] = {}
+    model: str | None = None  # or the parts: package.module:factory,
+    data: str | None = None  # package.module:batches, called (seed, step) -> (inputs, targets),
+    loss: str | None = None  # cross_entropy, mse, or package.module:function, called (model, batch)
+    parameterization: Parameterizations = "mup"
+    compare: list[Parameterizations] = []  # controls
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    base_width: WidthValue
+    widths: list[WidthValue] = Field(min_length=1)
+    seeds: int = Field(3, ge=2)
+    space: dict[str, RangeConfig] = Field(min_length=1)
+    n_trials: int | None = Field(None, ge=1)  # for more than one hyperparameter
+    fixed: dict[str, float] = {}
+    training: TrainingConfig = TrainingConfig()
+    coordinates: CoordinatesConfig = CoordinatesConfig()
+    device: str = "auto"  # cuda where there is one, else cpu
+    threads: int | None = Field(None, ge=1)  # of torch on the CPU
+    storage: str | None = None  # URL of another Optuna storage; None: runs.db in the run directory
+
+    @model_validator(mode="after")
+    def _task_or_parts(self) -> StudyConfig:
+        parts = {"model": self.model, "data": self.data, "loss": self.loss}
+        if self.task is not None and any(parts.values()):
+            raise ValueError("give either task or the parts model, data and loss, not both")
+        missing = [name for name, value in parts.items() if value is None]
+        if self.task is None and missing:
+            raise ValueError(f"no task, and of its parts {', '.join(missing)} missing")
+        return self
+
+
+def load_config(path: Path, options: Sequence[str] = ()) -> StudyConfig:
+    """The study in a YAML file, with ``a.b=c`` options over it.
+
+    Raises ConfigError with file, line, what was found, what is allowed and the nearest valid spelling.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        node, data = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(data).__name__}")
+    for option in options:
+        _set(data, option)
+    try:
+        return StudyConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(path, node, e) for e in error.errors())) from None
+
+
+def dump_config(config: StudyConfig) -> str:
+    """The study as YAML that loads to the same study."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+
+
+def load_task(config: StudyConfig) -> Any:
+    """The Task that the study names. Names are looked up beside the working directory too."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if config.task is None:
+        return _from_parts(config)
+    if ":" not in config.task and config.task not in BUILT_IN_TASKS:
+        near = difflib.get_close_matches(config.task, BUILT_IN_TASKS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            f"unknown task {config.task!r}{hint} Built in: {', '.join(BUILT_IN_TASKS)}; "
+            "your own: package.module:TaskClass"
+        )
+    from mutransfer.training.task import check_task
+
+    kind = import_string(BUILT_IN_TASKS.get(config.task, config.task), "task")
+    try:
+        return check_task(kind(**config.args))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"task {config.task} does not accept args {config.args}: {error}") from error
+
+
+def import_string(text: str, key: str) -> Any:
+    """The object that ``package.module:name`` names."""
+    module, _, name = text.partition(":")
+    if not module or not name:
+        raise ConfigError(f"{key}: expected package.module:name, found {text!r}")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise ConfigError(f"{key}: cannot import {module!r}: {error}") from error
+    except AttributeError:
+        raise ConfigError(f"{key}: module {module!r} has no {name!r}") from None
+
+
+def _from_parts(config: StudyConfig) -> Any:
+    from mutransfer.training.task import PartsTask
+
+    assert config.model and config.data and config.loss
+    return PartsTask(
+        model=import_string(config.model, "model"),
+        data=import_string(config.data, "data"),
+        loss_fn=_loss(config.loss),
+        label=f"{config.model} {config.data} {config.loss}",
+    )
+
+
+def _loss(name: str) -> Callable[..., Any]:
+    if ":" in name:
+        return import_string(name, "loss")
+    import torch.nn.functional as F
+
+    functions = {"cross_entropy": F.cross_entropy, "mse": F.mse_loss}
+    if name not in functions:
+        raise ConfigError(
+            f"loss: expected {', '.join(functions)} or package.module:function (model, batch) -> scalar, found {name!r}"
+        )
+    return lambda model, batch: functions[name](model(batch[0]), batch[1])
+
+
+def _set(data: dict[str, Any], option: str) -> None:
+    path, equals, value = option.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"option -o {option}: expected a.b=value")
+    *parents, last = path.split(".")
+    for key in parents:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"option -o {option}: {key!r} holds a value, not keys")
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"option -o {option}: {value!r} is not valid YAML ({error})") from None
+
+
+def _explain(path: Path, node: yaml.Node | None, error: Mapping[str, Any]) -> str:
+    location = [part for part in error["loc"] if part not in ("int", "dict[str,int]")]
+    line = _line(node, location)
+    where = f"{path}:{line}" if line else str(path)
+    key = ".".join(map(str, location))
+    if error["type"] == "extra_forbidden":
+        allowed = _fields(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{where}: unknown key {key!r}{hint} Allowed here: {', '.join(allowed)}"
+    if error["type"] == "missing":
+        return f"{where}: {key!r} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    found = "" if error["type"] == "value_error" else f", found {error['input']!r}"
+    return f"{where}: {key}: {message}{found}" if key else f"{where}: {message}{found}"
+
+
+def _line(node: yaml.Node | None, location: Sequence[Any]) -> int | None:
+    """The line of the deepest key on the way to ``location`` that the file has."""
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                return line
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _fields(location: Sequence[Any]) -> list[str]:
+    sections: dict[str, type[BaseModel]] = {
+        "training": TrainingConfig,
+        "coordinates": CoordinatesConfig,
+        "space": RangeConfig,
+    }
+    owner = sections.get(str(location[0]), StudyConfig) if location else StudyConfig
+    return list(owner.model_fields)
