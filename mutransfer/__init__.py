@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mutransfer import measure as measure
     from mutransfer.parameterization import regimes as regimes
     from mutransfer.parameterization.apply import apply as apply
     from mutransfer.parameterization.apply import parameterize as parameterize
@@ -19,6 +18,17 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.plan import Site as Site
     from mutransfer.parameterization.rules import Parameterization as Parameterization
     from mutransfer.parameterization.rules import Role as Role
+    from mutransfer.training.run import run as run
+    from mutransfer.training.spec import RunResult as RunResult
+    from mutransfer.training.spec import RunSpec as RunSpec
+    from mutransfer.training.task import Task as Task
+    from mutransfer.transfer.coordinates import coordinate_check as coordinate_check
+    from mutransfer.transfer.space import Range as Range
+    from mutransfer.transfer.study import Record as Record
+    from mutransfer.transfer.tuner import tune as tune
+    from mutransfer.transfer.verdict import Movement as Movement
+    from mutransfer.transfer.verdict import Verdict as Verdict
+    from mutransfer.transfer.verifier import verify as verify
 
 __version__ = "0.1.0"
 
@@ -34,6 +44,17 @@ _HOMES = {
     "Site": "parameterization.plan:Site",
     "Parameterization": "parameterization.rules:Parameterization",
     "Role": "parameterization.rules:Role",
+    "run": "training.run:run",
+    "RunResult": "training.spec:RunResult",
+    "RunSpec": "training.spec:RunSpec",
+    "Task": "training.task:Task",
+    "coordinate_check": "transfer.coordinates:coordinate_check",
+    "Range": "transfer.space:Range",
+    "Record": "transfer.study:Record",
+    "tune": "transfer.tuner:tune",
+    "Movement": "transfer.verdict:Movement",
+    "Verdict": "transfer.verdict:Verdict",
+    "verify": "transfer.verifier:verify",
 }
 
 

@@ -1,0 +1,1 @@
+"""What a person sees: console, JSON lines, TensorBoard, plots, the report."""

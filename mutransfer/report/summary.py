@@ -1,0 +1,128 @@
+"""Everything that a report tells, as one value, and its Markdown and HTML."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+
+from mutransfer.parameterization.plan import Plan
+from mutransfer.report import plots
+from mutransfer.transfer.coordinates import CoordinateCheck
+from mutransfer.transfer.tuner import TuneResult
+from mutransfer.transfer.verifier import Verification
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A finished study. ``verifications`` holds the one under study first, then the controls."""
+
+    title: str
+    config_text: str
+    command: str
+    plan: Plan  # of the parameterization under study, at the largest width
+    regime: str
+    checks: Mapping[str, CoordinateCheck]
+    tuned: TuneResult
+    verifications: Mapping[str, Verification]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> Verification:
+        return next(iter(self.verifications.values()))
+
+    def verdict_line(self, found: Verification) -> str:
+        return f"{found.headline}: {found.sentence}"
+
+    def rows(self, found: Verification) -> list[dict[str, str]]:
+        """The table of one verification, a row per width."""
+        rows = []
+        for key, sweep in found.sweeps.items():
+            best = found.optima[key]
+            at = [r.final_loss for r in sweep.results[found.transferred_log2_lr]]
+            regret = found.regret.get(key)
+            runs = [r for results in sweep.results.values() for r in results]
+            change = [values[key] for values in found.feature_change.values() if key in values]
+            moved = math.exp(sum(math.log(v) for c in change for v in c) / sum(map(len, change))) if change else math.nan
+            rows.append(
+                {
+                    "width": str(key),
+                    "parameters": f"{max(r.n_parameters for r in runs):,}",
+                    "log2 lr": f"{best.log2_lr:.2f} [{best.low:.2f}, {best.high:.2f}]",
+                    "loss at transferred lr": f"{sum(at) / len(at):.4g}",
+                    "loss at its best lr": f"{best.loss:.4g}",
+                    "regret": "-" if regret is None else _regret(regret.value, regret.low, regret.high),
+                    "feature change": f"{moved:.3g}",
+                    "runs": f"{len(runs)} ({sum(r.final_loss == math.inf for r in runs)} diverged)",
+                }
+            )
+        return rows
+
+    def markdown(self) -> str:
+        return _render("report.md.j2", self, figures={})
+
+    def html(self) -> str:
+        figures: dict[str, Any] = {
+            "curves": {name: plots.loss_curves(v) for name, v in self.verifications.items()},
+            "features": {n: plots.feature_movement(v) for n, v in self.verifications.items() if v.feature_change},
+            "optimum": plots.optimum_against_width(dict(self.verifications)),
+            "coordinates": {name: plots.coordinate_sizes(c) for name, c in self.checks.items()},
+        }
+        return _render("report.html.j2", self, figures=figures)
+
+    def data(self) -> dict[str, Any]:
+        """The verdicts and their numbers, for machines."""
+        return {
+            name: {
+                "headline": v.headline,
+                "verdict": str(v.verdict),
+                "movement": str(v.movement),
+                "reason": v.reason,
+                "drift_octaves_per_doubling": _triple(v.drift),
+                "feature_slope": _triple(v.overall_features),
+                "transferred_log2_lr": v.transferred_log2_lr,
+                "tolerance_log_loss": v.tolerance,
+                "optima": {str(k): [o.log2_lr, o.low, o.high] for k, o in v.optima.items()},
+                "regret_log_loss": {str(k): [r.value, r.low, r.high] for k, r in v.regret.items()},
+            }
+            for name, v in self.verifications.items()
+        }
+
+    def write(self, folder: Path) -> Path:
+        """Write report.html, report.md and verdict.json into ``folder``; returns the HTML file."""
+        page = folder / "report.html"
+        page.write_text(self.html())
+        (folder / "report.md").write_text(self.markdown())
+        (folder / "verdict.json").write_text(json.dumps(self.data(), indent=2) + "\n")
+        return page
+
+
+def _triple(slope: Any) -> list[float] | None:
+    return None if slope is None else [slope.value, slope.low, slope.high]
+
+
+def _regret(value: float, low: float, high: float) -> str:
+    return " ".join(f"{100 * math.expm1(x):+.0f} %" for x in (value,)) + (
+        f" [{100 * math.expm1(low):+.0f}, {100 * math.expm1(high):+.0f}]"
+    )
+
+
+def _render(template: str, summary: Summary, *, figures: Mapping[str, Any]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mutransfer.report"),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    first = next(iter(summary.main.sweeps.values()))
+    device = next(iter(first.results.values()))[0].device
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, device {device}"
+    return environment.get_template(template).render(s=summary, figures=figures, versions=versions)

@@ -1,0 +1,266 @@
+"""A study from its config: what each verb does, on a run directory that keeps everything that was computed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from mutransfer.config import StudyConfig, dump_config, load_config, load_task
+from mutransfer.errors import ConfigError, RecordError
+from mutransfer.parameterization import regimes, rules
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Role
+from mutransfer.report.summary import Summary
+from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
+from mutransfer.training.run import infer_plan
+from mutransfer.training.run import run as run_once
+from mutransfer.training.task import label_of
+from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
+from mutransfer.transfer.space import Range
+from mutransfer.transfer.study import Record, default_device
+from mutransfer.transfer.sweep import at_lr
+from mutransfer.transfer.tuner import TuneResult, make_template, tune
+from mutransfer.transfer.verifier import Verification, verify
+
+SAME_FUNCTION = (
+    "mf and mup are the same trained function up to Adam's eps (Everett et al.: shift by theta = 1/2 on every "
+    "layer), so {drop} is not run again next to {keep}."
+)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A run directory: config.yaml, runs.db, tensorboard/, report.html, report.md, verdict.json."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+
+def open_study(target: Path, out: Path | None, options: Sequence[str]) -> tuple[StudyConfig, Folder]:
+    """The config and run directory that a verb was pointed at: a YAML file, or a run directory to go on with."""
+    if target.is_dir():
+        if out is not None:
+            raise ConfigError(f"{target} is a run directory; --out goes with a config file")
+        folder = Folder(target)
+        if not folder.config.exists():
+            raise ConfigError(f"{target} is not a run directory: it has no config.yaml")
+        return load_config(folder.config, options), folder
+    if not target.exists():
+        raise ConfigError(f"{target}: no such config file or run directory")
+    config = load_config(target, options)
+    return config, Folder(out or Path("runs") / target.stem)
+
+
+class Workflow:
+    """The steps of one study; each returns its result and finds what an earlier step or session left."""
+
+    def __init__(self, config: StudyConfig, folder: Folder, sink: Sink = silent) -> None:
+        self.config, self.folder, self.sink = config, folder, sink
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        self.task = load_task(config)
+        self.device = default_device() if config.device == "auto" else _device(config.device)
+
+    def __enter__(self) -> Workflow:
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder.path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RecordError(f"{self.folder.path} is in use by another process; wait for it or use --out") from None
+        self.folder.config.write_text(dump_config(self.config))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._lock.release()
+
+    @cached_property
+    def record(self) -> Record:
+        return Record(self.config.storage or self.folder.path / "runs.db")
+
+    @cached_property
+    def studied(self) -> tuple[str, ...]:
+        """The parameterization under study, then the controls; of mf and mup only the first."""
+        names: list[str] = []
+        for name in (self.config.parameterization, *self.config.compare):
+            twin = {"mf": "mup", "mup": "mf"}.get(name)
+            if name not in names and twin not in names:
+                names.append(name)
+        return tuple(names)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        wanted = {self.config.parameterization, *self.config.compare}
+        if not {"mf", "mup"} <= wanted:
+            return ()
+        keep = "mf" if "mf" in self.studied else "mup"
+        return (SAME_FUNCTION.format(drop="mup" if keep == "mf" else "mf", keep=keep),)
+
+    @cached_property
+    def plans(self) -> dict[str, Plan]:
+        """Plans of the parameterization under study at every width, so that a width that cannot be built is found early."""
+        template = self._template()
+        widths = [self.config.base_width, *self.config.widths]
+        plans = {str(w): infer_plan(replace(template, width=w), self.task) for w in widths}
+        return plans
+
+    @cached_property
+    def regime(self) -> str:
+        """What theory says of the parameterization under study, in a sentence."""
+        table = rules.parameterization(self.config.parameterization)
+        if not table.corrects_init:
+            return f"{table.name}: {table.title}; its regime depends on the model's own initialisation."
+        plan = self.largest_plan
+        depth = 1 + sum(s.role is Role.HIDDEN for s in plan.values())
+        found = regimes.classify_table(table, optimizer=self.config.optimizer, depth=depth)
+        return (
+            f"{table.name}, {table.title}: {found.kind} with {self.config.optimizer} ({found.binding}); features "
+            f"move like n^{found.change[1]:g}, logits like n^{found.change[2]:g}."
+        )
+
+    @property
+    def largest_plan(self) -> Plan:
+        return list(self.plans.values())[-1]
+
+    def coordinates(self) -> dict[str, CoordinateCheck]:
+        c = self.config.coordinates
+        return {
+            name: coordinate_check(
+                self.task,
+                widths=c.widths or [self.config.base_width, *self.config.widths],
+                base_width=self.config.base_width,
+                parameterization=name,
+                optimizer=self.config.optimizer,
+                lr=c.lr,
+                steps=c.steps,
+                seeds=c.seeds,
+                device=self.device,
+            )
+            for name in self.studied
+        }
+
+    def tune(self) -> TuneResult:
+        return tune(
+            self.task,
+            base_width=self.config.base_width,
+            space=self._space(),
+            optimizer=self.config.optimizer,
+            parameterization=self.config.parameterization,
+            seeds=self.config.seeds,
+            n_trials=self.config.n_trials,
+            fixed=self.config.fixed,
+            record=self.record,
+            device=self.device,
+            sink=self.sink,
+            **self.config.training.model_dump(),
+        )
+
+    def verify(self, tuned: TuneResult) -> dict[str, Verification]:
+        found = {}
+        for name in self.studied:
+            found[name] = verify(
+                self.task,
+                tuned,
+                widths=self.config.widths,
+                parameterization=name,
+                record=self.record,
+                device=self.device,
+                sink=self.sink,
+            )
+            self.sink(Note(text=f"{name}: {found[name].headline}: {found[name].sentence}"))
+        return found
+
+    def report(
+        self, checks: dict[str, CoordinateCheck], tuned: TuneResult, verifications: dict[str, Verification]
+    ) -> Path:
+        summary = Summary(
+            title=f"{label_of(self.task)}: {self.config.parameterization}, width {_arrow(self.config)}",
+            config_text=dump_config(self.config).strip(),
+            command=f"mutransfer run {shlex.quote(str(self.folder.path))}",
+            plan=self.largest_plan,
+            regime=self.regime,
+            checks=checks,
+            tuned=tuned,
+            verifications=verifications,
+            notes=self.notes,
+        )
+        return summary.write(self.folder.path)
+
+    def expected_cost(self) -> tuple[int, float]:
+        """Number of runs of the whole study that are not in the record (without extensions) and their seconds.
+
+        Seconds come from a few steps of training at every width.
+        """
+        template, seeds, grid = self._template(), range(self.config.seeds), self._grid()
+        grid = [*grid, grid[0] - 0.25, grid[0] - 0.75, grid[0] - 0.5]  # stand for two refinements and the transfer
+        runs, seconds = 0, 0.0
+        for width in [self.config.base_width, *self.config.widths]:
+            spec = replace(template, width=width, steps=4, warmup_steps=0, eval_every=0)
+            trial = run_once(spec, self.task, plan=self.plans[str(width)], device=self.device)
+            per_run = trial.seconds / 4 * template.steps
+            names = self.studied[:1] if width == self.config.base_width else self.studied
+            for name in names:
+                specs = [at_lr(replace(template, width=width, parameterization=name), x, s) for x in grid for s in seeds]
+                left = sum(self.record.find(spec) is None for spec in specs)
+                runs, seconds = runs + left, seconds + left * per_run
+        return runs, seconds
+
+    def _template(self) -> Any:
+        start = {name: 2.0 ** (r.log2 or (0, 0))[0] if r.log2 else r.linear[0] for name, r in self.config.space.items()}
+        return make_template(
+            self.task,
+            base_width=self.config.base_width,
+            parameterization=self.config.parameterization,
+            hyperparameters={"lr": 2.0**-8, **self.config.fixed, **start},
+            optimizer=self.config.optimizer,
+            **self.config.training.model_dump(),
+        )
+
+    def _grid(self) -> list[float]:
+        lr = self._space().get("lr")
+        return lr.grid() if lr is not None else [float(x) for x in range(-4, 5)]
+
+    def _space(self) -> dict[str, Range]:
+        ranges = {}
+        for name, r in self.config.space.items():
+            if r.log2 is not None:
+                ranges[name] = Range(low=2.0 ** r.log2[0], high=2.0 ** r.log2[1], spacing=r.spacing)
+            elif r.linear is not None:
+                ranges[name] = Range(low=r.linear[0], high=r.linear[1], log=False, spacing=r.spacing)
+        return ranges
+
+
+def refuse_new_runs(event: Event) -> None:
+    """A sink for verbs that only show what is there."""
+    if isinstance(event, PhaseStarted) and event.queued:
+        raise RecordError(
+            f"{event.title}: {len(event.queued)} runs are missing from the record; `mutransfer run` does them"
+        )
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def _arrow(config: StudyConfig) -> str:
+    return f"{config.base_width} -> {config.widths[-1]}"
+
