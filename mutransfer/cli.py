@@ -14,7 +14,6 @@ import typer
 from mutransfer.errors import MutransferError
 
 if TYPE_CHECKING:
-    from mutransfer.transfer.tuner import TuneResult
     from mutransfer.transfer.verifier import Verification
     from mutransfer.workflow import Folder, Workflow
 
@@ -29,7 +28,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Target = Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="A config file, or a run directory to go on with.")]
+Target = Annotated[
+    Path, typer.Argument(metavar="CONFIG|RUN", help="A config file, or a run directory to go on with.")
+]
 Options = Annotated[
     list[str] | None, typer.Option("-o", metavar="A.B=C", help="Override a config value; may be repeated.")
 ]
@@ -230,12 +231,18 @@ def _conclude(
 ) -> None:
     first = found[flow.studied[0]]
     if json_lines:
-        fields = {"verdict": str(first.verdict), "movement": str(first.movement), "exit_code": first.exit_code}
+        fields = {
+            "verdict": str(first.verdict),
+            "movement": str(first.movement),
+            "exit_code": first.exit_code,
+        }
         print_line(json.dumps({"event": "verdict", "headline": first.headline, **fields}))
     else:
         print_line(f"\n{first.headline}: {first.sentence}\n  {first.reason}; {first.movement_reason}.")
         for name in flow.studied[1:]:
-            print_line(f"  control {name}: {found[name].verdict}, {found[name].movement}. {found[name].sentence}")
+            print_line(
+                f"  control {name}: {found[name].verdict}, {found[name].movement}. {found[name].sentence}"
+            )
         if page is not None:
             print_line(f"report: {page}")
             print_line(f"curves: tensorboard --logdir {flow.folder.tensorboard}")
@@ -245,6 +252,11 @@ def _conclude(
 def _forget(folder: Folder) -> None:
     import shutil
 
-    for path in (folder.path / "runs.db", folder.config, folder.path / "report.html", folder.path / "report.md"):
+    for path in (
+        folder.path / "runs.db",
+        folder.config,
+        folder.path / "report.html",
+        folder.path / "report.md",
+    ):
         path.unlink(missing_ok=True)
     shutil.rmtree(folder.tensorboard, ignore_errors=True)

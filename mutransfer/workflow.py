@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -21,6 +20,7 @@ from mutransfer.report.summary import Summary
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
 from mutransfer.training.run import infer_plan
 from mutransfer.training.run import run as run_once
+from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import label_of
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.space import Range
@@ -81,7 +81,9 @@ class Workflow:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise RecordError(f"{self.folder.path} is in use by another process; wait for it or use --out") from None
+            raise RecordError(
+                f"{self.folder.path} is in use by another process; wait for it or use --out"
+            ) from None
         self.folder.config.write_text(dump_config(self.config))
         return self
 
@@ -206,21 +208,39 @@ class Workflow:
         Seconds come from a few steps of training at every width.
         """
         template, seeds, grid = self._template(), range(self.config.seeds), self._grid()
-        grid = [*grid, grid[0] - 0.25, grid[0] - 0.75, grid[0] - 0.5]  # stand for two refinements and the transfer
+        grid = [
+            *grid,
+            grid[0] - 0.25,
+            grid[0] - 0.75,
+            grid[0] - 0.5,
+        ]  # stand for two refinements and the transfer
         runs, seconds = 0, 0.0
         for width in [self.config.base_width, *self.config.widths]:
-            spec = replace(template, width=width, steps=4, warmup_steps=0, eval_every=0)
-            trial = run_once(spec, self.task, plan=self.plans[str(width)], device=self.device)
-            per_run = trial.seconds / 4 * template.steps
+            spec = replace(template, width=width, warmup_steps=0, eval_every=0)
+            per_run = self._seconds(spec, template.steps)
             names = self.studied[:1] if width == self.config.base_width else self.studied
             for name in names:
-                specs = [at_lr(replace(template, width=width, parameterization=name), x, s) for x in grid for s in seeds]
+                specs = [
+                    at_lr(replace(template, width=width, parameterization=name), x, s)
+                    for x in grid
+                    for s in seeds
+                ]
                 left = sum(self.record.find(spec) is None for spec in specs)
                 runs, seconds = runs + left, seconds + left * per_run
         return runs, seconds
 
-    def _template(self) -> Any:
-        start = {name: 2.0 ** (r.log2 or (0, 0))[0] if r.log2 else r.linear[0] for name, r in self.config.space.items()}
+    def _seconds(self, spec: RunSpec, steps: int) -> float:
+        """Of a run of ``steps``, from a short and a longer one after one to warm up."""
+        plan = self.plans[str(spec.width)]
+        _, short, longer = (
+            run_once(replace(spec, steps=n), self.task, plan=plan, device=self.device).seconds
+            for n in (1, 2, 8)
+        )
+        per_step = max(longer - short, 0.0) / 6
+        return max(short - 2 * per_step, 0.0) + steps * per_step
+
+    def _template(self) -> RunSpec:
+        start = {name: r.low for name, r in self._space().items()}
         return make_template(
             self.task,
             base_width=self.config.base_width,
@@ -263,4 +283,3 @@ def _device(name: str) -> torch.device:
 
 def _arrow(config: StudyConfig) -> str:
     return f"{config.base_width} -> {config.widths[-1]}"
-

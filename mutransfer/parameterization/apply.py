@@ -1,4 +1,4 @@
-"""Putting a Plan on a model: rescale what the factory drew, and multiply at run time where the plan says so."""
+"""Putting a Plan on a model: rescale what the factory drew, multiply at run time where the plan says so."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from mutransfer.parameterization.names import canonical
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Parameterization
 
-_MARK = "_mutransfer_plan"  # a plain attribute of the module: deepcopy and pickle keep it, state_dict never sees it
+# A plain attribute of the module: deepcopy and pickle keep it, state_dict never sees it.
+_MARK = "_mutransfer_plan"
 
 
 @dataclass(frozen=True)
 class InputMultiplier:
-    """A forward pre-hook that multiplies a module's first input: (W f) x + b for every linear map, bias untouched."""
+    """A forward pre-hook on a module's first input: (W f) x + b for every linear map, bias untouched."""
 
     factor: float
 
@@ -49,8 +50,8 @@ def parameterize(
     """Build the model at ``width`` and put it under a parameterization, without editing it.
 
     The random state afterwards is as after one ``build(width)``, and at ``width == base_width`` the model is
-    ``build(width)`` bit for bit. Arguments are those of :meth:`Plan.infer`; ``device`` and ``dtype`` say where
-    the finished model goes.
+    ``build(width)`` bit for bit. Arguments are those of :meth:`Plan.infer`; ``device`` and ``dtype`` say
+    where the finished model goes.
 
     >>> from torch import nn
     >>> build = lambda width: nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 3))
@@ -78,13 +79,14 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
     """Put ``plan`` on a freshly initialised ``model``, in place; load checkpoints afterwards.
 
     Raises:
-        PlanError: the model's parameters are not the plan's; a plan is on it already; or its weights are not as
-            the factory draws them (a checkpoint was loaded), so that rescaling them would rescale twice.
+        PlanError: the model's parameters are not the plan's; a plan is on it already; or its weights are not
+            as the factory draws them (a checkpoint was loaded), so that rescaling would happen twice.
     """
     inner = _unwrapped(model)
     if any(_MARK in vars(m) for m in inner.modules()):
         raise PlanError(
-            "a plan is on this model already; applying another would rescale it twice. Build a new model first."
+            "a plan is on this model already; applying another would rescale it twice. "
+            "Build a new model first."
         )
     parameters = {canonical(n, plan.scalings.keys()): p for n, p in inner.named_parameters()}
     _check_fits(parameters, plan)
@@ -110,7 +112,9 @@ def applied_plan(model: nn.Module) -> Plan | None:
 
 def _unwrapped(model: nn.Module) -> nn.Module:
     inner = model
-    while isinstance(inner, nn.parallel.DistributedDataParallel | nn.DataParallel) or hasattr(inner, "_orig_mod"):
+    while isinstance(inner, nn.parallel.DistributedDataParallel | nn.DataParallel) or hasattr(
+        inner, "_orig_mod"
+    ):
         inner = inner._orig_mod if hasattr(inner, "_orig_mod") else inner.module
     return inner
 
@@ -140,7 +144,7 @@ def _check_fresh(parameters: dict[str, nn.Parameter], plan: Plan) -> None:
         slack = 6 / math.sqrt(2 * parameter.numel()) + 0.05
         if not rms or abs(math.log(rms / expected)) > slack:
             raise PlanError(
-                f"{name} is not as the factory draws it: root-mean-square {rms:.4g}, expected {expected:.4g}. "
-                "Was a checkpoint loaded, or the model trained? Apply the plan to a fresh model first and load "
-                "the checkpoint afterwards; loading never rescales."
+                f"{name} is not as the factory draws it: root-mean-square {rms:.4g}, expected "
+                f"{expected:.4g}. Was a checkpoint loaded, or the model trained? Apply the plan to a fresh "
+                "model first and load the checkpoint afterwards; loading never rescales."
             )

@@ -1,4 +1,4 @@
-"""Which dimensions of which parameter grow with width, which of them are contracted, and the role that follows."""
+"""Which dimensions of which parameter grow with width, which are contracted, and the role that follows."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """The parameters of a model built at several widths; ``widths[0]`` is the base, ``widths[1]`` the target."""
+    """The parameters of a model at several widths; ``widths[0]`` is the base, ``widths[1]`` the target."""
 
     widths: tuple[Width, ...]
     parameters: Mapping[str, Parameter]
@@ -92,7 +92,9 @@ def survey(build: Build, base_width: Width, width: Width, overrides: Overrides |
     return compare(models, widths, overrides)
 
 
-def compare(models: Sequence[nn.Module], widths: Sequence[Width], overrides: Overrides | None = None) -> Survey:
+def compare(
+    models: Sequence[nn.Module], widths: Sequence[Width], overrides: Overrides | None = None
+) -> Survey:
     """Roles from models that exist already; ``models[0]`` is the base and ``models[1]`` the target."""
     names = [dict(model.named_parameters()) for model in models]
     for width, found in zip(widths[1:], names[1:], strict=True):
@@ -100,7 +102,7 @@ def compare(models: Sequence[nn.Module], widths: Sequence[Width], overrides: Ove
             odd = sorted(found.keys() ^ names[0].keys())
             raise ClassificationError(
                 f"the parameters differ between width {show_width(widths[0])} and {show_width(width)}: "
-                f"{_some(odd)} exist in only one of them. Only sizes may change with width, not the set of layers."
+                f"{_some(odd)} exist in only one of them. Only sizes may change with width, not the layers."
             )
     overrides = _checked(overrides, names[0])
     owners = _owners(models[0])
@@ -117,12 +119,14 @@ def compare(models: Sequence[nn.Module], widths: Sequence[Width], overrides: Ove
         raise ClassificationError(
             f"{len(unresolved)} parameter(s) cannot be classified:\n" + "\n".join(unresolved)
         )
-    return Survey(widths=tuple(widths), parameters=_mark_bottlenecks(parameters, overrides), tied=_tied(models[0]))
+    return Survey(
+        widths=tuple(widths), parameters=_mark_bottlenecks(parameters, overrides), tied=_tied(models[0])
+    )
 
 
 def _probes(base_width: Width, width: Width) -> list[Width]:
-    # Multiples of the base keep divisibility by heads and groups; 2x and 3x are not proportional to each other
-    # in the way that hides a dimension that is equal by accident.
+    # Multiples of the base keep divisibility by heads and groups; a dimension that is equal by accident at base
+    # and target still differs at 2x or 3x.
     if isinstance(base_width, Mapping) and isinstance(width, Mapping) and base_width != width:
         grows = {k for k in base_width if base_width[k] != width.get(k)}
         probes = [{k: v * (f if k in grows else 1) for k, v in base_width.items()} for f in (2, 3)]
@@ -186,22 +190,34 @@ def _classify(
         parameter = _overridden(name, owner_name, shapes, growing, known, override)
         return replace(parameter, multipliable=called)
     base = Parameter(
-        name=name, owner=owner_name, shapes=shapes, axes=known, role=Role.SCALAR, reason="", multipliable=called
+        name=name,
+        owner=owner_name,
+        shapes=shapes,
+        axes=known,
+        role=Role.SCALAR,
+        reason="",
+        multipliable=called,
     )
     if isinstance(owner, nn.Linear | nn.modules.conv._ConvNd) and attribute == "bias":
         base = replace(base, init_like=name.removesuffix("bias") + "weight")
     if not growing:
-        return replace(base, axes=None, role=Role.SCALAR, reason=f"{owner_name}.{attribute}: no dimension grows")
+        return replace(
+            base, axes=None, role=Role.SCALAR, reason=f"{owner_name}.{attribute}: no dimension grows"
+        )
     if known is not None:
         stray = growing - {*known.fan_in, *known.fan_out}
         if stray or (isinstance(owner, _TRANSPOSED) and owner.groups > 1):
             return None  # an embedding whose count grows, a grouped transposed convolution: no rule fits
         role, reason = _role(known, growing)
         if role is Role.INPUT and isinstance(owner, _CONVS) and shapes[0][1] == 1 and owner.groups > 1:
-            return replace(base, axes=None, role=Role.VECTOR, reason="depthwise kernel: one filter per channel")
+            return replace(
+                base, axes=None, role=Role.VECTOR, reason="depthwise kernel: one filter per channel"
+            )
         return replace(base, role=role, reason=f"{owner_name}.{attribute}: {reason}")
     if isinstance(owner, _NORMS) or len(shapes[0]) == 1 or _is_row(shapes[0]):
-        return replace(base, role=Role.VECTOR, reason=f"{owner_name}.{attribute}: one growing dimension, not contracted")
+        return replace(
+            base, role=Role.VECTOR, reason=f"{owner_name}.{attribute}: one growing dimension, not contracted"
+        )
     return None
 
 
@@ -237,7 +253,7 @@ def _mark_bottlenecks(parameters: dict[str, Parameter], overrides: Overrides) ->
             parameter = replace(
                 parameter,
                 role=Role.BOTTLENECK,
-                reason=f"{parameter.reason}; followed by growing matrices, so inside the network: init std 1/m_in",
+                reason=f"{parameter.reason}; followed by growing matrices, so inside: init std 1/m_in",
             )
         followed = followed or parameter.role is Role.HIDDEN or parameter.role is Role.INPUT
         marked[name] = parameter

@@ -47,7 +47,11 @@ def param_groups(
     groups: list[dict[str, Any]] = []
     for own in _own_groups(model, params):
         merged: dict[tuple[float, float, float], dict[str, Any]] = {}
-        base_lr, base_wd, base_eps = own.get("lr", lr), own.get("weight_decay", weight_decay), own.get("eps", eps)
+        base_lr, base_wd, base_eps = (
+            own.get("lr", lr),
+            own.get("weight_decay", weight_decay),
+            own.get("eps", eps),
+        )
         for parameter in own["params"]:
             name = names.get(id(parameter))
             if name is None or name not in plan:
@@ -78,7 +82,9 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """
     for i, group in enumerate(optimizer.param_groups):
         if "lr_mult" not in group:
-            raise PlanError(f"group {i} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)")
+            raise PlanError(
+                f"group {i} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)"
+            )
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(lr * group["lr_mult"])
         else:

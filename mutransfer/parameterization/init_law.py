@@ -1,9 +1,9 @@
 """How the model's own initialisation scales with width, measured from builds instead of assumed.
 
-A wide model arrives already initialised by its own rule. The correction to a target rule is the target's factor
-over the model's own, so the model's own must be known *exactly*: it is measured on small builds and then snapped
-to a law with exact exponents (0, 1/2 or 1 of fan_in or fan_out, or Glorot's 1/sqrt(fan_in + fan_out)). A
-parameter that fits none is refused.
+A wide model arrives already initialised by its own rule. The correction to a target rule is the target's
+factor over the model's own, so the model's own must be known *exactly*: it is measured on small builds and then
+snapped to a law with exact exponents (0, 1/2 or 1 of fan_in or fan_out, or Glorot's 1/sqrt(fan_in + fan_out)).
+A parameter that fits none is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from mutransfer.parameterization.building import (
     seed_everything,
     show_width,
 )
-from mutransfer.parameterization.rules import Role
 
 MAX_BUILDS = 256
 MAX_SECONDS = 5.0
@@ -106,7 +105,10 @@ def measure(build: Build, survey: Survey) -> dict[str, Measured]:
 
 
 def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measured]:
-    """The laws from one sample each of existing models; a model without values (meta) is taken at torch's default."""
+    """The laws from one sample each of existing models.
+
+    Where a model holds no values (meta device), the laws are taken to be torch's defaults.
+    """
     values = [dict(model.named_parameters()) for model in models]
     real = [i for i, found in enumerate(values) if not any(p.is_meta for p in found.values())]
     if 0 in real and 1 in real:
@@ -129,7 +131,8 @@ def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measur
     if odd:
         raise ClassificationError(
             "the base model holds no values (meta device), and these parameters are not initialised by torch's "
-            "default, so how they scale with width cannot be known:\n" + "\n".join(odd)
+            "default, so how they scale with width cannot be known:\n"
+            + "\n".join(odd)
             + "\nPass a base model with values, or use Plan.infer(build, ...)."
         )
     return measured
@@ -187,7 +190,9 @@ class _Samples:
         variances = [1 / (2 * count) + FLOOR**2 for count in self.counts]
         result = []
         for law in ordered:
-            if law.glorot and (parameter.axes is None or not parameter.axes.fan_in or not parameter.axes.fan_out):
+            if law.glorot and (
+                parameter.axes is None or not parameter.axes.fan_in or not parameter.axes.fan_out
+            ):
                 continue
             off = [x - math.log(law_factor(law, parameter, local, i)) for i, x in enumerate(logs)]
             mean = sum(o / v for o, v in zip(off, variances, strict=True)) / sum(1 / v for v in variances)
@@ -229,7 +234,8 @@ def _decided(samples: Mapping[str, _Samples], local: Survey, survey: Survey) -> 
     if odd:
         raise ClassificationError(
             "the initialisation of these parameters follows none of the known laws (independent of width, "
-            "fan_in or fan_out to the power -1/2 or -1, Glorot's):\n" + "\n".join(odd)
+            "fan_in or fan_out to the power -1/2 or -1, Glorot's):\n"
+            + "\n".join(odd)
             + "\nInitialise them by one of these laws in the factory, or use parameterization='as_is'."
         )
     return measured

@@ -1,4 +1,4 @@
-"""The Plan: parameter name -> Scaling. What a parameterization asks of one model at one width, as plain numbers."""
+"""The Plan: parameter name -> Scaling, what a parameterization asks of a model at a width, in plain numbers."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Plan(Mapping[str, Scaling]):
         wd_policy: str = "independent",
         scale_eps: bool = True,
     ) -> Plan:
-        """The plan for ``build(width)``; builds at small widths and on the meta device, random state untouched.
+        """The plan for ``build(width)``, from small and meta-device builds; random state untouched.
 
         Args:
             build: a factory, called with exactly ``width`` (an int, or a mapping of names to ints).
@@ -110,10 +110,13 @@ class Plan(Mapping[str, Scaling]):
         check_width(width, "width")
         check_width(base_width, "base_width")
         if isinstance(width, Mapping) != isinstance(base_width, Mapping) or (
-            isinstance(width, Mapping) and isinstance(base_width, Mapping) and width.keys() != base_width.keys()
+            isinstance(width, Mapping)
+            and isinstance(base_width, Mapping)
+            and width.keys() != base_width.keys()
         ):
             raise PlanError(
-                f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the same keys"
+                f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the "
+                "same keys"
             )
         table = rules.parameterization(parameterization)
         found = survey(build, base_width, width, overrides)
@@ -139,9 +142,9 @@ class Plan(Mapping[str, Scaling]):
     ) -> Plan:
         """The plan for an existing freshly initialised ``model``, from its own class at base width.
 
-        ``delta`` is a third model at yet another width; it shows growth that ``base`` and ``model`` hide because
-        their sizes agree. Modules may be on the meta device; their init law is then taken to be torch's default
-        (checked against whichever of the two has values).
+        ``delta`` is a third model at yet another width; it shows growth that ``base`` and ``model`` hide
+        because their sizes agree. Modules may be on the meta device; their init law is then taken to be torch's
+        default (checked against whichever of the two has values).
         """
         models = [base, model] if delta is None else [base, model, delta]
         found = compare(models, [base_width, width, -1][: len(models)], overrides)
@@ -173,9 +176,26 @@ class Plan(Mapping[str, Scaling]):
             shape = "x".join(map(str, self.shapes[names[0]])) or "1"
             rows.append((label, str(s.role), shape, *(f"{x:.4g}" for x in numbers), s.reason))
         for path, site in self.sites.items():
-            rows.append((path, site.kind, "", "", "", "", f"{site.factor:.4g}", "", "", "", f"on its {site.mechanism}"))
+            rows.append(
+                (
+                    path,
+                    site.kind,
+                    "",
+                    "",
+                    "",
+                    "",
+                    f"{site.factor:.4g}",
+                    "",
+                    "",
+                    "",
+                    f"on its {site.mechanism}",
+                )
+            )
         sizes = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-        lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in rows]
+        lines = [
+            "  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip()
+            for row in rows
+        ]
         return "\n".join([head, *lines])
 
 
@@ -249,7 +269,7 @@ def _scaling(
 
 
 def _tied_sites(found: Survey, table: Parameterization) -> dict[str, Site]:
-    """Where an embedding is used again as the readout: the tensor keeps the embedding's row, the logits get the rest."""
+    """Where an embedding is also the readout: the tensor keeps the embedding's row, the logits get the rest."""
     if not table.corrects_init:
         return {}
     readout, embedding = table.rows[Role.OUTPUT], table.rows[Role.INPUT]
@@ -272,6 +292,9 @@ def _stacked(plan: Plan) -> dict[str, list[str]]:
             labels[names[0]] = names
         else:
             parts = [re.split(r"(\d+)", name) for name in names]
-            merged = [sorted(set(cells), key=lambda c: int(c) if c.isdigit() else 0) for cells in zip(*parts, strict=True)]
+            merged = [
+                sorted(set(cells), key=lambda c: int(c) if c.isdigit() else 0)
+                for cells in zip(*parts, strict=True)
+            ]
             labels["".join(c[0] if len(c) == 1 else f"{{{c[0]}..{c[-1]}}}" for c in merged)] = names
     return labels

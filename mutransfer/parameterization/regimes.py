@@ -1,6 +1,6 @@
-"""From exponents to what happens at infinite width: unstable, trivial, kernel or feature learning. Pure arithmetic.
+"""From exponents to what happens at infinite width: unstable, trivial, kernel or feature learning.
 
-Conventions: exponents x mean factors n**-x, for (input, hidden, output). SGD: Tensor Programs IV
+Pure arithmetic. Conventions: exponents x mean factors n**-x, for (input, hidden, output). SGD: Tensor Programs IV
 (arXiv:2011.14522) Definition 3.2 and Theorems 3.3, 3.4, 3.8, with per-layer learning rates. Adam: Tensor
 Programs IVb (arXiv:2308.01814) Definition 2.8.5 and Theorems 2.8.12, 2.8.15.
 """
@@ -74,9 +74,7 @@ def classify(
         r1, rh, ro = a1 + c1, ah + ch - 1, ao + co - 1
     r = min(r1, rh) if deep else r1
     propagated = ao + bo + r - omega_out
-    init_ok = (
-        abs(a1 + b1) < _TIGHT and (not deep or abs(ah + bh - 0.5) < _TIGHT) and ao + bo >= 0.5 - _TIGHT
-    )
+    init_ok = abs(a1 + b1) < _TIGHT and (not deep or abs(ah + bh - 0.5) < _TIGHT) and ao + bo >= 0.5 - _TIGHT
     terms = {"first layer": r1, "hidden update": rh, "readout update": ro, "readout propagated": propagated}
     if not deep:
         del terms["hidden update"]
@@ -88,7 +86,10 @@ def classify(
     elif terms[worst] < -_TIGHT:
         kind, binding = Kind.UNSTABLE, f"{worst} = {terms[worst]:g} < 0"
     elif ro > _TIGHT and propagated > _TIGHT:
-        kind, binding = Kind.TRIVIAL, f"readout update = {ro:g} > 0 and readout propagated = {propagated:g} > 0"
+        kind, binding = (
+            Kind.TRIVIAL,
+            f"readout update = {ro:g} > 0 and readout propagated = {propagated:g} > 0",
+        )
     elif r <= _TIGHT:
         kind, binding = Kind.FEATURE_LEARNING, "r = 0"
     else:
@@ -102,7 +103,7 @@ def classify(
         binding=binding,
         usable_with_cross_entropy=kind not in (Kind.UNSTABLE, Kind.DEGENERATE)
         or (init_ok and only_propagated and ao + bo + r >= 0.5 - _TIGHT),
-        change=(-r1, -r, -min(ro, propagated)),
+        change=(0.0 - r1, 0.0 - r, 0.0 - min(ro, propagated)),
         logits_at_init=0.5 - ao - bo,
     )
 
@@ -114,7 +115,7 @@ def classify_table(table: Parameterization, *, optimizer: str, depth: int) -> Re
 
     def exponents(powers: Sequence[rules.Power]) -> tuple[float, ...]:
         first, hidden, last = powers
-        return -first.fan_out, -hidden.fan_in - hidden.fan_out, -last.fan_in
+        return 0.0 - first.fan_out, 0.0 - hidden.fan_in - hidden.fan_out, 0.0 - last.fan_in
 
     return classify(
         exponents([row.forward for row in rows]),
@@ -129,8 +130,8 @@ def classify_table(table: Parameterization, *, optimizer: str, depth: int) -> Re
 def drift(table: Parameterization, *, optimizer: str, depth: int) -> float:
     """Octaves per doubling by which the largest stable learning rate moves: what an optimum at its edge does.
 
-    The least factor n**-x on every learning rate with which no term is negative, logits relaxed to omega_out =
-    1/2 (Everett et al., arXiv:2407.05872: cross-entropy tolerates growing logits).
+    The least factor n**-x on every learning rate with which no term is negative, logits relaxed to omega_out
+    = 1/2 (Everett et al., arXiv:2407.05872: cross-entropy tolerates growing logits).
 
     >>> from mutransfer.parameterization.rules import MUP, SP
     >>> drift(MUP, optimizer="adam", depth=3), drift(SP, optimizer="adam", depth=3)

@@ -104,7 +104,9 @@ class Parameterization:
             raise PlanError(f"parameterization {self.name!r} has no row for {', '.join(missing)}")
 
 
-def _row(source: str, *, sgd: Power, adam: Power, forward: Power = ONE, init: Power = ONE, eps: Power = ONE) -> Row:
+def _row(
+    source: str, *, sgd: Power, adam: Power, forward: Power = ONE, init: Power = ONE, eps: Power = ONE
+) -> Row:
     return Row(forward=forward, init=init, lr={Family.SGD: sgd, Family.ADAM: adam}, eps=eps, source=source)
 
 
@@ -168,12 +170,16 @@ MUP = Parameterization(
     rows={
         Role.INPUT: _row("Tensor Programs V Table 8, input", sgd=OUT, adam=ONE, eps=ONE / OUT),
         Role.HIDDEN: _row(
-            "Tensor Programs V Table 8, hidden", init=ONE / HALF_IN, sgd=OUT / IN, adam=ONE / IN, eps=ONE / OUT
+            "Tensor Programs V Table 8, hidden",
+            init=ONE / HALF_IN,
+            sgd=OUT / IN,
+            adam=ONE / IN,
+            eps=ONE / OUT,
         ),
         Role.OUTPUT: _row(
             "Tensor Programs V Table 8, output", forward=ONE / IN, sgd=IN * OUT, adam=ONE, eps=ONE / IN / OUT
         ),
-        # Inside the network the update must stay right while the init output may fade like m^-1/2: init std 1/m_in.
+        # Inside the network the update must stay right while the output at init may fade like m^-1/2.
         Role.BOTTLENECK: _row(
             "Tensor Programs V Table 3, output", init=ONE / IN, sgd=OUT / IN, adam=ONE / IN, eps=ONE / OUT
         ),
@@ -188,16 +194,29 @@ MF = Parameterization(
     rows={
         Role.INPUT: _row("Everett et al. Table 1, MFP embedding", sgd=OUT, adam=ONE, eps=ONE / OUT),
         Role.HIDDEN: _row(
-            "Everett et al. Table 1, MFP hidden", forward=ONE / HALF_IN, sgd=OUT, adam=ONE / HALF_IN,
+            "Everett et al. Table 1, MFP hidden",
+            forward=ONE / HALF_IN,
+            sgd=OUT,
+            adam=ONE / HALF_IN,
             eps=ONE / HALF_IN / OUT,
         ),
         Role.OUTPUT: _row(
-            "Everett et al. Table 1, MFP readout", forward=ONE / IN, sgd=IN * OUT, adam=ONE, eps=ONE / IN / OUT
+            "Everett et al. Table 1, MFP readout",
+            forward=ONE / IN,
+            sgd=IN * OUT,
+            adam=ONE,
+            eps=ONE / IN / OUT,
         ),
         Role.BOTTLENECK: _row(
-            "Everett et al. Table 1, MFP readout", forward=ONE / IN, sgd=IN * OUT, adam=ONE, eps=ONE / IN / OUT
+            "Everett et al. Table 1, MFP readout",
+            forward=ONE / IN,
+            sgd=IN * OUT,
+            adam=ONE,
+            eps=ONE / IN / OUT,
         ),
-        Role.VECTOR: _row("Everett et al. Table 1, MFP embedding (fan_in 1)", sgd=OUT, adam=ONE, eps=ONE / OUT),
+        Role.VECTOR: _row(
+            "Everett et al. Table 1, MFP embedding (fan_in 1)", sgd=OUT, adam=ONE, eps=ONE / OUT
+        ),
         Role.SCALAR: _SCALAR,
     },
 )

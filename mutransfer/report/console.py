@@ -118,7 +118,8 @@ class PlainSink:
         if isinstance(event, PhaseStarted):
             self._done, self._total = 0, len(event.queued)
             found = f", {event.already_done} already in the record" if event.already_done else ""
-            self.write(f"{event.title}: {self._total} runs{found}")
+            if self._total:
+                self.write(f"{event.title}: {self._total} runs{found}")
         elif isinstance(event, RunFinished):
             self._done += 1
             self.write(f"{self._done}/{self._total} {describe(event)}")

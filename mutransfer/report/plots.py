@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mutransfer.parameterization.building import show_width
 from mutransfer.transfer.coordinates import CoordinateCheck
@@ -43,16 +44,20 @@ def loss_curves(found: Verification) -> str:
         for colour, (key, sweep) in zip(colours, found.sweeps.items(), strict=True):
             curve = sweep.curve
             mean = {x: [v for v in losses if math.isfinite(v)] for x, losses in curve.items()}
-            points = {x: float(np.exp(np.mean(np.log(v)))) for x, v in mean.items() if len(v) == len(curve[x])}
+            points = {
+                x: float(np.exp(np.mean(np.log(v)))) for x, v in mean.items() if len(v) == len(curve[x])
+            }
             axes.plot(list(points), list(points.values()), "-o", ms=3, lw=1.2, color=colour, label=f"{key}")
             for x, values in mean.items():
                 axes.plot([x] * len(values), values, ".", ms=2, alpha=0.4, color=colour)
             best = found.optima[key]
-            axes.plot([best.low, best.high], [best.loss] * 2, lw=3, alpha=0.5, color=colour, solid_capstyle="butt")
+            axes.plot(
+                [best.low, best.high], [best.loss] * 2, lw=3, alpha=0.5, color=colour, solid_capstyle="butt"
+            )
             axes.plot(best.log2_lr, best.loss, "*", ms=11, color=colour, mec="white", mew=0.6, zorder=5)
             ceiling = max(ceiling, sweep.ceiling)
         axes.axvline(found.transferred_log2_lr, color="0.4", ls="--", lw=1)
-        axes.set_yscale("log")
+        _log_values(axes)
         axes.set_ylim(top=min(axes.get_ylim()[1], 2 * ceiling))
         axes.set(xlabel="log2 learning rate (at base width)", ylabel="loss", title=found.parameterization)
         axes.legend(title="width", ncols=2, fontsize=8)
@@ -94,7 +99,7 @@ def feature_movement(found: Verification) -> str:
             if slope is not None and slope.predicted is not None and i == len(modules) - 1:
                 theory = mean[-1] * (sizes / sizes[-1]) ** slope.predicted
                 axes.plot(sizes, theory, "--", lw=1, color="0.4", label=f"theory: n^{slope.predicted:+.1f}")
-        axes.set_yscale("log")
+        _log_values(axes)
         _log2_axis(axes, found)
         axes.set(xlabel="width", ylabel="relative feature change", title=found.parameterization)
         axes.legend(fontsize=7)
@@ -110,14 +115,29 @@ def coordinate_sizes(check: CoordinateCheck) -> str:
         sizes = [width_size(w) for w in check.widths]
         for module in list(check.sizes)[:10]:
             rows = check.sizes[module]["change"]
-            axes.plot(sizes, [np.exp(np.mean(np.log(r))) if min(r) > 0 else np.nan for r in rows], "-o", ms=3, lw=1.2, label=module)
-        axes.set_yscale("log")
+            axes.plot(
+                sizes,
+                [np.exp(np.mean(np.log(r))) if min(r) > 0 else np.nan for r in rows],
+                "-o",
+                ms=3,
+                lw=1.2,
+                label=module,
+            )
+        _log_values(axes)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [show_width(w) for w in check.widths])
         axes.set(xlabel="width", ylabel=f"change after {check.steps} steps", title=check.parameterization)
         axes.legend(fontsize=7, ncols=2)
 
     return _svg(draw, 5.2, 3.2)
+
+
+def _log_values(axes: Axes) -> None:
+    """A log y axis with plain numbers on it, also where it spans less than a decade."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
 
 def _log2_axis(axes: Axes, found: Verification) -> None:

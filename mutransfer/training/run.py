@@ -28,7 +28,12 @@ LOG_EVERY = 10
 
 
 def run(
-    spec: RunSpec, task: Task, *, plan: Plan | None = None, device: torch.device | str = "cpu", sink: Sink = silent
+    spec: RunSpec,
+    task: Task,
+    *,
+    plan: Plan | None = None,
+    device: torch.device | str = "cpu",
+    sink: Sink = silent,
 ) -> RunResult:
     """Train ``task`` as ``spec`` says. The global random state is left untouched.
 
@@ -154,5 +159,7 @@ class _Attempt:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU allocator and cuBLAS say so in a plain RuntimeError.
+    return any(sign in str(error) for sign in ("can't allocate memory", "ALLOC_FAILED"))

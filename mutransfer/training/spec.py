@@ -16,7 +16,12 @@ SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("float32", "bfloat16", "float16")
 HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = {
     "sgd": ("lr", "momentum", "weight_decay"),
-    "adam": ("lr", "beta1", "beta2", "eps"),  # no weight decay: as L2 inside Adam it has no width-invariant form
+    "adam": (
+        "lr",
+        "beta1",
+        "beta2",
+        "eps",
+    ),  # no weight decay: as L2 inside Adam it has no width-invariant form
     "adamw": ("lr", "beta1", "beta2", "eps", "weight_decay"),
 }
 
@@ -67,7 +72,9 @@ class RunSpec:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
         if not 0 <= self.warmup_steps < max(self.steps, 1):
-            raise ConfigError(f"warmup_steps must be in 0..steps-1, found {self.warmup_steps} of {self.steps}")
+            raise ConfigError(
+                f"warmup_steps must be in 0..steps-1, found {self.warmup_steps} of {self.steps}"
+            )
 
     @property
     def lr(self) -> float:
@@ -80,7 +87,9 @@ class RunSpec:
         return hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode()).hexdigest()[:20]
 
     def as_own_model(self) -> RunSpec:
-        return replace(self, parameterization="as_is", form="forward", wd_policy="independent", scale_eps=True)
+        return replace(
+            self, parameterization="as_is", form="forward", wd_policy="independent", scale_eps=True
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,7 +109,9 @@ class RunResult:
     best_loss: float
     train_curve: tuple[float, ...] = ()  # training loss of every step
     eval_curve: tuple[tuple[int, float], ...] = ()  # (steps done, evaluation)
-    movement: Mapping[str, float] = field(default_factory=dict)  # module -> ||h_T - h_0|| / ||h_0|| on probe inputs
+    movement: Mapping[str, float] = field(
+        default_factory=dict
+    )  # module -> ||h_T - h_0|| / ||h_0|| on probe inputs
     n_parameters: int = 0
     accumulate: int = 1  # micro-batches per step in the end; more than asked for after running out of memory
     seconds: float = 0.0
@@ -119,4 +130,3 @@ class RunResult:
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}, found {value!r}")
-

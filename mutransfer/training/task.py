@@ -99,7 +99,9 @@ def batch_size(batch: Any) -> int:
     """Size of the first dimension of the first tensor."""
     leaves = [x for x in tree_flatten(batch)[0] if isinstance(x, Tensor) and x.ndim]
     if not leaves:
-        raise DataError(f"a batch must hold at least one tensor with a batch dimension, found {type(batch).__name__}")
+        raise DataError(
+            f"a batch must hold at least one tensor with a batch dimension, found {type(batch).__name__}"
+        )
     return leaves[0].shape[0]
 
 

@@ -56,7 +56,9 @@ class CoordinateCheck:
         if self.regime is not None and self.regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE, Kind.TRIVIAL):
             found.append(f"{self.parameterization} is {self.regime.kind} ({self.regime.binding})")
         for module, quantities in self.slopes.items():
-            found += [f"{q} of {module} goes like n^{s}" for q, s in quantities.items() if self._off(module, s)]
+            found += [
+                f"{q} of {module} goes like n^{s}" for q, s in quantities.items() if self._off(module, s)
+            ]
         return tuple(found)
 
     def _off(self, module: str, slope: Slope) -> bool:
@@ -132,7 +134,12 @@ def coordinate_check(
     plan: Plan | None = None
     for i, width in enumerate(ordered):
         plan = Plan.infer(
-            build, width=width, base_width=base, parameterization=table, optimizer=optimizer, overrides=overrides
+            build,
+            width=width,
+            base_width=base,
+            parameterization=table,
+            optimizer=optimizer,
+            overrides=overrides,
         )
         for seed in seed_list:
             found = _one_run(build, draw, objective, plan, seed, steps, lr or DEFAULT_LR[kind], where)
@@ -154,7 +161,9 @@ def coordinate_check(
     for module, quantities in measured.items():
         for quantity, rows in quantities.items():
             slope = fit_slope(
-                [sizes[i] for i in keep], [rows[i] for i in keep], predicted=_predicted(module, quantity, plan, regime)
+                [sizes[i] for i in keep],
+                [rows[i] for i in keep],
+                predicted=_predicted(module, quantity, plan, regime),
             )
             if slope is not None:
                 slopes.setdefault(module, {})[quantity] = slope
@@ -222,18 +231,28 @@ def _parts(
     if all(hasattr(build_or_task, m) for m in ("build", "batch", "loss")):
         return build_or_task.build, build_or_task.batch, build_or_task.loss
     if batch is None:
-        raise ConfigError("a coordinate check of a factory needs batch=..., a batch or a function (seed, step) -> batch")
+        raise ConfigError(
+            "a coordinate check of a factory needs batch=..., a batch or a function (seed, step) -> batch"
+        )
     draw = batch if callable(batch) else lambda seed, step: batch
     return build_or_task, draw, loss or _own_loss
 
 
 def _own_loss(model: nn.Module, batch: Any) -> Tensor:
-    out = model(**batch) if isinstance(batch, Mapping) else model(*batch) if isinstance(batch, tuple) else model(batch)
+    out = (
+        model(**batch)
+        if isinstance(batch, Mapping)
+        else model(*batch)
+        if isinstance(batch, tuple)
+        else model(batch)
+    )
     found = out if isinstance(out, Tensor) else getattr(out, "loss", None)
     if found is None and isinstance(out, Mapping):
         found = out.get("loss")
     if not isinstance(found, Tensor) or found.ndim:
-        raise ConfigError("the model returns no scalar loss: give loss=..., a function (model, batch) -> scalar")
+        raise ConfigError(
+            "the model returns no scalar loss: give loss=..., a function (model, batch) -> scalar"
+        )
     return found
 
 

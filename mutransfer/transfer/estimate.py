@@ -64,7 +64,9 @@ def find_optimum(curve: Curve, *, ceiling: float) -> Optimum:
     logs = log_losses(curve, ceiling)
     mean = logs.mean(axis=1)
     if len(grid) == 1:
-        return Optimum(log2_lr=grid[0], low=grid[0], high=grid[0], loss=math.exp(mean[0]), draws=(grid[0],) * N_DRAWS)
+        return Optimum(
+            log2_lr=grid[0], low=grid[0], high=grid[0], loss=math.exp(mean[0]), draws=(grid[0],) * N_DRAWS
+        )
     clipped = np.minimum(mean, mean.min() + WINDOW)
     keep = _near_best(clipped)
     x, y = grid[keep], clipped[keep]

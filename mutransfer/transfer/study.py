@@ -115,7 +115,13 @@ class Runner:
 
     def plan(self, spec: RunSpec) -> Plan:
         """The plan of a spec, inferred once per width and parameterization."""
-        key = (show_width(spec.width), show_width(spec.base_width), spec.parameterization, spec.optimizer, spec.form)
+        key = (
+            show_width(spec.width),
+            show_width(spec.base_width),
+            spec.parameterization,
+            spec.optimizer,
+            spec.form,
+        )
         if key not in self._plans:
             self._plans[key] = infer_plan(spec, self.task, table=self._tables.get(spec.parameterization))
         return self._plans[key]

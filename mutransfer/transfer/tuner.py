@@ -155,7 +155,8 @@ def _tune_many(
 
     def runs_of(params: Mapping[str, float]) -> list[RunResult]:
         specs = [
-            replace(template, hyperparameters={**template.hyperparameters, **params}, seed=seed) for seed in seeds
+            replace(template, hyperparameters={**template.hyperparameters, **params}, seed=seed)
+            for seed in seeds
         ]
         return runner.perform(specs, "tune at base width")
 

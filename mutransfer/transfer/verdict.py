@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
+import numpy as np
+
 from mutransfer.measure.slopes import Slope
 from mutransfer.transfer.estimate import Interval, Optimum
 
@@ -37,7 +39,7 @@ def judge_transfer(
     *,
     regret: Interval | None,
     tolerance: float,
-    diverged: int,
+    diverged: Mapping[str, int],
     edges: Mapping[str, str],
     seeds: int,
 ) -> tuple[Verdict, str]:
@@ -46,19 +48,20 @@ def judge_transfer(
     Args:
         regret: log loss at the transferred learning rate minus that at the width's own best; None: one seed.
         tolerance: regret that is called small.
-        diverged: how many seeds diverged at the transferred learning rate at the largest width.
+        diverged: width -> how many seeds diverged there at the transferred learning rate.
         edges: width -> border of the grid ("low", "high") on which its optimum lies.
     """
     if diverged:
-        return Verdict.UNSTABLE, f"{diverged} of {seeds} seeds diverge at the transferred learning rate"
+        where = ", ".join(f"{n} of {seeds} at width {width}" for width, n in diverged.items())
+        return Verdict.UNSTABLE, f"seeds that diverge at the transferred learning rate: {where}"
     if edges:
         where = ", ".join(f"width {width}: extend the {side} end" for width, side in edges.items())
         return Verdict.EDGE, f"the optimum lies on the border of the grid ({where})"
     if regret is None:
         return Verdict.INCONCLUSIVE, "one seed gives no interval; use at least two"
     numbers = (
-        f"loss {_percent(regret.value)} [{_percent(regret.low)}, {_percent(regret.high)}] above the best, "
-        f"tolerance {_percent(tolerance)}"
+        f"loss at the transferred learning rate against the best: {_percent(regret.value)} "
+        f"[{_percent(regret.low)}, {_percent(regret.high)}], tolerance {_percent(tolerance)}"
     )
     if regret.high <= tolerance:
         return Verdict.TRANSFERS, numbers
@@ -67,7 +70,11 @@ def judge_transfer(
     gap = abs(tolerance - regret.value)
     half = (regret.high - regret.low) / 2
     needed = math.ceil(seeds * (half / gap) ** 2) if gap > half / 10 else None
-    more = f"about {needed - seeds} more seeds would decide" if needed else "the regret is at the tolerance itself"
+    more = (
+        f"about {needed - seeds} more seeds would decide"
+        if needed
+        else "the regret is at the tolerance itself"
+    )
     return Verdict.INCONCLUSIVE, f"{numbers}; {more}"
 
 
@@ -75,7 +82,7 @@ def judge_movement(slope: Slope | None) -> tuple[Movement, str]:
     """The movement verdict from the slope of relative feature change against width."""
     if slope is None:
         return Movement.UNKNOWN, "no activations were seen at enough widths"
-    if -MOVES_WITHIN <= slope.low and slope.high <= MOVES_WITHIN:
+    if slope.low >= -MOVES_WITHIN and slope.high <= MOVES_WITHIN:
         return Movement.MOVES, f"relative feature change goes like n^{slope}"
     if slope.high < LAZY_BELOW:
         return Movement.LAZY, f"features move less the wider the model: n^{slope}"
@@ -103,14 +110,20 @@ def exit_code(verdict: Verdict, movement: Movement) -> int:
 
 
 def sentence(
-    verdict: Verdict, movement: Movement, *, parameterization: str, base: str, largest: str, drift: Slope | None
+    verdict: Verdict,
+    movement: Movement,
+    *,
+    parameterization: str,
+    base: str,
+    largest: str,
+    drift: Slope | None,
 ) -> str:
     """What happened, for a person."""
     shift = f" The optimum moves by {drift} octaves per doubling." if drift is not None else ""
     what = {
         Verdict.TRANSFERS: f"the learning rate tuned at width {base} is still right at width {largest}",
         Verdict.DRIFTS: f"the learning rate tuned at width {base} is no longer right at width {largest}",
-        Verdict.UNSTABLE: f"the learning rate tuned at width {base} makes training diverge at width {largest}",
+        Verdict.UNSTABLE: f"the learning rate tuned at width {base} makes wider models diverge",
         Verdict.EDGE: "the best learning rate was not bracketed",
         Verdict.INCONCLUSIVE: f"the runs cannot tell whether the learning rate is still right at width {largest}",
     }[verdict]
@@ -126,8 +139,6 @@ def sentence(
 
 def drift_slope(sizes: Sequence[float], optima: Sequence[Optimum], predicted: float | None) -> Slope | None:
     """Octaves of the optimum per doubling of width, least squares over widths, with an interval from draws."""
-    import numpy as np
-
     if len(sizes) < 2:
         return None
     x = np.log2(sizes)

@@ -60,7 +60,9 @@ def _digits() -> Batch:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))  # the file is sorted by writer
+    order = torch.randperm(
+        len(labels), generator=torch.Generator().manual_seed(0)
+    )  # the file is sorted by writer
     pixels = torch.tensor(images, dtype=torch.float32)
     return ((pixels - pixels.mean()) / pixels.std())[order], torch.tensor(labels)[order]
 
