@@ -28,9 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Target = Annotated[
-    Path, typer.Argument(metavar="CONFIG|RUN", help="A config file, or a run directory to go on with.")
-]
+Target = Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="A config file, or a run directory to go on with.")]
 Options = Annotated[
     list[str] | None, typer.Option("-o", metavar="A.B=C", help="Override a config value; may be repeated.")
 ]
@@ -109,7 +107,7 @@ def tune_(
     fresh: Fresh = False,
 ) -> None:
     """The search at base width."""
-    with _session(target, option, out, json_lines, plain, quiet, fresh=fresh) as (flow, say):
+    with _session(target, option, out, json_lines, plain, quiet, fresh=fresh) as (flow, _):
         tuned = flow.tune()
         if json_lines:
             print(json.dumps({"event": "tuned", "best": dict(tuned.best), "interval": dict(tuned.interval)}))
@@ -226,9 +224,7 @@ def _announce(flow: Workflow, say: Any) -> None:
     )
 
 
-def _conclude(
-    flow: Workflow, found: dict[str, Verification], page: Path | None, json_lines: bool, say: Any
-) -> None:
+def _conclude(flow: Workflow, found: dict[str, Verification], page: Path | None, json_lines: bool, say: Any) -> None:
     first = found[flow.studied[0]]
     if json_lines:
         fields = {
@@ -240,9 +236,7 @@ def _conclude(
     else:
         print_line(f"\n{first.headline}: {first.sentence}\n  {first.reason}; {first.movement_reason}.")
         for name in flow.studied[1:]:
-            print_line(
-                f"  control {name}: {found[name].verdict}, {found[name].movement}. {found[name].sentence}"
-            )
+            print_line(f"  control {name}: {found[name].verdict}, {found[name].movement}. {found[name].sentence}")
         if page is not None:
             print_line(f"report: {page}")
             print_line(f"curves: tensorboard --logdir {flow.folder.tensorboard}")

@@ -175,7 +175,9 @@ def import_string(text: str, key: str) -> Any:
 def _from_parts(config: StudyConfig) -> Any:
     from mutransfer.training.task import PartsTask
 
-    assert config.model and config.data and config.loss
+    assert config.model is not None
+    assert config.data is not None
+    assert config.loss is not None
     return PartsTask(
         model=import_string(config.model, "model"),
         data=import_string(config.data, "data"),

@@ -81,9 +81,7 @@ class Workflow:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise RecordError(
-                f"{self.folder.path} is in use by another process; wait for it or use --out"
-            ) from None
+            raise RecordError(f"{self.folder.path} is in use by another process; wait for it or use --out") from None
         self.folder.config.write_text(dump_config(self.config))
         return self
 
@@ -114,7 +112,7 @@ class Workflow:
 
     @cached_property
     def plans(self) -> dict[str, Plan]:
-        """Plans of the parameterization under study at every width, so that a width that cannot be built is found early."""
+        """Plans of the parameterization under study at every width: one that cannot be built is found early."""
         template = self._template()
         widths = [self.config.base_width, *self.config.widths]
         plans = {str(w): infer_plan(replace(template, width=w), self.task) for w in widths}
@@ -221,9 +219,7 @@ class Workflow:
             names = self.studied[:1] if width == self.config.base_width else self.studied
             for name in names:
                 specs = [
-                    at_lr(replace(template, width=width, parameterization=name), x, s)
-                    for x in grid
-                    for s in seeds
+                    at_lr(replace(template, width=width, parameterization=name), x, s) for x in grid for s in seeds
                 ]
                 left = sum(self.record.find(spec) is None for spec in specs)
                 runs, seconds = runs + left, seconds + left * per_run
@@ -233,8 +229,7 @@ class Workflow:
         """Of a run of ``steps``, from a short and a longer one after one to warm up."""
         plan = self.plans[str(spec.width)]
         _, short, longer = (
-            run_once(replace(spec, steps=n), self.task, plan=plan, device=self.device).seconds
-            for n in (1, 2, 8)
+            run_once(replace(spec, steps=n), self.task, plan=plan, device=self.device).seconds for n in (1, 2, 8)
         )
         per_step = max(longer - short, 0.0) / 6
         return max(short - 2 * per_step, 0.0) + steps * per_step

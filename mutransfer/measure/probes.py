@@ -46,11 +46,7 @@ def changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[s
 
 def relative_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
     """The change of each activation over its size before: ||h_t - h_0|| / ||h_0||."""
-    return {
-        name: change / size
-        for name, change in changes(before, after).items()
-        if (size := rms(before[name])) > 0
-    }
+    return {name: change / size for name, change in changes(before, after).items() if (size := rms(before[name])) > 0}
 
 
 def _keeper(found: dict[str, Tensor], path: str) -> Callable[..., None]:

@@ -18,6 +18,7 @@ from mutransfer.parameterization.rules import Parameterization
 
 # A plain attribute of the module: deepcopy and pickle keep it, state_dict never sees it.
 _MARK = "_mutransfer_plan"
+_HOOK = "_mutransfer_hook"
 
 
 @dataclass(frozen=True)
@@ -85,22 +86,20 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
     inner = _unwrapped(model)
     if any(_MARK in vars(m) for m in inner.modules()):
         raise PlanError(
-            "a plan is on this model already; applying another would rescale it twice. "
-            "Build a new model first."
+            "a plan is on this model already; applying another would rescale it twice. Build a new model first."
         )
     parameters = {canonical(n, plan.scalings.keys()): p for n, p in inner.named_parameters()}
     _check_fits(parameters, plan)
     _check_fresh(parameters, plan)
+    multiplied = _multiplied(inner, plan)
     with torch.no_grad():
         for name, parameter in parameters.items():
             if plan[name].init_mult != 1.0:
                 parameter.mul_(plan[name].init_mult)
-    factors = {name.rpartition(".")[0]: s.forward_mult for name, s in plan.items() if s.forward_mult != 1.0}
-    factors |= {path: site.factor for path, site in plan.sites.items()}
-    for path, module in inner.named_modules():
-        factor = factors.get(canonical(path, factors.keys()), 1.0)
-        if factor != 1.0:
-            module.register_forward_pre_hook(InputMultiplier(factor), with_kwargs=True)
+    for module, factor in multiplied:
+        hook = module.register_forward_pre_hook(InputMultiplier(factor), with_kwargs=True)
+        # Kept with the module: unpickling it reserves the hook's id, which another hook would otherwise take.
+        setattr(module, _HOOK, hook)
     setattr(inner, _MARK, plan)
     return model
 
@@ -111,20 +110,31 @@ def applied_plan(model: nn.Module) -> Plan | None:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    inner = model
-    while isinstance(inner, nn.parallel.DistributedDataParallel | nn.DataParallel) or hasattr(
-        inner, "_orig_mod"
-    ):
-        inner = inner._orig_mod if hasattr(inner, "_orig_mod") else inner.module
-    return inner
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+            model = compiled
+        else:
+            return model
+
+
+def _multiplied(inner: nn.Module, plan: Plan) -> list[tuple[nn.Module, float]]:
+    """The modules whose input is multiplied at every forward pass, and by what."""
+    factors = {name.rpartition(".")[0]: s.forward_mult for name, s in plan.items() if s.forward_mult != 1.0}
+    factors |= {path: site.factor for path, site in plan.sites.items() if site.factor != 1.0}
+    modules = dict(inner.named_modules())
+    found = {path: modules.get(canonical(path, modules.keys())) for path in factors}
+    if odd := sorted(path for path, module in found.items() if module is None):
+        raise PlanError(f"the plan is for another model: it multiplies {', '.join(odd)}, which this one lacks")
+    return [(module, factors[path]) for path, module in found.items() if module is not None]
 
 
 def _check_fits(parameters: dict[str, nn.Parameter], plan: Plan) -> None:
     odd = sorted(parameters.keys() ^ plan.keys())
     if odd:
         raise PlanError(
-            f"the plan is for another model: {', '.join(odd[:6])} "
-            f"{'are' if len(odd) > 1 else 'is'} in only one of them"
+            f"the plan is for another model: {', '.join(odd[:6])} {'are' if len(odd) > 1 else 'is'} in only one of them"
         )
     for name, parameter in parameters.items():
         if tuple(parameter.shape) != plan.shapes[name]:
@@ -140,8 +150,10 @@ def _check_fresh(parameters: dict[str, nn.Parameter], plan: Plan) -> None:
         if plan[name].init_mult == 1.0 or parameter.is_meta:
             continue
         rms = float(parameter.detach().double().pow(2).mean().sqrt())
-        # Six standard deviations of a sample's root-mean-square, and 5 % for what the plan's own estimate is off.
-        slack = 6 / math.sqrt(2 * parameter.numel()) + 0.05
+        # Six standard deviations of a sample's root-mean-square, or 16/n where all n elements may be small by
+        # chance (probability e^-16), and 5 % for what the plan's own estimate is off.
+        n = parameter.numel()
+        slack = max(6 / math.sqrt(2 * n), 16 / n) + 0.05
         if not rms or abs(math.log(rms / expected)) > slack:
             raise PlanError(
                 f"{name} is not as the factory draws it: root-mean-square {rms:.4g}, expected "

@@ -45,22 +45,20 @@ class Parameter:
     axes: Axes | None  # None: not a matrix-like parameter of a known module
     role: Role
     reason: str
-    init_like: str | None = None  # the sibling whose fan_in the owner's init of this one follows (biases)
+    bias_fan_in: tuple[int, ...] | None = None  # by width, what torch's init of this bias counts as fan_in
     multipliable: bool = False  # its module multiplies it with the module's input, so a factor can go there
 
     @property
     def m_in(self) -> float:
-        return self.multiplier("fan_in", 1)
+        return 1.0 if self.role is Role.SCALAR else self.multiplier("fan_in", 1)
 
     @property
     def m_out(self) -> float:
-        return self.multiplier("fan_out", 1)
+        return 1.0 if self.role is Role.SCALAR else self.multiplier("fan_out", 1)
 
     def multiplier(self, side: str, which: int) -> float:
         """Size of one side at widths[which] over its size at base; 1 where it does not grow."""
-        if self.role is Role.SCALAR:
-            return 1.0
-        if self.axes is None:  # a vector: all its growth is output
+        if self.axes is None:  # a vector or scalar: all its growth is output
             dims = tuple(range(len(self.shapes[0]))) if side == "fan_out" else ()
         else:
             dims = getattr(self.axes, side)
@@ -92,9 +90,7 @@ def survey(build: Build, base_width: Width, width: Width, overrides: Overrides |
     return compare(models, widths, overrides)
 
 
-def compare(
-    models: Sequence[nn.Module], widths: Sequence[Width], overrides: Overrides | None = None
-) -> Survey:
+def compare(models: Sequence[nn.Module], widths: Sequence[Width], overrides: Overrides | None = None) -> Survey:
     """Roles from models that exist already; ``models[0]`` is the base and ``models[1]`` the target."""
     names = [dict(model.named_parameters()) for model in models]
     for width, found in zip(widths[1:], names[1:], strict=True):
@@ -105,28 +101,29 @@ def compare(
                 f"{_some(odd)} exist in only one of them. Only sizes may change with width, not the layers."
             )
     overrides = _checked(overrides, names[0])
-    owners = _owners(models[0])
+    uses = _uses(models[0])
+    fan_ins = [bias_fan_ins(model) for model in models]
     parameters, unresolved = {}, []
     for name in names[0]:
         shapes = tuple(tuple(found[name].shape) for found in names)
-        owner, attribute = owners[name]
+        owner, attribute = _owner(uses[name])
         parameter = _classify(name, owner, attribute, shapes, overrides)
         if parameter is None:
             unresolved.append(_plea(name, owner, shapes, widths))
-        else:
-            parameters[name] = parameter
+            continue
+        if name in fan_ins[0]:
+            parameter = replace(parameter, bias_fan_in=tuple(found[name] for found in fan_ins))
+        if len(uses[name]) > 1:  # a factor on one module's input would miss the other uses
+            parameter = replace(parameter, multipliable=False)
+        parameters[name] = parameter
     if unresolved:
-        raise ClassificationError(
-            f"{len(unresolved)} parameter(s) cannot be classified:\n" + "\n".join(unresolved)
-        )
-    return Survey(
-        widths=tuple(widths), parameters=_mark_bottlenecks(parameters, overrides), tied=_tied(models[0])
-    )
+        raise ClassificationError(f"{len(unresolved)} parameter(s) cannot be classified:\n" + "\n".join(unresolved))
+    return Survey(widths=tuple(widths), parameters=_mark_bottlenecks(parameters, overrides), tied=_tied(uses))
 
 
 def _probes(base_width: Width, width: Width) -> list[Width]:
-    # Multiples of the base keep divisibility by heads and groups; a dimension that is equal by accident at base
-    # and target still differs at 2x or 3x.
+    # Multiples of the base keep divisibility by heads and groups; a dimension that is equal by accident at
+    # base and target still differs at 2x or 3x.
     if isinstance(base_width, Mapping) and isinstance(width, Mapping) and base_width != width:
         grows = {k for k in base_width if base_width[k] != width.get(k)}
         probes = [{k: v * (f if k in grows else 1) for k, v in base_width.items()} for f in (2, 3)]
@@ -136,27 +133,45 @@ def _probes(base_width: Width, width: Width) -> list[Width]:
     return [p for p in (scaled(base_width, 2), scaled(base_width, 3)) if p is not None and p != width]
 
 
-def _owners(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    """The module that decides each parameter's role; for a shared tensor, the embedding."""
-    owners: dict[str, tuple[nn.Module, str]] = {}
-    for name, uses in _uses(model).items():
-        owners[name] = next((u[1:] for u in uses if isinstance(u[1], nn.Embedding)), uses[0][1:])
-    return owners
+def bias_fan_ins(model: nn.Module) -> dict[str, int]:
+    """Per bias of a Linear or convolution, the fan_in by which torch draws it: uniform within 1/sqrt(fan_in).
+
+    From the module's attributes: its weight may be tied or parametrized by now.
+    """
+    names = {id(tensor): name for name, tensor in model.named_parameters()}
+    fan_ins = {}
+    for module in model.modules():
+        bias = vars(module)["_parameters"].get("bias")
+        if bias is not None and isinstance(module, nn.Linear):
+            fan_ins[names[id(bias)]] = module.in_features
+        elif bias is not None and isinstance(module, nn.modules.conv._ConvNd):
+            # torch counts all dimensions of the weight but the first, which a transposed convolution contracts.
+            channels = module.out_channels if module.transposed else module.in_channels
+            fan_ins[names[id(bias)]] = channels // module.groups * prod(module.kernel_size)
+    return fan_ins
 
 
-def _tied(model: nn.Module) -> dict[str, str]:
+Uses = list[tuple[str, nn.Module, str]]  # of one tensor: path of a module, the module, its attribute
+
+
+def _owner(uses: Uses) -> tuple[nn.Module, str]:
+    """The module that decides a parameter's role; for a shared tensor, the embedding."""
+    return next((use[1:] for use in uses if isinstance(use[1], nn.Embedding)), uses[0][1:])
+
+
+def _tied(uses: Mapping[str, Uses]) -> dict[str, str]:
     return {
         path: name
-        for name, uses in _uses(model).items()
-        if any(isinstance(module, nn.Embedding) for _, module, _ in uses)
-        for path, module, _ in uses
+        for name, of_tensor in uses.items()
+        if any(isinstance(module, nn.Embedding) for _, module, _ in of_tensor)
+        for path, module, _ in of_tensor
         if isinstance(module, nn.Linear)
     }
 
 
-def _uses(model: nn.Module) -> dict[str, list[tuple[str, nn.Module, str]]]:
+def _uses(model: nn.Module) -> dict[str, Uses]:
     names = {id(tensor): name for name, tensor in model.named_parameters()}
-    uses: dict[str, list[tuple[str, nn.Module, str]]] = {name: [] for name in names.values()}
+    uses: dict[str, Uses] = {name: [] for name in names.values()}
     for path, module in model.named_modules():
         for attribute, tensor in module.named_parameters(recurse=False, remove_duplicate=False):
             uses[names[id(tensor)]].append((path, module, attribute))
@@ -198,21 +213,15 @@ def _classify(
         reason="",
         multipliable=called,
     )
-    if isinstance(owner, nn.Linear | nn.modules.conv._ConvNd) and attribute == "bias":
-        base = replace(base, init_like=name.removesuffix("bias") + "weight")
     if not growing:
-        return replace(
-            base, axes=None, role=Role.SCALAR, reason=f"{owner_name}.{attribute}: no dimension grows"
-        )
+        return replace(base, axes=None, role=Role.SCALAR, reason=f"{owner_name}.{attribute}: no dimension grows")
     if known is not None:
         stray = growing - {*known.fan_in, *known.fan_out}
         if stray or (isinstance(owner, _TRANSPOSED) and owner.groups > 1):
             return None  # an embedding whose count grows, a grouped transposed convolution: no rule fits
         role, reason = _role(known, growing)
         if role is Role.INPUT and isinstance(owner, _CONVS) and shapes[0][1] == 1 and owner.groups > 1:
-            return replace(
-                base, axes=None, role=Role.VECTOR, reason="depthwise kernel: one filter per channel"
-            )
+            return replace(base, axes=None, role=Role.VECTOR, reason="depthwise kernel: one filter per channel")
         return replace(base, role=role, reason=f"{owner_name}.{attribute}: {reason}")
     if isinstance(owner, _NORMS) or len(shapes[0]) == 1 or _is_row(shapes[0]):
         return replace(
@@ -275,9 +284,7 @@ def _overridden(
                 f"but {override} does not cover them"
             )
         role, reason = _role(override, growing) if growing else (Role.SCALAR, "no dimension grows")
-        return Parameter(
-            name=name, owner=owner, shapes=shapes, axes=override, role=role, reason=f"override: {reason}"
-        )
+        return Parameter(name=name, owner=owner, shapes=shapes, axes=override, role=role, reason=f"override: {reason}")
     role = Role(override)
     axes = known
     if axes is None and role is Role.HIDDEN:
@@ -304,9 +311,7 @@ def _checked(overrides: Overrides | None, names: Mapping[str, object]) -> Overri
     overrides = overrides or {}
     for pattern, value in overrides.items():
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ClassificationError(
-                f"override {pattern!r} matches no parameter; the model has {_some(list(names))}"
-            )
+            raise ClassificationError(f"override {pattern!r} matches no parameter; the model has {_some(list(names))}")
         if not isinstance(value, Axes) and value not in list(Role):
             raise ClassificationError(
                 f"override {pattern!r}: expected one of {', '.join(Role)} or Axes(fan_in=..., fan_out=...), "

@@ -40,9 +40,7 @@ def check_width(width: Width, name: str) -> Width:
     """``width`` itself if it is a positive int or a mapping of names to positive ints."""
     values = list(width.values()) if isinstance(width, Mapping) else [width]
     if not values or any(isinstance(v, bool) or not isinstance(v, int) or v <= 0 for v in values):
-        raise BuildError(
-            f"{name} must be a positive int or a mapping of names to positive ints, found {width!r}"
-        )
+        raise BuildError(f"{name} must be a positive int or a mapping of names to positive ints, found {width!r}")
     return width
 
 

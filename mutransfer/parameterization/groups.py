@@ -27,8 +27,8 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Groups for any torch optimizer of the plan's family, one per distinct set of factors.
 
-    Every group carries ``lr``, ``weight_decay``, ``lr_mult`` and, in the Adam family, ``eps``, so values given
-    to the optimizer's constructor are ignored for these.
+    Every group carries ``lr``, ``weight_decay``, ``lr_mult`` and, in the Adam family, ``eps``, so values
+    given to the optimizer's constructor are ignored for these.
 
     Args:
         lr: the learning rate tuned at base width; a tensor is kept a tensor.
@@ -82,9 +82,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """
     for i, group in enumerate(optimizer.param_groups):
         if "lr_mult" not in group:
-            raise PlanError(
-                f"group {i} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)"
-            )
+            raise PlanError(f"group {i} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)")
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(lr * group["lr_mult"])
         else:
@@ -92,7 +90,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def _own_groups(model: nn.Module, params: Iterable[Any] | None) -> list[Mapping[str, Any]]:
-    items = list(model.parameters()) if params is None else list(params)
+    items: list[Any] = list(model.parameters()) if params is None else list(params)
     if items and isinstance(items[0], Mapping):
         return [{**group, "params": _tensors(group["params"])} for group in items]
     return [{"params": _tensors(items)}]

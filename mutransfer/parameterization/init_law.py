@@ -1,9 +1,9 @@
 """How the model's own initialisation scales with width, measured from builds instead of assumed.
 
 A wide model arrives already initialised by its own rule. The correction to a target rule is the target's
-factor over the model's own, so the model's own must be known *exactly*: it is measured on small builds and then
-snapped to a law with exact exponents (0, 1/2 or 1 of fan_in or fan_out, or Glorot's 1/sqrt(fan_in + fan_out)).
-A parameter that fits none is refused.
+factor over the model's own, so the model's own must be known *exactly*: it is measured on small builds and
+then snapped to a law with exact exponents (0, 1/2 or 1 of fan_in or fan_out, or Glorot's
+1/sqrt(fan_in + fan_out)). A parameter that fits none is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.axes import Parameter, Survey
+from mutransfer.parameterization.axes import Parameter, Survey, bias_fan_ins
 from mutransfer.parameterization.building import (
     Build,
     Width,
@@ -31,7 +31,8 @@ from mutransfer.parameterization.building import (
 
 MAX_BUILDS = 256
 MAX_SECONDS = 5.0
-DECISIVE = 16.0  # chi-square distance (4 standard deviations) at which a law is kept or ruled out
+DECISIVE = 16.0  # chi-square distance (4 standard deviations) at which one law is ruled out for another
+HOPELESS = 40.0  # chi-square distance (6 of them: models have many parameters) at which no law is left
 FLOOR = 0.001  # relative error granted to every measured size, however many samples
 
 
@@ -67,15 +68,15 @@ class Measured:
     base_rms: float | None
 
 
-def law_factor(law: InitLaw, parameter: Parameter, survey: Survey, which: int) -> float:
-    """How the model's own std changes from ``survey.widths[0]`` to ``survey.widths[which]``."""
+def law_factor(law: InitLaw, parameter: Parameter, which: int) -> float:
+    """How the model's own std changes from ``parameter.shapes[0]`` to ``parameter.shapes[which]``."""
     if law.constant:
         return 1.0
     if law.glorot:
-        fans = [_fan_sum(parameter, shape) for shape in (parameter.shapes[0], parameter.shapes[which])]
-        return math.sqrt(fans[0] / fans[1])
-    source = survey.parameters.get(parameter.init_like or "", parameter)
-    m_in, m_out = source.multiplier("fan_in", which), parameter.multiplier("fan_out", which)
+        return math.sqrt(_fan_sum(parameter.shapes[0]) / _fan_sum(parameter.shapes[which]))
+    m_in, m_out = parameter.multiplier("fan_in", which), parameter.multiplier("fan_out", which)
+    if parameter.bias_fan_in is not None:
+        m_in = parameter.bias_fan_in[which] / parameter.bias_fan_in[0]
     return float(m_in**-law.fan_in * m_out**-law.fan_out)
 
 
@@ -87,8 +88,14 @@ def measure(build: Build, survey: Survey) -> dict[str, Measured]:
     widths, models = _measuring_widths(build, survey)
     # Roles come from the full survey; the shapes here are those of the few widths that are built for real.
     shapes = [{name: tuple(p.shape) for name, p in model.named_parameters()} for model in models]
+    fan_ins = [bias_fan_ins(model) for model in models]
     parameters = {
-        name: replace(p, shapes=tuple(s[name] for s in shapes)) for name, p in survey.parameters.items()
+        name: replace(
+            p,
+            shapes=tuple(s[name] for s in shapes),
+            bias_fan_in=None if p.bias_fan_in is None else tuple(f[name] for f in fan_ins),
+        )
+        for name, p in survey.parameters.items()
     }
     local = replace(survey, widths=tuple(widths), parameters=parameters)
     samples = {name: _Samples(len(widths)) for name in parameters}
@@ -97,11 +104,14 @@ def measure(build: Build, survey: Survey) -> dict[str, Measured]:
         for i, width in enumerate(widths):
             for name, tensor in _fresh(build, width, seed).items():
                 samples[name].add(i, tensor)
-        if seed and all(samples[n].settled(p, local, survey) for n, p in parameters.items()):
+        if seed and all(samples[n].settled(p, survey.parameters[n]) for n, p in parameters.items()):
             break
         if seed and time.monotonic() - started > MAX_SECONDS:
             break
-    return _decided(samples, local, survey)
+    if not any(sample.varies for sample in samples.values()):
+        # The factory seeds itself, so that all its builds are one sample; or everything in it is constant.
+        samples = _sampled_once(models, local)
+    return _decided(samples, local)
 
 
 def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measured]:
@@ -112,17 +122,13 @@ def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measur
     values = [dict(model.named_parameters()) for model in models]
     real = [i for i, found in enumerate(values) if not any(p.is_meta for p in found.values())]
     if 0 in real and 1 in real:
-        samples = {name: _Samples(2) for name in survey.parameters}
-        for name, sample in samples.items():
-            for i in (0, 1):
-                sample.add(i, values[i][name])
-        return _decided(samples, survey, survey)
+        return _decided(_sampled_once(models, survey), survey)
     measured, odd = {}, []
     for name, parameter in survey.parameters.items():
         law = default_law(parameter)
         if real:  # one side has values: they must at least look like the default
             tensor = values[real[0]][name].detach().double()
-            expected = _default_rms(parameter, survey, real[0])
+            expected = _default_rms(parameter, real[0])
             rms = float(tensor.pow(2).mean().sqrt())
             slack = 4 / math.sqrt(2 * tensor.numel()) + 0.02
             if expected is not None and rms and abs(math.log(rms / expected)) > slack:
@@ -140,9 +146,12 @@ def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measur
 
 def default_law(parameter: Parameter) -> InitLaw:
     """The law of the torch module that owns ``parameter``: Linear and Conv 1/sqrt(fan_in), others none."""
-    if parameter.init_like is not None or (parameter.axes is not None and parameter.axes.fan_in):
+    if parameter.bias_fan_in is not None:
         return InitLaw(0.5)
-    return InitLaw()
+    if parameter.axes is None or not parameter.axes.fan_in:
+        return InitLaw()
+    # torch counts all dimensions but the first as fan_in, also where the first is the contracted one.
+    return InitLaw(0, 0.5) if 0 in parameter.axes.fan_in else InitLaw(0.5)
 
 
 @dataclass
@@ -175,57 +184,64 @@ class _Samples:
         """Zeros, ones, tables. From a single sample, a table passes for random, and only flat tensors are told."""
         if self.repeated:
             return not self.varies
-        lone = parameter.init_like is not None and max(self.counts) == 1  # one random bias looks flat
+        lone = parameter.bias_fan_in is not None and max(self.counts) == 1  # one random bias looks flat
         return self.flat and not (lone and any(self.squares))
 
     def rms(self, i: int) -> float:
         return math.sqrt(self.squares[i] / max(self.counts[i], 1))
 
-    def distances(self, parameter: Parameter, local: Survey) -> list[tuple[float, InitLaw]]:
+    def distances(self, parameter: Parameter) -> list[tuple[float, InitLaw]]:
         """Chi-square distance of each law, the owner's default first where laws tie."""
         ordered = sorted(LAWS, key=lambda law: law != default_law(parameter))
         logs = [math.log(self.rms(i)) if self.squares[i] > 0 else -math.inf for i in range(self.n_widths)]
         if not all(map(math.isfinite, logs)):
             return []
-        variances = [1 / (2 * count) + FLOOR**2 for count in self.counts]
+        # Of the logarithm of a root-mean-square of n normal numbers: trigamma(n/2)/4.
+        variances = [1 / (2 * n) + 1 / (2 * n**2) + FLOOR**2 for n in self.counts]
         result = []
         for law in ordered:
-            if law.glorot and (
-                parameter.axes is None or not parameter.axes.fan_in or not parameter.axes.fan_out
-            ):
+            if law.glorot and len(parameter.shapes[0]) < 2:
                 continue
-            off = [x - math.log(law_factor(law, parameter, local, i)) for i, x in enumerate(logs)]
+            off = [x - math.log(law_factor(law, parameter, i)) for i, x in enumerate(logs)]
             mean = sum(o / v for o, v in zip(off, variances, strict=True)) / sum(1 / v for v in variances)
             result.append((sum((o - mean) ** 2 / v for o, v in zip(off, variances, strict=True)), law))
         return result
 
-    def settled(self, parameter: Parameter, local: Survey, survey: Survey) -> bool:
-        """Whether more builds could change what happens at the target width."""
-        if not self.varies:
+    def settled(self, parameter: Parameter, at_target: Parameter) -> bool:
+        """Whether more builds would not change the law's value at the target, ``at_target.shapes[1]``."""
+        if not self.varies or min(self.counts) > 1 / FLOOR**2:
             return True
-        distances = self.distances(parameter, local)
+        distances = self.distances(parameter)
         if not distances:
             return True
         best, law = min(distances, key=lambda pair: pair[0])
-        target = law_factor(law, survey.parameters[parameter.name], survey, 1)
+        target = law_factor(law, at_target, 1)
         return all(
-            distance > best + DECISIVE
-            or math.isclose(law_factor(other, survey.parameters[parameter.name], survey, 1), target)
+            distance > best + DECISIVE or math.isclose(law_factor(other, at_target, 1), target)
             for distance, other in distances
         )
 
 
-def _decided(samples: Mapping[str, _Samples], local: Survey, survey: Survey) -> dict[str, Measured]:
+def _sampled_once(models: Sequence[nn.Module], local: Survey) -> dict[str, _Samples]:
+    samples = {name: _Samples(len(models)) for name in local.parameters}
+    for i, model in enumerate(models):
+        for name, tensor in model.named_parameters():
+            samples[name].add(i, tensor)
+    return samples
+
+
+def _decided(samples: Mapping[str, _Samples], local: Survey) -> dict[str, Measured]:
     measured, odd = {}, []
     for name, sample in samples.items():
         parameter = local.parameters[name]
         if sample.is_constant(parameter):
             measured[name] = Measured(law=CONSTANT, base_rms=sample.rms(0))
             continue
-        distances = sample.distances(parameter, local)
-        # The first law that is as good as the best: the owner's default where the data cannot tell.
+        distances = sample.distances(parameter)
+        # The owner's default unless another law rules it out, or else the first that is as good as the best.
         best = min((distance for distance, _ in distances), default=math.inf)
-        fits = [law for distance, law in distances if distance <= min(best + 1.0, DECISIVE)]
+        room = {default_law(parameter): DECISIVE}
+        fits = [law for distance, law in distances if distance <= min(best + room.get(law, 1.0), HOPELESS)]
         if not fits:
             sizes = ", ".join(f"{sample.rms(i):.4g} at {show_width(w)}" for i, w in enumerate(local.widths))
             odd.append(f"  {name} {parameter.shapes[0]}: root-mean-square {sizes}")
@@ -291,21 +307,19 @@ def _fresh(build: Build, width: Width, seed: int) -> dict[str, torch.Tensor]:
         return dict(build_at(build, width).named_parameters())
 
 
-def _fan_sum(parameter: Parameter, shape: tuple[int, ...]) -> float:
-    assert parameter.axes is not None
-    receptive = prod(shape[2:])
-    fan_in = prod(shape[d] for d in parameter.axes.fan_in)
-    return fan_in + prod(shape[d] for d in parameter.axes.fan_out) * receptive
+def _fan_sum(shape: tuple[int, ...]) -> int:
+    return (shape[0] + shape[1]) * prod(shape[2:])  # as torch.nn.init counts fan_in and fan_out of any tensor
 
 
-def _default_rms(parameter: Parameter, survey: Survey, which: int) -> float | None:
+def _default_rms(parameter: Parameter, which: int) -> float | None:
     """Root-mean-square under torch's own reset_parameters, where that is random."""
-    source = survey.parameters.get(parameter.init_like or "", parameter)
-    if source.axes is None:
+    if parameter.bias_fan_in is not None:
+        return 1 / math.sqrt(3 * parameter.bias_fan_in[which])
+    if parameter.axes is None:
         return None
-    if not source.axes.fan_in:
+    if not parameter.axes.fan_in:
         return 1.0  # nn.Embedding: N(0, 1)
-    return 1 / math.sqrt(3 * prod(source.shapes[which][d] for d in source.axes.fan_in))
+    return 1 / math.sqrt(3 * prod(parameter.shapes[which][1:]))
 
 
 def _fraction(x: float) -> str:

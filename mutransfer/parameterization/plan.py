@@ -1,4 +1,4 @@
-"""The Plan: parameter name -> Scaling, what a parameterization asks of a model at a width, in plain numbers."""
+"""The Plan: parameter name -> Scaling, what a parameterization asks of a model, in plain numbers."""
 
 from __future__ import annotations
 
@@ -110,13 +110,10 @@ class Plan(Mapping[str, Scaling]):
         check_width(width, "width")
         check_width(base_width, "base_width")
         if isinstance(width, Mapping) != isinstance(base_width, Mapping) or (
-            isinstance(width, Mapping)
-            and isinstance(base_width, Mapping)
-            and width.keys() != base_width.keys()
+            isinstance(width, Mapping) and isinstance(base_width, Mapping) and width.keys() != base_width.keys()
         ):
             raise PlanError(
-                f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the "
-                "same keys"
+                f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the same keys"
             )
         table = rules.parameterization(parameterization)
         found = survey(build, base_width, width, overrides)
@@ -143,8 +140,8 @@ class Plan(Mapping[str, Scaling]):
         """The plan for an existing freshly initialised ``model``, from its own class at base width.
 
         ``delta`` is a third model at yet another width; it shows growth that ``base`` and ``model`` hide
-        because their sizes agree. Modules may be on the meta device; their init law is then taken to be torch's
-        default (checked against whichever of the two has values).
+        because their sizes agree. Modules may be on the meta device; their init law is then taken to be
+        torch's default (checked against whichever of the two has values).
         """
         models = [base, model] if delta is None else [base, model, delta]
         found = compare(models, [base_width, width, -1][: len(models)], overrides)
@@ -158,7 +155,7 @@ class Plan(Mapping[str, Scaling]):
     @classmethod
     def from_json(cls, text: str) -> Plan:
         data: dict[str, Any] = json.loads(text)
-        data["scalings"] = {n: Scaling(**{**s, "role": Role(s["role"])}) for n, s in data["scalings"].items()}
+        data["scalings"] = {n: Scaling(**(s | {"role": Role(s["role"])})) for n, s in data["scalings"].items()}
         data["sites"] = {n: Site(**s) for n, s in data["sites"].items()}
         data["shapes"] = {n: tuple(s) for n, s in data["shapes"].items()}
         return cls(**data)
@@ -169,7 +166,7 @@ class Plan(Mapping[str, Scaling]):
             f"width {show_width(self.base_width)} -> {show_width(self.width)}"
         )
         columns = ("parameter", "role", "shape", "m_in", "m_out", "init", "forward", "lr", "wd", "eps", "why")
-        rows = [columns]
+        rows: list[tuple[str, ...]] = [columns]
         for label, names in _stacked(self).items():
             s = self[names[0]]
             numbers = (s.m_in, s.m_out, s.init_mult, s.forward_mult, s.lr_mult, s.wd_mult, s.eps_mult)
@@ -192,10 +189,7 @@ class Plan(Mapping[str, Scaling]):
                 )
             )
         sizes = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-        lines = [
-            "  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip()
-            for row in rows
-        ]
+        lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in rows]
         return "\n".join([head, *lines])
 
 
@@ -219,13 +213,13 @@ def _plan(
         law = laws[name] if laws else None
         scalings[name] = _scaling(parameter, law, found, table, kind, form, wd_policy, scale_eps)
         if law and law.base_rms:
-            fresh[name] = law.base_rms * init_law.law_factor(law.law, parameter, found, 1)
+            fresh[name] = law.base_rms * init_law.law_factor(law.law, parameter, 1)
     return Plan(
         parameterization=table.name,
         optimizer=optimizer.lower(),
         form=form,
-        base_width=found.widths[0],
-        width=found.widths[1],
+        base_width=_frozen(found.widths[0]),
+        width=_frozen(found.widths[1]),
         wd_policy=wd_policy,
         scale_eps=scale_eps,
         scalings=scalings,
@@ -233,6 +227,11 @@ def _plan(
         shapes={name: p.shapes[1] for name, p in found.parameters.items()},
         fresh_rms=fresh,
     )
+
+
+def _frozen(width: Width) -> Width:
+    """A copy that the user's own mapping cannot change, of a type that JSON knows."""
+    return dict(width) if isinstance(width, Mapping) else width
 
 
 def _scaling(
@@ -253,7 +252,7 @@ def _scaling(
     init, reason = 1.0, f"{parameter.reason} [{row.source}]"
     if law is not None:
         if not law.law.constant:
-            init = row.init(m_in, m_out) / init_law.law_factor(law.law, parameter, found, 1)
+            init = row.init(m_in, m_out) / init_law.law_factor(law.law, parameter, 1)
         reason = f"{parameter.reason}; drawn {law.law} [{row.source}]"
     return Scaling(
         role=parameter.role,
@@ -269,7 +268,7 @@ def _scaling(
 
 
 def _tied_sites(found: Survey, table: Parameterization) -> dict[str, Site]:
-    """Where an embedding is also the readout: the tensor keeps the embedding's row, the logits get the rest."""
+    """Where an embedding is also the readout: the tensor keeps its row, the logits get the rest."""
     if not table.corrects_init:
         return {}
     readout, embedding = table.rows[Role.OUTPUT], table.rows[Role.INPUT]
@@ -293,8 +292,7 @@ def _stacked(plan: Plan) -> dict[str, list[str]]:
         else:
             parts = [re.split(r"(\d+)", name) for name in names]
             merged = [
-                sorted(set(cells), key=lambda c: int(c) if c.isdigit() else 0)
-                for cells in zip(*parts, strict=True)
+                sorted(set(cells), key=lambda c: int(c) if c.isdigit() else 0) for cells in zip(*parts, strict=True)
             ]
             labels["".join(c[0] if len(c) == 1 else f"{{{c[0]}..{c[-1]}}}" for c in merged)] = names
     return labels

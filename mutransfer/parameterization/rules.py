@@ -104,9 +104,7 @@ class Parameterization:
             raise PlanError(f"parameterization {self.name!r} has no row for {', '.join(missing)}")
 
 
-def _row(
-    source: str, *, sgd: Power, adam: Power, forward: Power = ONE, init: Power = ONE, eps: Power = ONE
-) -> Row:
+def _row(source: str, *, sgd: Power, adam: Power, forward: Power = ONE, init: Power = ONE, eps: Power = ONE) -> Row:
     return Row(forward=forward, init=init, lr={Family.SGD: sgd, Family.ADAM: adam}, eps=eps, source=source)
 
 
@@ -214,9 +212,7 @@ MF = Parameterization(
             adam=ONE,
             eps=ONE / IN / OUT,
         ),
-        Role.VECTOR: _row(
-            "Everett et al. Table 1, MFP embedding (fan_in 1)", sgd=OUT, adam=ONE, eps=ONE / OUT
-        ),
+        Role.VECTOR: _row("Everett et al. Table 1, MFP embedding (fan_in 1)", sgd=OUT, adam=ONE, eps=ONE / OUT),
         Role.SCALAR: _SCALAR,
     },
 )

@@ -44,16 +44,12 @@ def loss_curves(found: Verification) -> str:
         for colour, (key, sweep) in zip(colours, found.sweeps.items(), strict=True):
             curve = sweep.curve
             mean = {x: [v for v in losses if math.isfinite(v)] for x, losses in curve.items()}
-            points = {
-                x: float(np.exp(np.mean(np.log(v)))) for x, v in mean.items() if len(v) == len(curve[x])
-            }
+            points = {x: float(np.exp(np.mean(np.log(v)))) for x, v in mean.items() if len(v) == len(curve[x])}
             axes.plot(list(points), list(points.values()), "-o", ms=3, lw=1.2, color=colour, label=f"{key}")
             for x, values in mean.items():
                 axes.plot([x] * len(values), values, ".", ms=2, alpha=0.4, color=colour)
             best = found.optima[key]
-            axes.plot(
-                [best.low, best.high], [best.loss] * 2, lw=3, alpha=0.5, color=colour, solid_capstyle="butt"
-            )
+            axes.plot([best.low, best.high], [best.loss] * 2, lw=3, alpha=0.5, color=colour, solid_capstyle="butt")
             axes.plot(best.log2_lr, best.loss, "*", ms=11, color=colour, mec="white", mew=0.6, zorder=5)
             ceiling = max(ceiling, sweep.ceiling)
         axes.axvline(found.transferred_log2_lr, color="0.4", ls="--", lw=1)

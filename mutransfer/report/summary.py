@@ -51,9 +51,7 @@ class Summary:
             runs = [r for results in sweep.results.values() for r in results]
             change = [values[key] for values in found.feature_change.values() if key in values]
             moved = (
-                math.exp(sum(math.log(v) for c in change for v in c) / sum(map(len, change)))
-                if change
-                else math.nan
+                math.exp(sum(math.log(v) for c in change for v in c) / sum(map(len, change))) if change else math.nan
             )
             rows.append(
                 {
@@ -75,9 +73,7 @@ class Summary:
     def html(self) -> str:
         figures: dict[str, Any] = {
             "curves": {name: plots.loss_curves(v) for name, v in self.verifications.items()},
-            "features": {
-                n: plots.feature_movement(v) for n, v in self.verifications.items() if v.feature_change
-            },
+            "features": {n: plots.feature_movement(v) for n, v in self.verifications.items() if v.feature_change},
             "optimum": plots.optimum_against_width(dict(self.verifications)),
             "coordinates": {name: plots.coordinate_sizes(c) for name, c in self.checks.items()},
         }

@@ -37,13 +37,7 @@ class TensorBoardSink:
         self._close()  # an interrupted run leaves its writer open
         log2_lr = math.log2(spec.lr)
         which = "base" if spec.width == spec.base_width else spec.parameterization
-        path = (
-            self.folder
-            / which
-            / f"width={show_width(spec.width)}"
-            / f"lr=2^{log2_lr:.3g}"
-            / f"seed={spec.seed}"
-        )
+        path = self.folder / which / f"width={show_width(spec.width)}" / f"lr=2^{log2_lr:.3g}" / f"seed={spec.seed}"
         self._writer = SummaryWriter(str(path))
         row = {
             "parameterization": which,
@@ -53,8 +47,10 @@ class TensorBoardSink:
             **spec.hyperparameters,
         }
         # add_hparams would open a second event file; written here, table and curves share one.
+        file_writer = self._writer.file_writer
+        assert file_writer is not None  # opened by SummaryWriter's constructor
         for summary in hparams(row, {"final/loss": 0.0}):
-            self._writer.file_writer.add_summary(summary)
+            file_writer.add_summary(summary)
 
     def _close(self) -> None:
         if self._writer is not None:

@@ -72,9 +72,7 @@ class RunSpec:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
         if not 0 <= self.warmup_steps < max(self.steps, 1):
-            raise ConfigError(
-                f"warmup_steps must be in 0..steps-1, found {self.warmup_steps} of {self.steps}"
-            )
+            raise ConfigError(f"warmup_steps must be in 0..steps-1, found {self.warmup_steps} of {self.steps}")
 
     @property
     def lr(self) -> float:
@@ -87,9 +85,7 @@ class RunSpec:
         return hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode()).hexdigest()[:20]
 
     def as_own_model(self) -> RunSpec:
-        return replace(
-            self, parameterization="as_is", form="forward", wd_policy="independent", scale_eps=True
-        )
+        return replace(self, parameterization="as_is", form="forward", wd_policy="independent", scale_eps=True)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -109,9 +105,7 @@ class RunResult:
     best_loss: float
     train_curve: tuple[float, ...] = ()  # training loss of every step
     eval_curve: tuple[tuple[int, float], ...] = ()  # (steps done, evaluation)
-    movement: Mapping[str, float] = field(
-        default_factory=dict
-    )  # module -> ||h_T - h_0|| / ||h_0|| on probe inputs
+    movement: Mapping[str, float] = field(default_factory=dict)  # module -> ||h_T - h_0|| / ||h_0|| on probe inputs
     n_parameters: int = 0
     accumulate: int = 1  # micro-batches per step in the end; more than asked for after running out of memory
     seconds: float = 0.0
@@ -122,9 +116,11 @@ class RunResult:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunResult:
-        curve = tuple((int(step), float(loss)) for step, loss in data["eval_curve"])
-        train = tuple(map(float, data["train_curve"]))
-        return cls(**{**data, "outcome": Outcome(data["outcome"]), "eval_curve": curve, "train_curve": train})
+        values: dict[str, Any] = dict(data)
+        values["outcome"] = Outcome(data["outcome"])
+        values["train_curve"] = tuple(map(float, data["train_curve"]))
+        values["eval_curve"] = tuple((int(step), float(loss)) for step, loss in data["eval_curve"])
+        return cls(**values)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -59,7 +60,7 @@ class PartsTask:
         return self.loss_fn(model, batch)
 
     def evaluate(self, model: nn.Module, /) -> float:
-        return mean_loss(self, model, [self.data(EVAL_SEED, step) for step in range(self.eval_batches)])
+        return mean_loss(self.loss, model, [self.data(EVAL_SEED, step) for step in range(self.eval_batches)])
 
     def __repr__(self) -> str:
         return self.label
@@ -99,9 +100,7 @@ def batch_size(batch: Any) -> int:
     """Size of the first dimension of the first tensor."""
     leaves = [x for x in tree_flatten(batch)[0] if isinstance(x, Tensor) and x.ndim]
     if not leaves:
-        raise DataError(
-            f"a batch must hold at least one tensor with a batch dimension, found {type(batch).__name__}"
-        )
+        raise DataError(f"a batch must hold at least one tensor with a batch dimension, found {type(batch).__name__}")
     return leaves[0].shape[0]
 
 
@@ -114,18 +113,16 @@ def split(batch: Any, pieces: int) -> list[Any]:
         return x[low:high] if isinstance(x, Tensor) and x.ndim and x.shape[0] == size else x
 
     return [
-        tree_map(lambda x, low=low, high=high: cut(x, low, high), batch)
-        for low, high in zip(bounds, bounds[1:], strict=False)
-        if high > low
+        tree_map(lambda x, low=low, high=high: cut(x, low, high), batch) for low, high in pairwise(bounds) if high > low
     ]
 
 
 @torch.no_grad()
-def mean_loss(task: Task, model: nn.Module, batches: list[Any]) -> float:
-    """The task's mean loss over batches in eval mode, weighted by their size."""
+def mean_loss(loss: Callable[[nn.Module, Any], Tensor], model: nn.Module, batches: list[Any]) -> float:
+    """The mean of ``loss(model, batch)`` over batches in eval mode, weighted by their size."""
     was_training = model.training
     model.eval()
     sizes = [batch_size(b) for b in batches]
-    losses = [float(task.loss(model, to_device(b, device_of(model)))) for b in batches]
+    losses = [float(loss(model, to_device(b, device_of(model)))) for b in batches]
     model.train(was_training)
     return sum(n * x for n, x in zip(sizes, losses, strict=True)) / sum(sizes)

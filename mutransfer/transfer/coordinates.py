@@ -56,9 +56,7 @@ class CoordinateCheck:
         if self.regime is not None and self.regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE, Kind.TRIVIAL):
             found.append(f"{self.parameterization} is {self.regime.kind} ({self.regime.binding})")
         for module, quantities in self.slopes.items():
-            found += [
-                f"{q} of {module} goes like n^{s}" for q, s in quantities.items() if self._off(module, s)
-            ]
+            found += [f"{q} of {module} goes like n^{s}" for q, s in quantities.items() if self._off(module, s)]
         return tuple(found)
 
     def _off(self, module: str, slope: Slope) -> bool:
@@ -239,20 +237,12 @@ def _parts(
 
 
 def _own_loss(model: nn.Module, batch: Any) -> Tensor:
-    out = (
-        model(**batch)
-        if isinstance(batch, Mapping)
-        else model(*batch)
-        if isinstance(batch, tuple)
-        else model(batch)
-    )
+    out = model(**batch) if isinstance(batch, Mapping) else model(*batch) if isinstance(batch, tuple) else model(batch)
     found = out if isinstance(out, Tensor) else getattr(out, "loss", None)
     if found is None and isinstance(out, Mapping):
         found = out.get("loss")
     if not isinstance(found, Tensor) or found.ndim:
-        raise ConfigError(
-            "the model returns no scalar loss: give loss=..., a function (model, batch) -> scalar"
-        )
+        raise ConfigError("the model returns no scalar loss: give loss=..., a function (model, batch) -> scalar")
     return found
 
 

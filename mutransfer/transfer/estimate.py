@@ -64,9 +64,7 @@ def find_optimum(curve: Curve, *, ceiling: float) -> Optimum:
     logs = log_losses(curve, ceiling)
     mean = logs.mean(axis=1)
     if len(grid) == 1:
-        return Optimum(
-            log2_lr=grid[0], low=grid[0], high=grid[0], loss=math.exp(mean[0]), draws=(grid[0],) * N_DRAWS
-        )
+        return Optimum(log2_lr=grid[0], low=grid[0], high=grid[0], loss=math.exp(mean[0]), draws=(grid[0],) * N_DRAWS)
     clipped = np.minimum(mean, mean.min() + WINDOW)
     keep = _near_best(clipped)
     x, y = grid[keep], clipped[keep]
@@ -119,7 +117,7 @@ def _near_best(clipped: np.ndarray) -> np.ndarray:
 
 def _noise(logs: np.ndarray) -> float:
     """Variance of the mean over seeds, pooled over points near the best; seeds are paired, so their own mean goes."""
-    n_points, n_seeds = logs.shape
+    n_seeds = logs.shape[1]
     if n_seeds < 2:
         return 1e-4
     near = logs[logs.mean(axis=1) <= logs.mean(axis=1).min() + 1.0]
@@ -139,15 +137,15 @@ def _posterior(x: np.ndarray, y: np.ndarray, noise: float, at: np.ndarray) -> tu
     z, alpha = (y - y.mean()) / scale, noise / scale**2
     reach = float(np.ptp(x, axis=0).max())
     smooth = ConstantKernel(1.0, (0.1, 100.0)) * RBF(reach / 3, (reach / 8, reach * 3))
+    extra = WhiteKernel(1e-3, (1e-6, 0.3))  # what the curve departs from a smooth one, beyond seed noise
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is an answer too
-        learned = GaussianProcessRegressor(
-            smooth + WhiteKernel(1e-3, (1e-6, 0.3)), alpha=alpha, n_restarts_optimizer=2, random_state=0
-        ).fit(x, z)
-    kernel = learned.kernel_
-    extra = kernel.k2.noise_level
-    clean = GaussianProcessRegressor(kernel.k1, alpha=alpha + extra, optimizer=None).fit(x, z)
-    mean = clean.predict(at)
+        learned = GaussianProcessRegressor(smooth + extra, alpha=alpha, n_restarts_optimizer=2, random_state=0).fit(
+            x, z
+        )
+    parts = learned.kernel_.get_params(deep=False)
+    clean = GaussianProcessRegressor(parts["k1"], alpha=alpha + parts["k2"].noise_level, optimizer=None).fit(x, z)
+    mean = np.asarray(clean.predict(at))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a posterior covariance is singular up to rounding
         draws = clean.sample_y(at, N_DRAWS, random_state=0)

@@ -42,9 +42,7 @@ class Range:
     def unit(self, value: float) -> float:
         """Position in the range, from 0 to 1."""
         low, high, at = (
-            (math.log(self.low), math.log(self.high), math.log(value))
-            if self.log
-            else (self.low, self.high, value)
+            (math.log(self.low), math.log(self.high), math.log(value)) if self.log else (self.low, self.high, value)
         )
         return (at - low) / (high - low)
 
@@ -67,8 +65,6 @@ def parse_space(space: Space) -> dict[str, Range]:
         try:
             low, high = map(float, value)
         except (TypeError, ValueError):
-            raise ConfigError(
-                f"space[{name!r}]: expected (low, high) or Range(...), found {value!r}"
-            ) from None
+            raise ConfigError(f"space[{name!r}]: expected (low, high) or Range(...), found {value!r}") from None
         ranges[name] = Range(low=low, high=high, log=low > 0)
     return ranges

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from mutransfer.errors import ConfigError
@@ -100,9 +101,7 @@ def tune(
     return _tune_many(runner, template, ranges, seed_list, study, n_trials or 10 * len(ranges))
 
 
-def make_template(
-    task: Task, *, base_width: Width, parameterization: str | Parameterization, **fields: Any
-) -> RunSpec:
+def make_template(task: Task, *, base_width: Width, parameterization: str | Parameterization, **fields: Any) -> RunSpec:
     """The RunSpec at base width that all runs of a study vary."""
     try:
         return RunSpec(
@@ -116,9 +115,7 @@ def make_template(
         raise ConfigError(f"not a training setting: {error}") from None
 
 
-def _tune_lr(
-    runner: Runner, template: RunSpec, lr: Range, seeds: tuple[int, ...], study: optuna.Study
-) -> TuneResult:
+def _tune_lr(runner: Runner, template: RunSpec, lr: Range, seeds: tuple[int, ...], study: optuna.Study) -> TuneResult:
     found = sweep(runner, template, lr.grid(), seeds, title="tune at base width")
     known = {trial.params["lr"] for trial in study.trials}
     for x, losses in found.curve.items():
@@ -151,13 +148,10 @@ def _tune_many(
     study: optuna.Study,
     n_trials: int,
 ) -> TuneResult:
-    distributions = {name: r.distribution() for name, r in ranges.items()}
+    distributions: dict[str, BaseDistribution] = {name: r.distribution() for name, r in ranges.items()}
 
     def runs_of(params: Mapping[str, float]) -> list[RunResult]:
-        specs = [
-            replace(template, hyperparameters={**template.hyperparameters, **params}, seed=seed)
-            for seed in seeds
-        ]
+        specs = [replace(template, hyperparameters={**template.hyperparameters, **params}, seed=seed) for seed in seeds]
         return runner.perform(specs, "tune at base width")
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):  # left by an interrupted process
@@ -193,9 +187,7 @@ def _tune_many(
     )
 
 
-def _point_study(
-    record: Record, template: RunSpec, ranges: Mapping[str, Range], seeds: Iterable[int]
-) -> optuna.Study:
+def _point_study(record: Record, template: RunSpec, ranges: Mapping[str, Range], seeds: Iterable[int]) -> optuna.Study:
     text = json.dumps([template.key, {n: r.__dict__ for n, r in ranges.items()}, list(seeds)], sort_keys=True)
     sampler = optuna.samplers.TPESampler(n_startup_trials=max(5, 2 * len(ranges)), seed=0)
     return record.study(f"tune {hashlib.sha256(text.encode()).hexdigest()[:8]}", sampler)

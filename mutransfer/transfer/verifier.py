@@ -141,23 +141,18 @@ def verify(
     return judge(table, sweeps, transferred, plan)
 
 
-def judge(
-    table: Parameterization, sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan
-) -> Verification:
+def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan) -> Verification:
     """The verification that finished sweeps amount to, base width first and largest last; no run is made."""
     keys = list(sweeps)
     largest = sweeps[keys[-1]]
     optima = {key: s.optimum for key, s in sweeps.items()}
     sizes = [width_size(s.template.width) for s in sweeps.values()]
     optimizer, depth = largest.template.optimizer, 1 + sum(s.role is Role.HIDDEN for s in plan.values())
-    known = (
-        table.corrects_init
-    )  # the init law of a model left as it is was not measured, so nothing is predicted
+    known = table.corrects_init  # the init law of a model left as it is was not measured, so nothing is predicted
     regime = regimes.classify_table(table, optimizer=optimizer, depth=depth) if known else None
+    predicted_drift = regimes.drift(table, optimizer=optimizer, depth=depth) if known else None
     # What is unstable is predicted for the first step alone; nothing is, for the end of training.
-    change_law = (
-        regime.change if regime is not None and regime.kind in (Kind.KERNEL, Kind.FEATURE_LEARNING) else None
-    )
+    change_law = regime.change if regime is not None and regime.kind in (Kind.KERNEL, Kind.FEATURE_LEARNING) else None
     regret, spread = _regrets(sweeps, transferred)
     bought = math.log(optima[keys[0]].loss) - math.log(optima[keys[-1]].loss)
     n_seeds = len(largest.seeds)
@@ -174,9 +169,7 @@ def judge(
     features = {}
     for module, by_width in change.items():
         predicted = None if change_law is None else change_law[0 if _is_input(module, plan) else 1]
-        slope = fit_slope(
-            [sizes[keys.index(k)] for k in fitted], [by_width[k] for k in fitted], predicted=predicted
-        )
+        slope = fit_slope([sizes[keys.index(k)] for k in fitted], [by_width[k] for k in fitted], predicted=predicted)
         if slope is not None:
             features[module] = slope
     overall = _overall(change, fitted, sizes, keys, None if change_law is None else change_law[1])
@@ -188,9 +181,7 @@ def judge(
         movement=movement,
         movement_reason=movement_reason,
         optima=optima,
-        drift=drift_slope(
-            sizes, list(optima.values()), regime and regimes.drift(table, optimizer=optimizer, depth=depth)
-        ),
+        drift=drift_slope(sizes, list(optima.values()), predicted_drift),
         regret=regret,
         tolerance=tolerance,
         transferred_log2_lr=transferred,
@@ -201,9 +192,7 @@ def judge(
     )
 
 
-def _regrets(
-    sweeps: Mapping[str | int, Sweep], transferred: float
-) -> tuple[dict[str | int, Interval], float]:
+def _regrets(sweeps: Mapping[str | int, Sweep], transferred: float) -> tuple[dict[str | int, Interval], float]:
     """Regret per width, cross-fitted over seeds, and the seed noise of the log loss.
 
     The best of several noisy points is biased low when judged on the seeds that chose it, so for every seed the
@@ -233,9 +222,7 @@ def _regrets(
     regrets = {}
     for key, d in differences.items():
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * math.sqrt(pooled / len(d))
-        regrets[key] = Interval(
-            value=float(d.mean()), low=float(d.mean()) - half, high=float(d.mean()) + half
-        )
+        regrets[key] = Interval(value=float(d.mean()), low=float(d.mean()) - half, high=float(d.mean()) + half)
     return regrets, math.sqrt(float(np.mean(noise)))
 
 
@@ -245,11 +232,9 @@ def _feature_change(
     """Relative change at the transferred learning rate of every module whose output grows with width."""
     owners = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.m_out > 1}
     runs = {key: s.results[transferred] for key, s in sweeps.items()}
-    modules = [m for m in runs[list(runs)[0]][0].movement if m in owners]
+    modules = [m for m in next(iter(runs.values()))[0].movement if m in owners]
     return {
-        module: {
-            key: tuple(r.movement.get(module, math.nan) for r in results) for key, results in runs.items()
-        }
+        module: {key: tuple(r.movement.get(module, math.nan) for r in results) for key, results in runs.items()}
         for module in modules
     }
 
@@ -264,9 +249,7 @@ def _overall(
     """The slope of the geometric mean over modules."""
     if not change:
         return None
-    means = [
-        np.exp(np.mean([np.log(by_width[key]) for by_width in change.values()], axis=0)) for key in fitted
-    ]
+    means = [np.exp(np.mean([np.log(by_width[key]) for by_width in change.values()], axis=0)) for key in fitted]
     return fit_slope([sizes[keys.index(key)] for key in fitted], means, predicted=predicted)
 
 

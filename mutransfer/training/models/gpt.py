@@ -63,9 +63,7 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.context:
-            raise ValueError(
-                f"sequence of {tokens.shape[1]} tokens is longer than the context of {self.context}"
-            )
+            raise ValueError(f"sequence of {tokens.shape[1]} tokens is longer than the context of {self.context}")
         x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.blocks:
             x = block(x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -12,7 +14,7 @@ def mlp(width: int, *, n_inputs: int, n_outputs: int, hidden_layers: int) -> nn.
     """
     sizes = [n_inputs, *[width] * hidden_layers]
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     layers.append(nn.Linear(sizes[-1], n_outputs))
     for layer in layers:

@@ -52,7 +52,7 @@ class DigitsMLP:
     def evaluate(self, model: nn.Module, /) -> float:
         images, labels = _digits()
         part = slice(None, self.n_train) if self.eval_on == "train" else slice(self.n_train, None)
-        return mean_loss(self, model, [(images[part], labels[part])])
+        return mean_loss(self.loss, model, [(images[part], labels[part])])
 
 
 @lru_cache(maxsize=1)
@@ -60,9 +60,7 @@ def _digits() -> Batch:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    order = torch.randperm(
-        len(labels), generator=torch.Generator().manual_seed(0)
-    )  # the file is sorted by writer
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))  # the file is sorted by writer
     pixels = torch.tensor(images, dtype=torch.float32)
     return ((pixels - pixels.mean()) / pixels.std())[order], torch.tensor(labels)[order]
 

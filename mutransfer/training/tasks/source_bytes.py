@@ -35,9 +35,7 @@ class SourceBytesGPT:
     folder: str | None = None
 
     def build(self, width: int, /) -> nn.Module:
-        return GPT(
-            width, vocabulary=VOCABULARY, context=self.context, layers=self.layers, head_size=self.head_size
-        )
+        return GPT(width, vocabulary=VOCABULARY, context=self.context, layers=self.layers, head_size=self.head_size)
 
     def batch(self, seed: int, step: int, /) -> Tensor:
         train, _ = self._split()
@@ -49,7 +47,7 @@ class SourceBytesGPT:
 
     def evaluate(self, model: nn.Module, /) -> float:
         _, held_out = self._split()
-        return mean_loss(self, model, [self._windows(held_out, self.eval_windows, EVAL_SEED)])
+        return mean_loss(self.loss, model, [self._windows(held_out, self.eval_windows, EVAL_SEED)])
 
     def _split(self) -> tuple[Tensor, Tensor]:
         text = _bytes_of(self.folder)
