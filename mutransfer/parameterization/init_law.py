@@ -32,8 +32,9 @@ from mutransfer.parameterization.building import (
 MAX_BUILDS = 256
 MAX_SECONDS = 5.0
 DECISIVE = 16.0  # chi-square distance (4 standard deviations) at which one law is ruled out for another
-HOPELESS = 40.0  # chi-square distance (6 of them: models have many parameters) at which no law is left
+HOPELESS = 30.0  # chi-square distance (5.5 of them: models have many parameters) at which no law is left
 FLOOR = 0.001  # relative error granted to every measured size, however many samples
+IMMATERIAL = 0.01  # relative difference of two laws at the target for which no more builds are spent
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,11 @@ class _Samples:
         if not distances:
             return True
         best, law = min(distances, key=lambda pair: pair[0])
+        if DECISIVE < best <= HOPELESS:
+            return False
         target = law_factor(law, at_target, 1)
         return all(
-            distance > best + DECISIVE or math.isclose(law_factor(other, at_target, 1), target)
+            distance > best + DECISIVE or math.isclose(law_factor(other, at_target, 1), target, rel_tol=IMMATERIAL)
             for distance, other in distances
         )
 

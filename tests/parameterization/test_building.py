@@ -1,0 +1,102 @@
+"""Building at a width: errors that name it, random state that survives it, skeletons without memory."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mutransfer.errors import BuildError
+from mutransfer.parameterization.building import (
+    build_at,
+    check_width,
+    preserved_random_state,
+    scaled,
+    seed_everything,
+    show_width,
+    skeleton,
+)
+
+from .models import Dice, mlp, random_state
+
+
+def test_random_state_of_torch_numpy_and_python_is_preserved():
+    before = random_state()
+    with preserved_random_state():
+        seed_everything(7)
+        Dice(8)
+    assert random_state() == before
+
+
+def test_random_state_is_preserved_when_the_factory_raises():
+    before = random_state()
+    with pytest.raises(KeyError), preserved_random_state():
+        {}[Dice(8)]
+    assert random_state() == before
+
+
+def test_a_seed_decides_torch_numpy_and_python():
+    def draws(seed):
+        seed_everything(seed)
+        return random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
+
+    first, again, other = draws(5), draws(5), draws(6)
+    assert first == again
+    assert all(a != b for a, b in zip(first, other, strict=True))
+
+
+def test_a_skeleton_holds_no_values_and_leaves_the_random_state():
+    before = random_state()
+    model = skeleton(Dice, 8)
+    assert model.body[0].weight.is_meta
+    assert random_state() == before
+
+
+def test_a_factory_that_cannot_run_on_the_meta_device_is_built_for_real():
+    def build(width):
+        model = mlp(width)
+        assert torch.linalg.matrix_norm(model[0].weight, 2).item() > 0  # no values on meta
+        return model
+
+    before = random_state()
+    assert not skeleton(build, 8)[0].weight.is_meta
+    assert random_state() == before
+
+
+def test_a_failing_factory_is_reported_with_its_name_width_and_cause():
+    def by_heads(width):
+        return nn.MultiheadAttention(width, 3)
+
+    with pytest.raises(BuildError, match=r"by_heads cannot build the model at width 32: AssertionError: embed_dim"):
+        build_at(by_heads, 32)
+    with pytest.raises(BuildError, match=r"width d_model=32,d_ff=8: KeyError"):
+        build_at(lambda width: width["heads"], {"d_model": 32, "d_ff": 8})
+
+
+def test_a_factory_must_return_a_module():
+    with pytest.raises(BuildError, match=r"returned tuple at width 8; expected a torch\.nn\.Module"):
+        build_at(lambda width: (mlp(width), None), 8)
+
+
+def test_build_receives_exactly_the_width():
+    widths = []
+    width = {"d_model": 8}
+    build_at(lambda w: widths.append(w) or nn.Linear(1, 1), width)
+    assert widths[0] is width
+
+
+@pytest.mark.parametrize("width", [0, -4, 2.0, True, "64", {}, {"d": 0}, {"d": 1.5}, None])
+def test_what_is_not_a_positive_whole_width_is_refused(width):
+    with pytest.raises(BuildError, match=r"base_width must be a positive int or a mapping"):
+        check_width(width, "base_width")
+
+
+def test_widths_print_as_one_word():
+    assert (show_width(64), show_width({"d": 8, "ff": 32})) == ("64", "d=8,ff=32")
+
+
+def test_widths_scale_by_whole_fractions_only():
+    assert (scaled(6, 2), scaled(6, 1, 4), scaled(6, 1, 2)) == (12, None, 3)
+    assert scaled({"d": 8, "ff": 32}, 1, 4) == {"d": 2, "ff": 8}
+    assert scaled({"d": 8, "ff": 6}, 1, 4) is None

@@ -1,0 +1,149 @@
+"""The classifier of abc-parameterizations, against the list of theory and the published conflicts."""
+
+import math
+
+import pytest
+
+from mutransfer.errors import PlanError
+from mutransfer.parameterization import rules
+from mutransfer.parameterization.regimes import Kind, classify, classify_table, drift
+
+HALF = 0.5
+SP, NTK, MF = ((0, 0, 0), (0, HALF, HALF)), ((0, HALF, HALF), (0, 0, 0)), ((0, HALF, 1), (0, 0, 0))
+T8, T3, T9 = ((0, 0, 1), (0, HALF, 0)), ((0, 0, 0), (0, HALF, 1)), ((-HALF, 0, HALF), (HALF, HALF, HALF))
+FEATURE, KERNEL, UNSTABLE, TRIVIAL = Kind.FEATURE_LEARNING, Kind.KERNEL, Kind.UNSTABLE, Kind.TRIVIAL
+
+KINDS = [  # (a, b), optimizer, c, kind
+    (T8, "sgd", (-1, 0, -1), FEATURE),
+    (T3, "sgd", (-1, 0, 1), FEATURE),
+    (T9, "sgd", (0, 0, 0), FEATURE),
+    (MF, "sgd", (-1, -1, -1), FEATURE),
+    (T8, "adam", (0, 1, 0), FEATURE),
+    (T3, "adam", (0, 1, 1), FEATURE),
+    (T9, "adam", (HALF, 1, HALF), FEATURE),
+    (MF, "adam", (0, HALF, 0), FEATURE),
+    (NTK, "sgd", (0, 0, 0), KERNEL),
+    (NTK, "adam", (HALF, 1, HALF), KERNEL),
+    (SP, "sgd", (1, 1, 1), KERNEL),
+    (SP, "sgd", (0, 1, 1), KERNEL),
+    (SP, "adam", (HALF, 1.5, 1), KERNEL),
+    (SP, "adam", (1.5, 1.5, 1.5), KERNEL),
+    (NTK, "sgd", (1, 1, 1), TRIVIAL),
+    (SP, "sgd", (2, 2, 2), TRIVIAL),
+    # One learning rate at every width: what a plain model does.
+    (SP, "sgd", (0, 0, 0), UNSTABLE),
+    (SP, "adam", (0, 0, 0), UNSTABLE),
+    # Everett et al., full alignment: maximal learning rates, but the propagated logits grow like n^1/2.
+    (SP, "sgd", (-HALF, HALF, 1), UNSTABLE),
+    (SP, "adam", (0, 1, 1), UNSTABLE),
+    (NTK, "sgd", (-HALF, -HALF, 0), UNSTABLE),
+    (NTK, "adam", (0, HALF, HALF), UNSTABLE),
+    # Everett et al., no alignment.
+    (SP, "sgd", (-HALF, 0, HALF), UNSTABLE),
+    (SP, "adam", (0, HALF, HALF), UNSTABLE),
+    (NTK, "adam", (0, 0, 0), UNSTABLE),
+    (MF, "adam", (0, 0, -HALF), UNSTABLE),
+    (T9, "adam", (HALF, HALF, 0), UNSTABLE),
+]
+
+
+@pytest.mark.parametrize(("ab", "optimizer", "c", "kind"), KINDS)
+def test_the_published_parameterizations_are_classified_as_published(ab, optimizer, c, kind):
+    assert classify(*ab, c, optimizer=optimizer, depth=3).kind is kind
+
+
+@pytest.mark.parametrize(("ab", "optimizer", "c", "kind"), KINDS)
+def test_the_symmetry_of_tensor_programs_changes_no_regime(ab, optimizer, c, kind):
+    (a, b), theta = ab, (0.5, -1.0, 0.25)
+    step = 2 if optimizer == "sgd" else 1
+    moved = classify(
+        [x + t for x, t in zip(a, theta, strict=True)],
+        [x - t for x, t in zip(b, theta, strict=True)],
+        [x - step * t for x, t in zip(c, theta, strict=True)],
+        optimizer=optimizer,
+        depth=3,
+    )
+    still = classify(a, b, c, optimizer=optimizer, depth=3)
+    assert (moved.kind, moved.r, moved.change) == (still.kind, still.r, still.change)
+    assert moved.logits_at_init == still.logits_at_init
+
+
+def test_kernel_features_move_as_one_over_sqrt_width_and_the_logits_do_not_shrink():
+    regime = classify(*NTK, (0, 0, 0), optimizer="sgd", depth=3)
+    assert (regime.r, regime.change, regime.logits_at_init) == (0.5, (-0.5, -0.5, 0.0), 0.0)
+
+
+def test_sp_with_global_lr_over_n_moves_its_first_layer_as_width_to_the_minus_three_halves():
+    # Measured slopes -1.47 and -0.55 (theory 1.2).
+    assert classify(*SP, (1, 1, 1), optimizer="sgd", depth=3).change == (-1.5, -0.5, 0.0)
+
+
+def test_mup_moves_everything_and_starts_with_vanishing_logits():
+    regime = classify(*T8, (0, 1, 0), optimizer="adam", depth=3)
+    assert (regime.r, regime.change, regime.logits_at_init) == (0.0, (0.0, 0.0, 0.0), -0.5)
+
+
+@pytest.mark.parametrize("c", [(0, 1, 1), (1, 1, 1)])
+def test_sp_full_alignment_is_unstable_by_its_readout_but_usable_with_cross_entropy(c):
+    regime = classify(*SP, c, optimizer="adam", depth=3)
+    assert regime.kind is UNSTABLE
+    assert regime.binding == "readout propagated = -0.5 < 0"
+    assert regime.usable_with_cross_entropy
+    assert classify(*SP, c, optimizer="adam", depth=3, omega_out=0.5).kind is FEATURE
+
+
+def test_one_learning_rate_at_every_width_is_not_usable_with_cross_entropy_either():
+    for optimizer in ("sgd", "adam"):
+        assert not classify(*SP, (0, 0, 0), optimizer=optimizer, depth=3).usable_with_cross_entropy
+
+
+def test_what_blows_up_or_vanishes_at_init_is_degenerate():
+    grows = classify((0, 0, 0), (0, 0, 0.5), (0, 1, 1), optimizer="adam", depth=3)
+    shrinks = classify((0, 1, 1), (0, 0, 0), (-1, -2, -1), optimizer="sgd", depth=3)  # naive deep mean field
+    assert {grows.kind, shrinks.kind} == {Kind.DEGENERATE}
+    assert not grows.usable_with_cross_entropy
+
+
+def test_with_one_hidden_layer_the_hidden_exponents_do_not_count():
+    for hidden in (0, 7):
+        regime = classify((0, hidden, 1), (0, hidden, 0), (-1, hidden, -1), optimizer="sgd", depth=1)
+        assert regime.kind is FEATURE  # the two-layer mean field
+
+
+def test_eps_that_does_not_follow_the_gradient_is_reported():
+    faithful = classify(*T8, (0, 1, 0), optimizer="adam", depth=3, eps=(1, 1, 1))
+    unscaled = classify(*T8, (0, 1, 0), optimizer="adam", depth=3, eps=(0, 0, 0))
+    assert "unfaithful" not in faithful.binding
+    assert "eps unfaithful: (0, 0, 0), the gradient scales as (1, 1, 1)" in unscaled.binding
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(("name", "kind"), [("mup", FEATURE), ("mf", FEATURE), ("ntk", KERNEL), ("sp", UNSTABLE)])
+def test_our_own_tables_have_the_regime_they_are_named_for(name, kind, optimizer):
+    regime = classify_table(rules.parameterization(name), optimizer=optimizer, depth=3)
+    assert regime.kind is kind
+    assert ("unfaithful" in regime.binding) == (name == "sp" and optimizer != "sgd")
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("name", "optimizer", "octaves"),
+    [("mup", "adam", 0), ("mup", "sgd", 0), ("mf", "adam", 0), ("mf", "sgd", 0), ("ntk", "sgd", 0), ("ntk", "adam", 0)],
+)
+def test_the_largest_stable_learning_rate_of_a_scaled_table_does_not_drift(name, optimizer, octaves, depth):
+    assert drift(rules.parameterization(name), optimizer=optimizer, depth=depth) == octaves
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_largest_stable_learning_rate_of_sp_halves_with_every_doubling(optimizer):
+    # Tensor Programs IV Theorem 4.1 for SGD; public sweeps with Adam have slope -1.00 (theory 2.2).
+    assert drift(rules.SP, optimizer=optimizer, depth=3) == -1.0
+
+
+def test_no_drift_is_claimed_for_a_model_whose_init_is_unknown():
+    assert math.isnan(drift(rules.AS_IS, optimizer="adam", depth=3))
+
+
+def test_an_optimizer_without_a_row_is_refused():
+    with pytest.raises(PlanError, match="no rule for optimizer 'muon'"):
+        classify(*T8, (0, 1, 0), optimizer="muon", depth=3)
