@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,15 +24,25 @@ def activations(model: nn.Module, forward: Callable[[], Any]) -> dict[str, Tenso
     for path, module in model.named_modules():
         if next(module.parameters(recurse=False), None) is not None:
             handles.append(module.register_forward_hook(_keeper(found, path or "model")))
-    was_training = model.training
-    model.eval()
     try:
-        forward()
+        with evaluating(model):
+            forward()
     finally:
-        model.train(was_training)
         for handle in handles:
             handle.remove()
     return found
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode; afterwards every submodule is in the mode that it was in before."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def rms(x: Tensor) -> float:

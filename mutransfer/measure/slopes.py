@@ -45,11 +45,11 @@ def fit_slope(
     if len(set(x)) < 2 or len(x) < 3:
         return None
     centred = np.array(x) - np.mean(x)
-    slope = float(centred @ np.array(y) / (centred @ centred))
+    slope = round(float(centred @ np.array(y) / (centred @ centred)), 12)
     residuals = np.array(y) - np.mean(y) - slope * centred
     error = np.sqrt(residuals @ residuals / (len(x) - 2) / (centred @ centred))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * error)
-    return Slope(value=round(slope, 12), low=slope - half, high=slope + half, predicted=predicted)
+    return Slope(value=slope, low=slope - half, high=slope + half, predicted=predicted)
 
 
 def mean_slope(slopes: Mapping[str, Slope]) -> float:

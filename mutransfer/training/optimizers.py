@@ -13,13 +13,15 @@ from mutransfer.training.spec import RunSpec
 
 
 def make_optimizer(model: nn.Module, plan: Plan, spec: RunSpec) -> torch.optim.Optimizer:
-    """The spec's optimizer over the plan's groups, with torch's fused implementation."""
+    """The spec's optimizer over the plan's groups, with torch's fused implementation where that is safe."""
     h = spec.hyperparameters
     groups = param_groups(model, plan, lr=h["lr"], weight_decay=h.get("weight_decay", 0.0), eps=h.get("eps"))
+    # Where GradScaler skips the first step, torch's fused SGD keeps a momentum buffer that was never written.
+    fused = None if spec.precision == "float16" else True
     if spec.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=h.get("momentum", 0.0), fused=True)
+        return torch.optim.SGD(groups, momentum=h.get("momentum", 0.0), fused=fused)
     kind = torch.optim.Adam if spec.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, betas=(h.get("beta1", 0.9), h.get("beta2", 0.999)), fused=True)
+    return kind(groups, betas=(h.get("beta1", 0.9), h.get("beta2", 0.999)), fused=fused)
 
 
 def lr_factor(step: int, *, steps: int, schedule: str, warmup_steps: int) -> float:

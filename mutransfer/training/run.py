@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from contextlib import nullcontext
@@ -11,14 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from mutransfer.errors import PlanError
-from mutransfer.measure.probes import activations, relative_changes
+from mutransfer.errors import BuildError, PlanError
+from mutransfer.measure.probes import MAX_EXAMPLES, activations, evaluating, relative_changes
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything
 from mutransfer.parameterization.groups import set_lr
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Parameterization
 from mutransfer.training.events import Scalars, Sink, silent
+from mutransfer.training.memory import is_out_of_memory
 from mutransfer.training.optimizers import lr_factor, make_optimizer
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
 from mutransfer.training.task import PROBE_SEED, Task, batch_size, split, to_device
@@ -47,22 +49,11 @@ def run(
     with preserved_random_state():
         if plan is None:
             plan = infer_plan(spec, task)
-        elif (plan.width, plan.base_width) != (spec.width, spec.base_width):
-            raise PlanError(f"the plan is for width {plan.width}, the run for {spec.width}")
+        _check_plan(plan, spec)
         started = time.perf_counter()
         accumulate, limit = spec.accumulate, batch_size(task.batch(spec.seed, 0))
-        while True:
-            attempt = _Attempt(replace(spec, accumulate=accumulate), task, plan, torch.device(device), sink)
-            try:
-                result = attempt.train()
-            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-            else:
-                break
-            del attempt
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        where = torch.device(device)
+        while (result := _unless_out_of_memory(spec, accumulate, task, plan, where, sink)) is None:
             if accumulate >= limit:
                 nothing = math.inf
                 result = RunResult(
@@ -89,20 +80,41 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
     )
 
 
+def _check_plan(plan: Plan, spec: RunSpec) -> None:
+    for name in ("width", "base_width", "parameterization", "optimizer", "form", "wd_policy", "scale_eps"):
+        if getattr(plan, name) != getattr(spec, name):
+            raise PlanError(f"the plan is for {name} {getattr(plan, name)}, the run for {getattr(spec, name)}")
+
+
+def _unless_out_of_memory(spec: RunSpec, accumulate: int, *rest: Any) -> RunResult | None:
+    """The result of one attempt, or None where it exhausted the memory, which is then free again."""
+    try:
+        return _Attempt(spec, accumulate, *rest).train()
+    except (RuntimeError, MemoryError, BuildError) as error:
+        if not is_out_of_memory(error):
+            raise
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
 class _Attempt:
     """One pass over the steps at one number of micro-batches."""
 
-    def __init__(self, spec: RunSpec, task: Task, plan: Plan, device: torch.device, sink: Sink) -> None:
-        self.spec, self.task, self.device, self.sink = spec, task, device, sink
+    def __init__(
+        self, spec: RunSpec, accumulate: int, task: Task, plan: Plan, device: torch.device, sink: Sink
+    ) -> None:
+        self.spec, self.accumulate, self.task, self.device, self.sink = spec, accumulate, task, device, sink
         seed_everything(spec.seed)
         self.model: nn.Module = apply(build_at(task.build, spec.width), plan).to(device)
         self.optimizer = make_optimizer(self.model, plan, spec)
         self.scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
 
     def train(self) -> RunResult:
-        probe = to_device(self.task.batch(PROBE_SEED, 0), self.device)
-        before = activations(self.model, lambda: self.task.loss(self.model, probe))
-        initial = self.task.evaluate(self.model)
+        probe = split(to_device(self.task.batch(PROBE_SEED, 0), self.device), self.accumulate)
+        before = self._activations(probe)
+        initial = self._evaluate()
         evaluations, losses = [(0, initial)], []
         n_parameters = sum(p.numel() for p in self.model.parameters())
         diverged = False
@@ -115,19 +127,19 @@ class _Attempt:
                     diverged = True
                     break
             if step % LOG_EVERY == 0 or last:
-                values = {"train/loss": float(losses[-1]), "lr": self.optimizer.param_groups[0]["lr"]}
+                values = {"train/loss": float(losses[-1]), "lr": self._lr(step)}
                 self.sink(Scalars(spec=self.spec, step=step + 1, values=values))
             if last or (self.spec.eval_every and (step + 1) % self.spec.eval_every == 0):
-                evaluations.append((step + 1, self.task.evaluate(self.model)))
+                evaluations.append((step + 1, self._evaluate()))
                 self.sink(Scalars(spec=self.spec, step=step + 1, values={"val/loss": evaluations[-1][1]}))
         final = evaluations[-1][1]
         diverged = diverged or not math.isfinite(final) or final > initial
-        after = activations(self.model, lambda: self.task.loss(self.model, probe))
+        after = self._activations(probe)
         return RunResult(
             outcome=Outcome.DIVERGED if diverged else Outcome.OK,
             initial_loss=initial,
             final_loss=math.inf if diverged else final,
-            best_loss=min(loss for _, loss in evaluations if math.isfinite(loss)),
+            best_loss=min((loss for _, loss in evaluations if math.isfinite(loss)), default=math.inf),
             train_curve=tuple(torch.stack(losses).tolist()),
             eval_curve=tuple(evaluations),
             movement={n: x for n, x in relative_changes(before, after).items() if math.isfinite(x)},
@@ -135,11 +147,9 @@ class _Attempt:
         )
 
     def _step(self, step: int) -> torch.Tensor:
-        spec = self.spec
-        factor = lr_factor(step, steps=spec.steps, schedule=spec.schedule, warmup_steps=spec.warmup_steps)
-        set_lr(self.optimizer, spec.lr * factor)
-        batch = to_device(self.task.batch(spec.seed, step), self.device)
-        pieces = [batch] if spec.accumulate == 1 else split(batch, spec.accumulate)
+        set_lr(self.optimizer, self._lr(step))
+        batch = to_device(self.task.batch(self.spec.seed, step), self.device)
+        pieces = [batch] if self.accumulate == 1 else split(batch, self.accumulate)
         total = batch_size(batch)
         loss = torch.zeros((), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
@@ -152,14 +162,21 @@ class _Attempt:
         self.scaler.update()
         return loss
 
+    def _lr(self, step: int) -> float:
+        """The learning rate at base width; the plan's groups have theirs in a fixed ratio to it."""
+        spec = self.spec
+        return spec.lr * lr_factor(step, steps=spec.steps, schedule=spec.schedule, warmup_steps=spec.warmup_steps)
+
+    def _evaluate(self) -> float:
+        with evaluating(self.model):
+            return float(self.task.evaluate(self.model))
+
+    def _activations(self, pieces: list[Any]) -> dict[str, torch.Tensor]:
+        """Those of the whole batch, by as many examples at a time as training can hold."""
+        found = [activations(self.model, lambda piece=piece: self.task.loss(self.model, piece)) for piece in pieces]
+        return {name: torch.cat([torch.atleast_1d(f[name]) for f in found])[:MAX_EXAMPLES] for name in found[0]}
+
     def _autocast(self) -> Any:
         if self.spec.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=getattr(torch, self.spec.precision))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The CPU allocator and cuBLAS say so in a plain RuntimeError.
-    return any(sign in str(error) for sign in ("can't allocate memory", "ALLOC_FAILED"))

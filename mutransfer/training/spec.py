@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from mutransfer.errors import ConfigError
@@ -16,12 +18,7 @@ SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("float32", "bfloat16", "float16")
 HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = {
     "sgd": ("lr", "momentum", "weight_decay"),
-    "adam": (
-        "lr",
-        "beta1",
-        "beta2",
-        "eps",
-    ),  # no weight decay: as L2 inside Adam it has no width-invariant form
+    "adam": ("lr", "beta1", "beta2", "eps"),  # no weight decay: as L2 inside Adam it has no width-invariant form
     "adamw": ("lr", "beta1", "beta2", "eps", "weight_decay"),
 }
 
@@ -30,7 +27,7 @@ class Outcome(StrEnum):
     """How a run ended; all of them are results."""
 
     OK = "ok"
-    DIVERGED = "diverged"  # a loss that is not finite, or an end no better than the beginning
+    DIVERGED = "diverged"  # a loss that is not finite, or an end worse than the beginning
     OUT_OF_MEMORY = "out of memory"  # even one example at a time
 
 
@@ -56,6 +53,12 @@ class RunSpec:
     precision: str = "float32"  # of autocast
 
     def __post_init__(self) -> None:
+        # Plain copies: equal values give equal JSON, and later changes to the caller's mapping change nothing here.
+        set_field = partial(object.__setattr__, self)
+        set_field("hyperparameters", {name: float(value) for name, value in self.hyperparameters.items()})
+        for name in ("width", "base_width"):
+            if isinstance(width := getattr(self, name), Mapping):
+                set_field(name, dict(width))
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("optimizer", self.optimizer, tuple(HYPERPARAMETERS))
@@ -66,8 +69,9 @@ class RunSpec:
                 raise ConfigError(
                     f"{self.optimizer} has no hyperparameter {name!r} here: expected {', '.join(allowed)}{hint}"
                 )
-        if not self.hyperparameters.get("lr", 0) > 0:
-            raise ConfigError(f"lr must be positive, found {self.hyperparameters.get('lr')}")
+        lr = self.hyperparameters.get("lr")
+        if lr is None or not 0 < lr < math.inf:
+            raise ConfigError(f"lr must be positive and finite, found {lr}")
         for name in ("steps", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
@@ -85,7 +89,9 @@ class RunSpec:
         return hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode()).hexdigest()[:20]
 
     def as_own_model(self) -> RunSpec:
-        return replace(self, parameterization="as_is", form="forward", wd_policy="independent", scale_eps=True)
+        # "sqrt" spares all but hidden weights from decay at every width.
+        policy = "sqrt" if self.wd_policy == "sqrt" else "independent"
+        return replace(self, parameterization="as_is", form="forward", wd_policy=policy, scale_eps=True)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

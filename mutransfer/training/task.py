@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from mutransfer.errors import ConfigError, DataError
+from mutransfer.measure.probes import evaluating
 from mutransfer.parameterization.building import Width
+from mutransfer.training.memory import is_out_of_memory
 
 
 @runtime_checkable
@@ -71,13 +74,16 @@ PROBE_SEED = 2**31 - 2  # batches on which activations are compared
 
 
 def label_of(task: Task) -> str:
-    """What names the task in the record: its repr, or its class where the repr holds a memory address."""
-    text = repr(task)
-    return f"{type(task).__module__}.{type(task).__qualname__}" if " object at 0x" in text else text
+    """What names the task in the record: its repr without memory addresses, or its class where it has no own repr."""
+    if type(task).__repr__ is object.__repr__:
+        return f"{type(task).__module__}.{type(task).__qualname__}"
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(task))
 
 
 def check_task(task: object) -> Task:
     """``task`` itself, or ConfigError naming the methods that are missing."""
+    if isinstance(task, type):
+        raise ConfigError(f"{task.__name__} is a class, not a Task: pass an instance, {task.__name__}(...)")
     missing = [m for m in ("build", "batch", "loss", "evaluate") if not callable(getattr(task, m, None))]
     if missing:
         raise ConfigError(
@@ -119,10 +125,24 @@ def split(batch: Any, pieces: int) -> list[Any]:
 
 @torch.no_grad()
 def mean_loss(loss: Callable[[nn.Module, Any], Tensor], model: nn.Module, batches: list[Any]) -> float:
-    """The mean of ``loss(model, batch)`` over batches in eval mode, weighted by their size."""
-    was_training = model.training
-    model.eval()
+    """The mean of ``loss(model, batch)`` over batches in eval mode, weighted by their size.
+
+    A batch that exhausts the memory is taken in halves.
+    """
+    with evaluating(model):
+        return _weighted_mean(loss, model, batches)
+
+
+def _weighted_mean(loss: Callable[[nn.Module, Any], Tensor], model: nn.Module, batches: list[Any]) -> float:
     sizes = [batch_size(b) for b in batches]
-    losses = [float(loss(model, to_device(b, device_of(model)))) for b in batches]
-    model.train(was_training)
+    losses = [_loss_of(loss, model, b) for b in batches]
     return sum(n * x for n, x in zip(sizes, losses, strict=True)) / sum(sizes)
+
+
+def _loss_of(loss: Callable[[nn.Module, Any], Tensor], model: nn.Module, batch: Any) -> float:
+    try:
+        return float(loss(model, to_device(batch, device_of(model))))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or batch_size(batch) == 1:
+            raise
+    return _weighted_mean(loss, model, split(batch, 2))  # here the failed attempt's memory is free again

@@ -17,7 +17,8 @@ Batch = tuple[Tensor, Tensor]  # images (batch, 64) float32, labels (batch,) int
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsMLP:
-    """Cross-entropy on digits. Batches are drawn without replacement within an epoch, shuffled by the seed.
+    """Cross-entropy on digits. Batches are drawn without replacement within an epoch, shuffled by the seed;
+    what is left of an epoch after the last full batch is dropped.
 
     Evaluation is the loss on ``eval_on``: "train" (the whole training set: what optimization reached) or "test".
     """
