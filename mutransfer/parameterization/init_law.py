@@ -35,6 +35,7 @@ DECISIVE = 16.0  # chi-square distance (4 standard deviations) at which one law 
 HOPELESS = 30.0  # chi-square distance (5.5 of them: models have many parameters) at which no law is left
 FLOOR = 0.001  # relative error granted to every measured size, however many samples
 IMMATERIAL = 0.01  # relative difference of two laws at the target for which no more builds are spent
+MANY = 1000  # elements per width that make a size certain to 9 percent (four standard deviations)
 
 
 @dataclass(frozen=True)
@@ -191,14 +192,26 @@ class _Samples:
     def rms(self, i: int) -> float:
         return math.sqrt(self.squares[i] / max(self.counts[i], 1))
 
+    def variance(self, i: int) -> float:
+        """Of the logarithm of ``rms(i)``, had the elements been normal: trigamma(n/2)/4, and what is granted."""
+        n = self.counts[i]
+        return 1 / (2 * n) + 1 / (2 * n**2) + FLOOR**2
+
+    def looks_default(self, parameter: Parameter) -> bool:
+        """Whether the sizes at all widths are those of torch's own init, as far as the samples can tell."""
+        expected = [_default_rms(parameter, i) for i in range(self.n_widths)]
+        return all(
+            size is not None and self.rms(i) > 0 and math.log(self.rms(i) / size) ** 2 <= DECISIVE * self.variance(i)
+            for i, size in enumerate(expected)
+        )
+
     def distances(self, parameter: Parameter) -> list[tuple[float, InitLaw]]:
         """Chi-square distance of each law, the owner's default first where laws tie."""
         ordered = sorted(LAWS, key=lambda law: law != default_law(parameter))
         logs = [math.log(self.rms(i)) if self.squares[i] > 0 else -math.inf for i in range(self.n_widths)]
         if not all(map(math.isfinite, logs)):
             return []
-        # Of the logarithm of a root-mean-square of n normal numbers: trigamma(n/2)/4.
-        variances = [1 / (2 * n) + 1 / (2 * n**2) + FLOOR**2 for n in self.counts]
+        variances = [self.variance(i) for i in range(self.n_widths)]
         result = []
         for law in ordered:
             if law.glorot and len(parameter.shapes[0]) < 2:
@@ -212,6 +225,8 @@ class _Samples:
         """Whether more builds would not change the law's value at the target, ``at_target.shapes[1]``."""
         if not self.varies or min(self.counts) > 1 / FLOOR**2:
             return True
+        if min(self.counts) > MANY and self.looks_default(parameter):
+            return True  # sooner than slopes can tell Glorot's law from 1/sqrt(fan_in) on a narrow readout
         distances = self.distances(parameter)
         if not distances:
             return True
@@ -241,9 +256,9 @@ def _decided(samples: Mapping[str, _Samples], local: Survey) -> dict[str, Measur
             measured[name] = Measured(law=CONSTANT, base_rms=sample.rms(0))
             continue
         distances = sample.distances(parameter)
-        # The owner's default unless another law rules it out, or else the first that is as good as the best.
+        # Torch's default where the sizes are its own and no law rules it out, else the first as good as the best.
         best = min((distance for distance, _ in distances), default=math.inf)
-        room = {default_law(parameter): DECISIVE}
+        room = {default_law(parameter): DECISIVE} if sample.looks_default(parameter) else {}
         fits = [law for distance, law in distances if distance <= min(best + room.get(law, 1.0), HOPELESS)]
         if not fits:
             sizes = ", ".join(f"{sample.rms(i):.4g} at {show_width(w)}" for i, w in enumerate(local.widths))

@@ -90,6 +90,12 @@ def random_state():
     return random.getstate(), (name, keys.tolist(), *rest), torch.get_rng_state().tolist()
 
 
+def restore(state):
+    random.setstate(state[0])
+    np.random.set_state(state[1])  # noqa: NPY002
+    torch.set_rng_state(torch.tensor(state[2], dtype=torch.uint8))
+
+
 def regression(n=16, shape=(D_IN,)):
     """Inputs and targets of the default dtype."""
     return torch.randn(n, *shape), torch.randn(n, D_OUT)
