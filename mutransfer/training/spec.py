@@ -72,10 +72,10 @@ class RunSpec:
         lr = self.hyperparameters.get("lr")
         if lr is None or not 0 < lr < math.inf:
             raise ConfigError(f"lr must be positive and finite, found {lr}")
-        for name in ("steps", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if not 0 <= self.warmup_steps < max(self.steps, 1):
+        for name, least in (("steps", 1), ("accumulate", 1), ("eval_every", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        if not 0 <= self.warmup_steps < self.steps:
             raise ConfigError(f"warmup_steps must be in 0..steps-1, found {self.warmup_steps} of {self.steps}")
 
     @property

@@ -42,11 +42,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Token ids (batch, time) to logits (batch, time, vocabulary).
-
-    Weights keep torch's default initialisation, except embeddings, which are drawn with std 0.1 so that the
-    residual stream starts at the size of what the blocks add.
-    """
+    """Token ids (batch, time) to logits (batch, time, vocabulary); torch's default initialisation throughout."""
 
     def __init__(self, width: int, *, vocabulary: int, context: int, layers: int, head_size: int) -> None:
         super().__init__()
@@ -55,8 +51,6 @@ class GPT(nn.Module):
         self.context = context
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(context, width)
-        nn.init.normal_(self.tokens.weight, std=0.1)
-        nn.init.normal_(self.positions.weight, std=0.1)
         self.blocks = nn.ModuleList(Block(width, head_size) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.readout = nn.Linear(width, vocabulary, bias=False)
