@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from mutransfer.training.events import (
     PhaseStarted,
     RunFinished,
     Sink,
+    SweepFinished,
 )
 from mutransfer.training.spec import Outcome, RunSpec
 
@@ -58,7 +59,6 @@ class TerminalSink:
         self._progress: Progress | None = None
         self._queued: list[RunSpec] = []
         self._done = self._diverged = 0
-        self._losses: dict[float, list[float]] = defaultdict(list)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, PhaseStarted):
@@ -67,8 +67,8 @@ class TerminalSink:
             self._advance(event)
         elif isinstance(event, PhaseFinished):
             self.close()
-            if self._losses:
-                self.console.print(f"  [dim]{event.title}:[/dim] {spark(self._losses)}", highlight=False)
+        elif isinstance(event, SweepFinished):
+            self.console.print(f"  {describe_sweep(event)}", highlight=False, markup=False)
         elif isinstance(event, Note):
             self.console.print(event.text, highlight=False, markup=False)
 
@@ -80,7 +80,6 @@ class TerminalSink:
     def _start(self, event: PhaseStarted) -> None:
         self.close()
         self._queued, self._done, self._diverged = list(event.queued), 0, 0
-        self._losses = defaultdict(list)
         if not event.queued:
             return
         self._progress = Progress(
@@ -99,7 +98,6 @@ class TerminalSink:
         assert self._progress is not None
         self._done += 1
         self._diverged += event.result.outcome is not Outcome.OK
-        self._losses[math.log2(event.spec.lr)].append(event.result.final_loss)
         self.clock.saw(event.spec, event.result.seconds)
         left = self.clock.left(self._queued[self._done :])
         eta = "" if left is None else f"  about {duration(left)} left"
@@ -123,6 +121,8 @@ class PlainSink:
         elif isinstance(event, RunFinished):
             self._done += 1
             self.write(f"{self._done}/{self._total} {describe(event)}")
+        elif isinstance(event, SweepFinished):
+            self.write(describe_sweep(event))
         elif isinstance(event, Note):
             self.write(event.text)
 
@@ -149,6 +149,8 @@ class JsonSink:
                 seconds=result.seconds,
                 device=result.device,
             )
+        elif isinstance(event, SweepFinished):
+            self._emit("sweep", title=event.title, log2_lr=event.log2_lr, low=event.low, high=event.high)
         elif isinstance(event, Note):
             self._emit("note", text=event.text, **event.data)
 
@@ -176,7 +178,13 @@ def describe(event: RunFinished) -> str:
     )
 
 
-def spark(losses: dict[float, list[float]]) -> str:
+def describe_sweep(event: SweepFinished) -> str:
+    """A width's curve and its optimum in one line."""
+    best = f"best 2^{event.log2_lr:.2f} [{event.low:.2f}, {event.high:.2f}]"
+    return f"{event.title:28} {spark(event.curve)}  {best}"
+
+
+def spark(losses: Mapping[float, Sequence[float]]) -> str:
     """A loss-versus-log2-LR curve as one line of bars, low is good; x marks where every seed diverged.
 
     >>> spark({-3.0: [1.0], -2.0: [0.1], -1.0: [float("inf")]})

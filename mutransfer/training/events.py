@@ -43,6 +43,17 @@ class PhaseFinished:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SweepFinished:
+    """The curve of one width is known: losses per log2 learning rate, and the optimum with its interval."""
+
+    title: str
+    curve: Mapping[float, Sequence[float]]
+    log2_lr: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """A sentence for the person watching; ``data`` for machines."""
 
@@ -50,7 +61,7 @@ class Note:
     data: Mapping[str, object] = field(default_factory=dict)
 
 
-Event = PhaseStarted | RunStarted | Scalars | RunFinished | PhaseFinished | Note
+Event = PhaseStarted | RunStarted | Scalars | RunFinished | PhaseFinished | SweepFinished | Note
 Sink = Callable[[Event], None]
 
 

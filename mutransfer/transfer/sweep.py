@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mutransfer.training.events import SweepFinished
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
 from mutransfer.transfer.estimate import Optimum, find_optimum
 from mutransfer.transfer.study import Runner
@@ -78,4 +79,6 @@ def sweep(
         run_at([min(done.results) - spacing if edge == "low" else max(done.results) + spacing])
     centre = min(done.results, key=lambda x: abs(x - done.optimum.log2_lr))
     run_at([centre - spacing / 2, centre + spacing / 2, *also])
+    best = done.optimum
+    runner.sink(SweepFinished(title=title, curve=done.curve, log2_lr=best.log2_lr, low=best.low, high=best.high))
     return done
