@@ -1,0 +1,190 @@
+"""Parameter groups: factors on lr, weight decay and eps, the user's own groups kept apart and unharmed."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mutransfer.errors import PlanError
+from mutransfer.parameterization.apply import parameterize
+from mutransfer.parameterization.groups import param_groups, set_lr
+
+from .models import OPTIMIZERS, TiedLM, mlp
+
+
+@pytest.fixture
+def wrapped():
+    return parameterize(mlp, width=32, base_width=8)  # m = 4
+
+
+def by_name(model, groups):
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {names[id(p)]: group for group in groups for p in group["params"]}
+
+
+def test_each_parameter_is_in_one_group_with_its_own_factors(wrapped):
+    model, plan = wrapped
+    groups = param_groups(model, plan, lr=0.5, weight_decay=0.25, eps=1e-4)
+    assert sum(len(group["params"]) for group in groups) == len(plan)
+    found = by_name(model, groups)
+    assert found.keys() == plan.keys()
+    for name, s in plan.items():
+        group = found[name]
+        assert (group["lr"], group["lr_mult"]) == (0.5 * s.lr_mult, s.lr_mult)
+        assert group["weight_decay"] == 0.25 * s.wd_mult
+        assert group["eps"] == 1e-4 * s.eps_mult
+
+
+def test_there_is_one_group_per_distinct_set_of_factors(wrapped):
+    model, plan = wrapped
+    groups = param_groups(model, plan, lr=0.5)
+    factors = {(s.lr_mult, s.wd_mult, s.eps_mult) for s in plan.values()}
+    assert len(groups) == len(factors) == 3  # vectors and embeddings, the hidden matrix, the readout's bias
+    assert all(group["params"] for group in groups)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_groups_fit_the_optimizer_and_override_its_constructor(optimizer):
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer=optimizer)
+    made = OPTIMIZERS[optimizer](param_groups(model, plan, lr=0.5), lr=77.0, weight_decay=77.0)
+    assert {group["lr"] / group["lr_mult"] for group in made.param_groups} == {0.5}
+    assert {group["weight_decay"] for group in made.param_groups} == {0.0}
+
+
+def test_weight_decay_is_always_written():
+    # A group without it would fall back to AdamW's 0.01, unscaled.
+    model, plan = parameterize(mlp, width=32, base_width=8)
+    assert {group["weight_decay"] for group in torch.optim.AdamW(param_groups(model, plan, lr=1.0)).param_groups} == {0}
+
+
+def test_eps_is_torchs_default_where_none_is_given_and_absent_for_sgd(wrapped):
+    model, plan = wrapped
+    default = torch.optim.AdamW(model.parameters()).defaults["eps"]
+    assert {g["eps"] for g in param_groups(model, plan, lr=1.0)} == {default * s.eps_mult for s in plan.values()}
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="sgd")
+    assert not any("eps" in group for group in param_groups(model, plan, lr=1.0))
+
+
+def test_the_users_own_groups_are_kept_apart_and_keep_their_options(wrapped):
+    model, plan = wrapped
+    own = [
+        {"params": [model[2].weight, model[2].bias], "lr": 0.1, "betas": (0.8, 0.9), "name": "middle"},
+        {"params": list(model[4].parameters()), "weight_decay": 0.5, "eps": 1e-3},
+        {"params": model[0].weight},
+    ]
+    groups = param_groups(model, plan, lr=1.0, weight_decay=0.25, params=own)
+    found = by_name(model, groups)
+    assert found["2.weight"]["lr"] == 0.1 / 4
+    assert found["2.bias"]["lr"] == 0.1
+    assert all(found[f"2.{kind}"]["betas"] == (0.8, 0.9) for kind in ("weight", "bias"))
+    assert found["2.weight"]["weight_decay"] == 0.25 * 4
+    assert found["4.weight"]["weight_decay"] == 0.5
+    assert found["4.weight"]["eps"] == 1e-3 / 4
+    # 0.weight and 2.bias have the same factors, but belong to different groups of the user.
+    assert found["0.weight"] is not found["2.bias"]
+    assert "name" not in found["0.weight"]
+    assert "0.bias" not in found  # the user left it out
+
+
+def test_the_users_own_groups_are_not_changed(wrapped):
+    model, plan = wrapped
+    own = [{"params": list(model.parameters()), "lr": 0.1, "betas": (0.8, 0.9)}]
+    before = copy.copy(own[0]), list(own[0]["params"])
+    groups = param_groups(model, plan, lr=1.0, params=own)
+    set_lr(torch.optim.AdamW(groups), 3.0)
+    assert len(own) == 1
+    assert own[0].keys() == before[0].keys()
+    assert own[0]["lr"] == 0.1
+    assert all(a is b for a, b in zip(own[0]["params"], before[1], strict=True))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        lambda model: model.parameters(),
+        lambda model: list(model.named_parameters()),
+        lambda model: model.named_parameters(),
+        lambda model: [{"params": model.named_parameters()}],
+        lambda model: [{"params": model.parameters()}],
+        lambda model: None,
+    ],
+)
+def test_parameters_are_accepted_in_every_shape_that_torch_accepts(wrapped, params):
+    model, plan = wrapped
+    found = by_name(model, param_groups(model, plan, lr=1.0, params=params(model)))
+    assert {name: group["lr"] for name, group in found.items()} == {name: s.lr_mult for name, s in plan.items()}
+
+
+def test_a_learning_rate_tensor_stays_a_tensor_and_is_not_shared(wrapped):
+    # mup divides the one tensor in place, and with it every group's.
+    model, plan = wrapped
+    lr = torch.tensor(0.5)
+    groups = param_groups(model, plan, lr=lr)
+    assert all(isinstance(group["lr"], torch.Tensor) for group in groups)
+    assert lr.item() == 0.5
+    assert len({group["lr"].data_ptr() for group in groups} | {lr.data_ptr()}) == len(groups) + 1
+    assert sorted(group["lr"].item() for group in groups) == sorted(0.5 * group["lr_mult"] for group in groups)
+
+
+@pytest.mark.parametrize("lr", [0.5, torch.tensor(0.5)], ids=["float", "tensor"])
+def test_set_lr_keeps_the_ratios(wrapped, lr):
+    model, plan = wrapped
+    optimizer = torch.optim.AdamW(param_groups(model, plan, lr=lr), foreach=False)
+    tensors = [group["lr"] for group in optimizer.param_groups]
+    set_lr(optimizer, 2.0)
+    assert {name: float(g["lr"]) for name, g in by_name(model, optimizer.param_groups).items()} == {
+        name: 2.0 * s.lr_mult for name, s in plan.items()
+    }
+    if isinstance(lr, torch.Tensor):  # in place: a captured graph holds on to it
+        assert all(group["lr"] is old for group, old in zip(optimizer.param_groups, tensors, strict=True))
+
+
+def test_set_lr_refuses_groups_that_carry_no_factor():
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1.0)
+    with pytest.raises(PlanError, match=r"group 0 has no 'lr_mult': make the optimizer from mutransfer\.param_groups"):
+        set_lr(optimizer, 0.1)
+
+
+def test_lr_mult_survives_the_optimizers_state_dict(wrapped):
+    model, plan = wrapped
+    optimizer = torch.optim.AdamW(param_groups(model, plan, lr=1.0))
+    again = torch.optim.AdamW(param_groups(model, plan, lr=9.0))
+    again.load_state_dict(optimizer.state_dict())
+    set_lr(again, 2.0)
+    assert {g["lr"] for g in again.param_groups} == {2.0 * s.lr_mult for s in plan.values()}
+
+
+def test_schedulers_that_multiply_keep_the_ratios(wrapped):
+    model, plan = wrapped
+    optimizer = torch.optim.AdamW(param_groups(model, plan, lr=1.0))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    for _ in range(4):
+        optimizer.step()
+        schedule.step()
+    bases = [group["lr"] / group["lr_mult"] for group in optimizer.param_groups]
+    assert bases == pytest.approx([bases[0]] * len(bases))
+    assert bases[0] < 1
+
+
+def test_a_tied_tensor_is_in_one_group():
+    model, plan = parameterize(TiedLM, width=32, base_width=8)
+    parameters = [p for group in param_groups(model, plan, lr=1.0) for p in group["params"]]
+    assert len(parameters) == len({id(p) for p in parameters}) == 2
+
+
+def test_a_parameter_that_is_not_in_the_plan_is_refused(wrapped):
+    model, plan = wrapped
+    with pytest.raises(PlanError, match=r"shape \(2, 3\) \(not a parameter of this model\) is not in the plan"):
+        param_groups(model, plan, lr=1.0, params=[nn.Parameter(torch.zeros(2, 3))])
+    model.append(nn.Linear(3, 2))
+    with pytest.raises(PlanError, match=r"shape \(2, 3\) \(5\.weight\) is not in the plan"):
+        param_groups(model, plan, lr=1.0)
+
+
+@pytest.mark.parametrize("wrap", [torch.nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+def test_a_wrapped_model_has_the_same_groups(wrapped, wrap):
+    model, plan = wrapped
+    plain = {name: group["lr"] for name, group in by_name(model, param_groups(model, plan, lr=1.0)).items()}
+    outer = param_groups(wrap(model), plan, lr=1.0)
+    assert {name: group["lr"] for name, group in by_name(model, outer).items()} == plain
