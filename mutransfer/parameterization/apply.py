@@ -12,7 +12,7 @@ from torch import nn
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.axes import Overrides
 from mutransfer.parameterization.building import Build, Width, build_at
-from mutransfer.parameterization.names import canonical
+from mutransfer.parameterization.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Parameterization
 
@@ -83,7 +83,7 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
         PlanError: the model's parameters are not the plan's; a plan is on it already; or its weights are not
             as the factory draws them (a checkpoint was loaded), so that rescaling would happen twice.
     """
-    inner = _unwrapped(model)
+    inner = unwrapped(model)
     if any(_MARK in vars(m) for m in inner.modules()):
         raise PlanError(
             "a plan is on this model already; applying another would rescale it twice. Build a new model first."
@@ -106,17 +106,7 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
 
 def applied_plan(model: nn.Module) -> Plan | None:
     """The plan that :func:`apply` put on ``model``, or None."""
-    return vars(_unwrapped(model)).get(_MARK)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            model = model.module
-        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
-            model = compiled
-        else:
-            return model
+    return vars(unwrapped(model)).get(_MARK)
 
 
 def _multiplied(inner: nn.Module, plan: Plan) -> list[tuple[nn.Module, float]]:

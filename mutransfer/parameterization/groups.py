@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.names import canonical
+from mutransfer.parameterization.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Family, family
 
@@ -43,7 +43,7 @@ def param_groups(
     >>> model, plan = parameterize(build, width=256, base_width=64)
     >>> optimizer = torch.optim.AdamW(param_groups(model, plan, lr=1e-3))
     """
-    names = {id(p): canonical(n, plan.scalings.keys()) for n, p in model.named_parameters()}
+    names = {id(p): canonical(n, plan.scalings.keys()) for n, p in unwrapped(model).named_parameters()}
     groups: list[dict[str, Any]] = []
     for own in _own_groups(model, params):
         merged: dict[tuple[float, float, float], dict[str, Any]] = {}

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+from torch import nn
+
 # Prefixes that DistributedDataParallel, torch.compile and activation checkpointing put into names.
 _WRAPPERS = frozenset({"module", "_orig_mod", "_checkpoint_wrapped_module"})
 
@@ -20,6 +22,17 @@ def canonical(name: str, known: Collection[str] = frozenset()) -> str:
     if bare in known:
         return bare
     return next((own for own in known if _bare(own) == bare), bare)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The user's own module inside DistributedDataParallel, DataParallel and torch.compile."""
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+            model = compiled
+        else:
+            return model
 
 
 def _bare(name: str) -> str:

@@ -1,9 +1,10 @@
 """Names through the wrappers that people put around a model."""
 
 import pytest
+import torch
 from torch import nn
 
-from mutransfer.parameterization.names import canonical
+from mutransfer.parameterization.names import canonical, unwrapped
 
 
 @pytest.mark.parametrize(
@@ -44,5 +45,13 @@ def test_an_unknown_name_comes_back_bare():
     assert canonical("module.other.weight", {"head.weight"}) == "other.weight"
 
 
-def test_the_parameter_at_the_root_has_no_path():
-    assert [canonical(name) for name, _ in nn.Linear(2, 2).named_modules()] == [""]
+def test_the_root_module_has_the_empty_path():
+    assert canonical("") == canonical("module") == ""
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda m: m, nn.DataParallel, lambda m: torch.compile(nn.DataParallel(torch.compile(m)))]
+)
+def test_wrappers_come_off_down_to_the_users_own_module(wrap):
+    own = nn.ModuleDict({"module": nn.Linear(2, 2)})
+    assert unwrapped(wrap(own)) is own
