@@ -21,9 +21,9 @@ class Range:
     spacing: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.low < self.high or (self.log and self.low <= 0):
+        if not -math.inf < self.low < self.high < math.inf or (self.log and self.low <= 0):
             raise ConfigError(
-                f"a range needs low < high{' and low > 0 on a log axis' if self.log else ''}, "
+                f"a range needs finite low < high{' and low > 0 on a log axis' if self.log else ''}, "
                 f"found {self.low} .. {self.high}"
             )
         if not self.spacing > 0:
@@ -67,4 +67,8 @@ def parse_space(space: Space) -> dict[str, Range]:
         except (TypeError, ValueError):
             raise ConfigError(f"space[{name!r}]: expected (low, high) or Range(...), found {value!r}") from None
         ranges[name] = Range(low=low, high=high, log=low > 0)
+    if "lr" in ranges and not ranges["lr"].log:
+        raise ConfigError(
+            f"space['lr']: the learning rate is searched on a log2 axis, which needs low > 0; found {ranges['lr']}"
+        )
     return ranges

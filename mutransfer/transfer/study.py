@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -33,12 +35,13 @@ class Record:
         """``where``: a SQLite file, any SQLAlchemy URL ("postgresql://..."), or None to keep runs in memory."""
         try:
             self.storage = _storage(where)
-            self._results = {
-                trial.user_attrs["key"]: RunResult.from_dict(trial.user_attrs["result"])
-                for study in optuna.get_all_study_names(self.storage)
-                for trial in optuna.load_study(study_name=study, storage=self.storage).trials
-                if "key" in trial.user_attrs
-            }
+            self._results: dict[str, RunResult] = {}
+            self._counts: Counter[str] = Counter()
+            for study in optuna.get_all_study_names(self.storage):
+                for trial in optuna.load_study(study_name=study, storage=self.storage).trials:
+                    if "key" in trial.user_attrs:
+                        spec = RunSpec.from_dict(trial.user_attrs["spec"])
+                        self._remember(spec, RunResult.from_dict(trial.user_attrs["result"]))
         except Exception as error:
             raise RecordError(f"the record of runs at {where} cannot be opened: {error}") from error
         self._studies: dict[str, optuna.Study] = {}
@@ -53,8 +56,9 @@ class Record:
         """Store one finished run; a crash afterwards loses nothing."""
         loss = min(result.final_loss, result.initial_loss)
         distributions: dict[str, BaseDistribution] = {
-            name: FloatDistribution(1e-12, 1e12, log=True) if value > 0 else FloatDistribution(-1e12, 1e12)
-            for name, value in spec.hyperparameters.items()
+            # One axis per name, as a study demands: others than lr may be 0 in one run and not in the next.
+            name: FloatDistribution(1e-12, 1e12, log=True) if name == "lr" else FloatDistribution(-1e12, 1e12)
+            for name in spec.hyperparameters
         }
         self.study(_sweep_name(spec)).add_trial(
             optuna.trial.create_trial(
@@ -70,6 +74,14 @@ class Record:
                 },
             )
         )
+        self._remember(spec, result)
+
+    def count(self, template: RunSpec) -> int:
+        """How many runs there are that differ from ``template`` in learning rate and seed alone."""
+        return self._counts[_without_lr_and_seed(template).key]
+
+    def _remember(self, spec: RunSpec, result: RunResult) -> None:
+        self._counts[_without_lr_and_seed(spec).key] += spec.key not in self._results
         self._results[spec.key] = result
 
     def study(self, name: str, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
@@ -99,7 +111,7 @@ class Runner:
         self.device = default_device() if device is None else torch.device(device)
         self.sink = sink
         self._tables = {table.name: table for table in tables}
-        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._plans: dict[tuple[object, ...], Plan] = {}
 
     def perform(self, specs: Sequence[RunSpec], title: str) -> list[RunResult]:
         """Results in the order of ``specs``, each from the record or by training now."""
@@ -114,13 +126,15 @@ class Runner:
         return [result for spec in specs if (result := self.record.find(spec)) is not None]
 
     def plan(self, spec: RunSpec) -> Plan:
-        """The plan of a spec, inferred once per width and parameterization."""
+        """The plan of a spec, inferred once for all specs that agree on what a plan depends on."""
         key = (
             show_width(spec.width),
             show_width(spec.base_width),
             spec.parameterization,
             spec.optimizer,
             spec.form,
+            spec.wd_policy,
+            spec.scale_eps,
         )
         if key not in self._plans:
             self._plans[key] = infer_plan(spec, self.task, table=self._tables.get(spec.parameterization))
@@ -146,6 +160,10 @@ def _storage(where: Path | str | None) -> optuna.storages.BaseStorage:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{url}"
     return optuna.storages.RDBStorage(url)
+
+
+def _without_lr_and_seed(spec: RunSpec) -> RunSpec:
+    return replace(spec, hyperparameters={**spec.hyperparameters, "lr": 1.0}, seed=0)
 
 
 def _sweep_name(spec: RunSpec) -> str:

@@ -94,7 +94,7 @@ def tune(
         steps=steps,
         **training,
     )
-    runner = Runner(task, record=record, device=device, sink=sink)
+    runner = Runner(task, record=record, device=device, sink=sink, tables=[rules.parameterization(parameterization)])
     study = _point_study(runner.record, template, ranges, seed_list)
     if set(ranges) == {"lr"}:
         return _tune_lr(runner, template, ranges["lr"], seed_list, study)
@@ -159,6 +159,10 @@ def _tune_many(
         if trial.params:
             study.enqueue_trial(trial.params)
     while len(study.get_trials(states=(TrialState.COMPLETE,))) < n_trials:
+        # Seeded by the trial's number: a sampler made anew on resuming would repeat its first proposals.
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=max(5, 2 * len(ranges)), seed=len(study.get_trials(deepcopy=False))
+        )
         trial = study.ask(distributions)
         results = runs_of(trial.params)
         ceiling = float(np.mean([r.initial_loss for r in results]))
@@ -189,8 +193,7 @@ def _tune_many(
 
 def _point_study(record: Record, template: RunSpec, ranges: Mapping[str, Range], seeds: Iterable[int]) -> optuna.Study:
     text = json.dumps([template.key, {n: r.__dict__ for n, r in ranges.items()}, list(seeds)], sort_keys=True)
-    sampler = optuna.samplers.TPESampler(n_startup_trials=max(5, 2 * len(ranges)), seed=0)
-    return record.study(f"tune {hashlib.sha256(text.encode()).hexdigest()[:8]}", sampler)
+    return record.study(f"tune {hashlib.sha256(text.encode()).hexdigest()[:8]}")
 
 
 def _mean(losses: Sequence[float], ceiling: float) -> float:
