@@ -25,7 +25,6 @@ from mutransfer.training.task import label_of
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.space import Range
 from mutransfer.transfer.study import Record, default_device
-from mutransfer.transfer.sweep import at_lr
 from mutransfer.transfer.tuner import TuneResult, make_template, tune
 from mutransfer.transfer.verifier import Verification, verify
 
@@ -201,35 +200,30 @@ class Workflow:
         return summary.write(self.folder.path)
 
     def expected_cost(self) -> tuple[int, float]:
-        """Number of runs of the whole study that are not in the record (without extensions) and their seconds.
+        """Number of runs of the whole study that are still to be done, and their seconds.
 
+        A sweep is counted with two points of refinement and the transferred learning rate, without extensions.
         Seconds come from a few steps of training at every width.
         """
-        template, seeds, grid = self._template(), range(self.config.seeds), self._grid()
-        grid = [
-            *grid,
-            grid[0] - 0.25,
-            grid[0] - 0.75,
-            grid[0] - 0.5,
-        ]  # stand for two refinements and the transfer
+        template, per_sweep = self._template(), (len(self._grid()) + 3) * self.config.seeds
         runs, seconds = 0, 0.0
         for width in [self.config.base_width, *self.config.widths]:
-            spec = replace(template, width=width, warmup_steps=0, eval_every=0)
-            per_run = self._seconds(spec, template.steps)
             names = self.studied[:1] if width == self.config.base_width else self.studied
-            for name in names:
-                specs = [
-                    at_lr(replace(template, width=width, parameterization=name), x, s) for x in grid for s in seeds
-                ]
-                left = sum(self.record.find(spec) is None for spec in specs)
-                runs, seconds = runs + left, seconds + left * per_run
+            sweeps = [replace(template, width=width, parameterization=name) for name in names]
+            left = sum(max(0, per_sweep - self.record.count(sweep)) for sweep in sweeps)
+            if left:
+                seconds += left * self._seconds(replace(template, width=width), template.steps)
+            runs += left
         return runs, seconds
 
     def _seconds(self, spec: RunSpec, steps: int) -> float:
         """Of a run of ``steps``, from a short and a longer one after one to warm up."""
         plan = self.plans[str(spec.width)]
         _, short, longer = (
-            run_once(replace(spec, steps=n), self.task, plan=plan, device=self.device).seconds for n in (1, 2, 8)
+            run_once(
+                replace(spec, steps=n, warmup_steps=0, eval_every=0), self.task, plan=plan, device=self.device
+            ).seconds
+            for n in (1, 2, 8)
         )
         per_step = max(longer - short, 0.0) / 6
         return max(short - 2 * per_step, 0.0) + steps * per_step
