@@ -13,6 +13,7 @@ from mutransfer.errors import BuildError
 from mutransfer.training.memory import is_out_of_memory
 from mutransfer.training.run import run
 from mutransfer.training.spec import Outcome
+from mutransfer.training.tasks.digits import DigitsMLP
 
 from .tiny import BASE, BATCH, Tiny, tiny_spec
 
@@ -86,6 +87,13 @@ def test_any_other_error_propagates_unchanged(error):
     with pytest.raises(type(error)) as caught:
         run(tiny_spec(), Hungry(at_most=0, allocate=fail))
     assert caught.value is error
+
+
+def test_movement_is_that_of_the_same_64_examples_however_a_larger_batch_is_cut():
+    spec, task = tiny_spec(width=64, base_width=64, steps=3), DigitsMLP(batch_size=150)
+    whole = run(spec, task).movement
+    assert run(replace(spec, accumulate=4), task).movement == pytest.approx(whole, rel=1e-4)  # float32
+    assert run(replace(spec, accumulate=4), DigitsMLP(batch_size=64)).movement != pytest.approx(whole, rel=1e-2)
 
 
 @dataclass(frozen=True)

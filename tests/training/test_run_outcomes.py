@@ -79,6 +79,22 @@ def test_a_nan_on_the_way_is_found_and_stops_the_run_within_ten_steps(step):
     assert len(finite) <= min(step + 10, 25)
 
 
+@dataclass(frozen=True)
+class OneInfiniteLoss(Tiny):
+    """The loss of step 3 alone is infinite, with gradients that are not."""
+
+    def loss(self, model, batch, /):
+        loss = super().loss(model, batch)
+        return loss + math.inf if model.training and torch.equal(batch[0], self.batch(3, 3)[0]) else loss
+
+
+def test_a_loss_that_is_infinite_once_is_not_forgotten():
+    result = run(tiny_spec(), OneInfiniteLoss())
+    assert result.train_curve[3] == math.inf
+    assert math.isfinite(result.train_curve[4])
+    assert result.outcome is Outcome.DIVERGED
+
+
 @pytest.mark.parametrize(
     ("every", "steps", "at"),
     [(0, 10, [0, 10]), (4, 10, [0, 4, 8, 10]), (5, 10, [0, 5, 10]), (1, 3, [0, 1, 2, 3]), (99, 10, [0, 10])],
