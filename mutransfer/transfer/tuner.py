@@ -41,6 +41,7 @@ class TuneResult:
     seeds: tuple[int, ...]
     sweep: Sweep | None  # where only the learning rate was searched
     optimum: Optimum | None
+    table: Parameterization  # to verify
 
     def __str__(self) -> str:
         return ", ".join(
@@ -94,11 +95,12 @@ def tune(
         steps=steps,
         **training,
     )
-    runner = Runner(task, record=record, device=device, sink=sink, tables=[rules.parameterization(parameterization)])
+    table = rules.parameterization(parameterization)
+    runner = Runner(task, record=record, device=device, sink=sink, tables=[table])
     study = _point_study(runner.record, template, ranges, seed_list)
     if set(ranges) == {"lr"}:
-        return _tune_lr(runner, template, ranges["lr"], seed_list, study)
-    return _tune_many(runner, template, ranges, seed_list, study, n_trials or 10 * len(ranges))
+        return _tune_lr(runner, template, ranges["lr"], seed_list, study, table)
+    return _tune_many(runner, template, ranges, seed_list, study, n_trials or 10 * len(ranges), table)
 
 
 def make_template(task: Task, *, base_width: Width, parameterization: str | Parameterization, **fields: Any) -> RunSpec:
@@ -115,7 +117,14 @@ def make_template(task: Task, *, base_width: Width, parameterization: str | Para
         raise ConfigError(f"not a training setting: {error}") from None
 
 
-def _tune_lr(runner: Runner, template: RunSpec, lr: Range, seeds: tuple[int, ...], study: optuna.Study) -> TuneResult:
+def _tune_lr(
+    runner: Runner,
+    template: RunSpec,
+    lr: Range,
+    seeds: tuple[int, ...],
+    study: optuna.Study,
+    table: Parameterization,
+) -> TuneResult:
     found = sweep(runner, template, lr.grid(), seeds, title="tune at base width")
     known = {trial.params["lr"] for trial in study.trials}
     for x, losses in found.curve.items():
@@ -137,6 +146,7 @@ def _tune_lr(runner: Runner, template: RunSpec, lr: Range, seeds: tuple[int, ...
         seeds=seeds,
         sweep=found,
         optimum=best,
+        table=table,
     )
 
 
@@ -147,6 +157,7 @@ def _tune_many(
     seeds: tuple[int, ...],
     study: optuna.Study,
     n_trials: int,
+    table: Parameterization,
 ) -> TuneResult:
     distributions: dict[str, BaseDistribution] = {name: r.distribution() for name, r in ranges.items()}
 
@@ -188,6 +199,7 @@ def _tune_many(
         seeds=seeds,
         sweep=None,
         optimum=None,
+        table=table,
     )
 
 

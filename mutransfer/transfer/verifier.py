@@ -19,6 +19,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind
 from mutransfer.parameterization.rules import Parameterization, Role
 from mutransfer.training.events import Sink, silent
+from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task
 from mutransfer.transfer.estimate import Interval, Optimum, find_optimum, log_losses
 from mutransfer.transfer.study import Record, Runner, width_size
@@ -105,7 +106,7 @@ def verify(
     Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift`` and ``.regret``.
     """
     if isinstance(tuned, TuneResult):
-        template = replace(tuned.template, **training)
+        template, table = _retrained(tuned.template, training), tuned.table
         seed_list: Sequence[int] = tuned.seeds if seeds is None else _seeds(seeds)
         lr_range = tuned.space.get("lr")
     else:
@@ -118,8 +119,10 @@ def verify(
             hyperparameters=dict(tuned),
             **training,
         )
+        table = rules.parameterization("mup")
         seed_list, lr_range = _seeds(3 if seeds is None else seeds), None
-    table = rules.parameterization(parameterization or template.parameterization)
+    if parameterization is not None:
+        table = rules.parameterization(parameterization)
     template = replace(template, parameterization=table.name)
     transferred = round(math.log2(template.lr), 6)
     if grid is None:
@@ -264,14 +267,21 @@ def _is_input(module: str, plan: Plan) -> bool:
 
 
 def _ordered(base: Width, widths: Sequence[Width]) -> list[Width]:
-    if not widths:
-        raise ConfigError("verify needs at least one width besides the base")
     rest = sorted((w for w in widths if w != base), key=width_size)
+    if not rest:
+        raise ConfigError(f"verify needs at least one width besides the base {show_width(base)}, found {list(widths)}")
     return [base, *rest]
 
 
 def _key(width: Width) -> str | int:
     return width if isinstance(width, int) else show_width(width)
+
+
+def _retrained(template: RunSpec, training: Mapping[str, Any]) -> RunSpec:
+    try:
+        return replace(template, **training)
+    except TypeError as error:
+        raise ConfigError(f"not a training setting: {error}") from None
 
 
 def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
