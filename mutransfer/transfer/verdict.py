@@ -70,7 +70,9 @@ def judge_transfer(
     gap = abs(tolerance - regret.value)
     half = (regret.high - regret.low) / 2
     needed = math.ceil(seeds * (half / gap) ** 2) if gap > half / 10 else None
-    more = f"about {needed - seeds} more seeds would decide" if needed else "the regret is at the tolerance itself"
+    more = (
+        f"about {max(1, needed - seeds)} more seeds would decide" if needed else "the regret is at the tolerance itself"
+    )
     return Verdict.INCONCLUSIVE, f"{numbers}; {more}"
 
 
