@@ -70,8 +70,10 @@ class RunSpec:
                     f"{self.optimizer} has no hyperparameter {name!r} here: expected {', '.join(allowed)}{hint}"
                 )
         lr = self.hyperparameters.get("lr")
-        if lr is None or not 0 < lr < math.inf:
-            raise ConfigError(f"lr must be positive and finite, found {lr}")
+        if lr is None or not lr > 0:
+            raise ConfigError(f"lr must be positive, found {lr}")
+        if lr == math.inf:
+            raise ConfigError(f"lr must be finite, found {lr}")
         for name, least in (("steps", 1), ("accumulate", 1), ("eval_every", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, found {getattr(self, name)}")
