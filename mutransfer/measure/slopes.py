@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +50,3 @@ def fit_slope(
     error = np.sqrt(residuals @ residuals / (len(x) - 2) / (centred @ centred))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * error)
     return Slope(value=slope, low=slope - half, high=slope + half, predicted=predicted)
-
-
-def mean_slope(slopes: Mapping[str, Slope]) -> float:
-    """The mean of the fitted values."""
-    return float(np.mean([s.value for s in slopes.values()]))

@@ -37,7 +37,13 @@ class TensorBoardSink:
         self._close()  # an interrupted run leaves its writer open
         log2_lr = math.log2(spec.lr)
         which = "base" if spec.width == spec.base_width else spec.parameterization
-        path = self.folder / which / f"width={show_width(spec.width)}" / f"lr=2^{log2_lr:.3g}" / f"seed={spec.seed}"
+        path = (
+            self.folder
+            / which
+            / f"width={show_width(spec.width)}"
+            / f"lr=2^{log2_lr:.3g}"
+            / f"seed={spec.seed} {spec.key[:6]}"
+        )
         self._writer = SummaryWriter(str(path))
         row = {
             "parameterization": which,

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
-from scipy import stats
 
 from mutransfer.errors import ConfigError
-from mutransfer.measure.slopes import CONFIDENCE, Slope, fit_slope
+from mutransfer.measure.slopes import Slope, fit_slope
 from mutransfer.parameterization import regimes, rules
 from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
@@ -21,7 +19,9 @@ from mutransfer.parameterization.rules import Parameterization, Role
 from mutransfer.training.events import Sink, silent
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task
-from mutransfer.transfer.estimate import Interval, Optimum, find_optimum, log_losses
+from mutransfer.transfer.estimate import Interval, Optimum
+from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
+from mutransfer.transfer.regret import cross_fitted_regrets
 from mutransfer.transfer.study import Record, Runner, width_size
 from mutransfer.transfer.sweep import Sweep, sweep
 from mutransfer.transfer.tuner import TuneResult, make_template
@@ -156,7 +156,7 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
     predicted_drift = regimes.drift(table, optimizer=optimizer, depth=depth) if known else None
     # What is unstable is predicted for the first step alone; nothing is, for the end of training.
     change_law = regime.change if regime is not None and regime.kind in (Kind.KERNEL, Kind.FEATURE_LEARNING) else None
-    regret, spread = _regrets(sweeps, transferred)
+    regret, spread = cross_fitted_regrets(sweeps, transferred)
     bought = math.log(optima[keys[0]].loss) - math.log(optima[keys[-1]].loss)
     n_seeds = len(largest.seeds)
     tolerance = max(2 * spread / math.sqrt(n_seeds), SMALL_PART * bought)
@@ -167,15 +167,15 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
         edges={str(key): o.at_edge for key, o in optima.items() if o.at_edge},
         seeds=n_seeds,
     )
-    change = _feature_change(sweeps, transferred, plan)
-    fitted = _beyond_base(keys, sizes)
+    change = feature_change(sweeps, transferred, plan)
+    fitted = beyond_base(keys, sizes)
     features = {}
     for module, by_width in change.items():
-        predicted = None if change_law is None else change_law[0 if _is_input(module, plan) else 1]
+        predicted = None if change_law is None else change_law[0 if is_input(module, plan) else 1]
         slope = fit_slope([sizes[keys.index(k)] for k in fitted], [by_width[k] for k in fitted], predicted=predicted)
         if slope is not None:
             features[module] = slope
-    overall = _overall(change, fitted, sizes, keys, None if change_law is None else change_law[1])
+    overall = overall_slope(change, fitted, sizes, keys, None if change_law is None else change_law[1])
     movement, movement_reason = judge_movement(overall)
     return Verification(
         parameterization=table.name,
@@ -193,77 +193,6 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
         feature_change=change,
         overall_features=overall,
     )
-
-
-def _regrets(sweeps: Mapping[str | int, Sweep], transferred: float) -> tuple[dict[str | int, Interval], float]:
-    """Regret per width, cross-fitted over seeds, and the seed noise of the log loss.
-
-    The best of several noisy points is biased low when judged on the seeds that chose it, so for every seed the
-    best point is chosen by the other seeds. The variance of the differences is pooled over widths.
-    """
-    differences, noise = {}, []
-    for key, s in sweeps.items():
-        points = sorted(s.results)
-        logs = log_losses(s.curve, s.ceiling)
-        n_seeds = logs.shape[1]
-        at = points.index(transferred)
-        if n_seeds < 2:
-            continue
-        own = []
-        for seed in range(n_seeds):
-            others = {x: [losses[i] for i in range(n_seeds) if i != seed] for x, losses in s.curve.items()}
-            chosen = find_optimum(others, ceiling=s.ceiling).log2_lr
-            own.append(logs[at, seed] - float(np.interp(chosen, points, logs[:, seed])))
-        differences[key] = np.array(own)
-        near = int(np.argmin(logs.mean(axis=1)))
-        noise.append(logs[near].var(ddof=1))
-    if not differences:
-        return {}, 0.0
-    others_than_base = list(differences.values())[1:] or list(differences.values())
-    pooled = float(np.mean([d.var(ddof=1) for d in others_than_base]))
-    degrees = sum(len(d) - 1 for d in others_than_base)
-    regrets = {}
-    for key, d in differences.items():
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * math.sqrt(pooled / len(d))
-        regrets[key] = Interval(value=float(d.mean()), low=float(d.mean()) - half, high=float(d.mean()) + half)
-    return regrets, math.sqrt(float(np.mean(noise)))
-
-
-def _feature_change(
-    sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan
-) -> dict[str, dict[str | int, tuple[float, ...]]]:
-    """Relative change at the transferred learning rate of every module whose output grows with width."""
-    owners = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.m_out > 1}
-    runs = {key: s.results[transferred] for key, s in sweeps.items()}
-    modules = [m for m in next(iter(runs.values()))[0].movement if m in owners]
-    return {
-        module: {key: tuple(r.movement.get(module, math.nan) for r in results) for key, results in runs.items()}
-        for module in modules
-    }
-
-
-def _overall(
-    change: Mapping[str, Mapping[str | int, Sequence[float]]],
-    fitted: Sequence[str | int],
-    sizes: Sequence[float],
-    keys: Sequence[str | int],
-    predicted: float | None,
-) -> Slope | None:
-    """The slope of the geometric mean over modules."""
-    if not change:
-        return None
-    means = [np.exp(np.mean([np.log(by_width[key]) for by_width in change.values()], axis=0)) for key in fitted]
-    return fit_slope([sizes[keys.index(key)] for key in fitted], means, predicted=predicted)
-
-
-def _beyond_base(keys: Sequence[str | int], sizes: Sequence[float]) -> list[str | int]:
-    """Widths of at least twice the base, where small-width corrections have died out, if three remain."""
-    wide = [key for key, size in zip(keys, sizes, strict=True) if size >= 2 * sizes[0]]
-    return wide if len(wide) >= 3 else list(keys)
-
-
-def _is_input(module: str, plan: Plan) -> bool:
-    return any(s.role is Role.INPUT for name, s in plan.items() if name.rpartition(".")[0] == module)
 
 
 def _ordered(base: Width, widths: Sequence[Width]) -> list[Width]:

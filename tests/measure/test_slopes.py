@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutransfer.measure.slopes import CONFIDENCE, Slope, fit_slope, mean_slope
+from mutransfer.measure.slopes import CONFIDENCE, Slope, fit_slope
 
 WIDTHS = [64, 128, 256, 512, 1024]
 
@@ -98,8 +98,3 @@ def test_the_prediction_is_carried_along_and_shown():
     assert slope.predicted == -0.5
     assert str(slope) == "-0.50 [-0.50, -0.50] (theory -0.50)"
     assert str(Slope(value=0.1, low=-0.2, high=0.4)) == "+0.10 [-0.20, +0.40]"
-
-
-def test_the_mean_slope_is_the_mean_of_the_values():
-    slopes = {name: Slope(value=v, low=v - 1, high=v + 1) for name, v in (("a", 0.2), ("b", -0.6))}
-    assert mean_slope(slopes) == pytest.approx(-0.2)

@@ -1,0 +1,58 @@
+"""Feature movement over a verification: how each module's relative change at the transferred rate depends on width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mutransfer.measure.slopes import Slope, fit_slope
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Role
+from mutransfer.transfer.sweep import Sweep
+
+Key = str | int  # a width
+
+
+def feature_change(
+    sweeps: Mapping[Key, Sweep], transferred: float, plan: Plan
+) -> dict[str, dict[Key, tuple[float, ...]]]:
+    """Relative change at the transferred learning rate of every module whose output grows with width."""
+    owners = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.m_out > 1}
+    runs = {key: s.results[transferred] for key, s in sweeps.items()}
+    modules = [m for m in next(iter(runs.values()))[0].movement if m in owners]
+    return {
+        module: {key: tuple(r.movement.get(module, math.nan) for r in results) for key, results in runs.items()}
+        for module in modules
+    }
+
+
+def overall_slope(
+    change: Mapping[str, Mapping[Key, Sequence[float]]],
+    fitted: Sequence[Key],
+    sizes: Sequence[float],
+    keys: Sequence[Key],
+    predicted: float | None,
+) -> Slope | None:
+    """The slope of the median module, each module relative to its own mean at base width.
+
+    The median, because branches of a residual network that start near zero change by many times their own size.
+    """
+    if not change:
+        return None
+    rows = []
+    for key in fitted:
+        logs = [np.log(by_width[key]) - np.mean(np.log(by_width[keys[0]])) for by_width in change.values()]
+        rows.append(np.exp(np.median(logs, axis=0)))
+    return fit_slope([sizes[keys.index(key)] for key in fitted], rows, predicted=predicted)
+
+
+def beyond_base(keys: Sequence[Key], sizes: Sequence[float]) -> list[Key]:
+    """Widths of at least twice the base, where small-width corrections have died out, if three remain."""
+    wide = [key for key, size in zip(keys, sizes, strict=True) if size >= 2 * sizes[0]]
+    return wide if len(wide) >= 3 else list(keys)
+
+
+def is_input(module: str, plan: Plan) -> bool:
+    return any(s.role is Role.INPUT for name, s in plan.items() if name.rpartition(".")[0] == module)
