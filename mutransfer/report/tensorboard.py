@@ -14,7 +14,7 @@ from mutransfer.training.spec import RunSpec
 
 
 class TensorBoardSink:
-    """Writes every run under ``folder/<parameterization>/width=<w>/lr=2^<x>/seed=<s>``."""
+    """Writes every run under ``folder/<parameterization>/width=<w>/lr=2^<x>/seed=<s> <key>``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,13 +37,8 @@ class TensorBoardSink:
         self._close()  # an interrupted run leaves its writer open
         log2_lr = math.log2(spec.lr)
         which = "base" if spec.width == spec.base_width else spec.parameterization
-        path = (
-            self.folder
-            / which
-            / f"width={show_width(spec.width)}"
-            / f"lr=2^{log2_lr:.3g}"
-            / f"seed={spec.seed} {spec.key[:6]}"
-        )
+        sweep = self.folder / which / f"width={show_width(spec.width)}"
+        path = sweep / f"lr=2^{log2_lr:.3g}" / f"seed={spec.seed} {spec.key[:6]}"  # the key tells close specs apart
         self._writer = SummaryWriter(str(path))
         row = {
             "parameterization": which,
