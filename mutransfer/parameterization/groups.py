@@ -37,6 +37,9 @@ def param_groups(
         params: your own parameters, named parameters or groups (dicts), which stay apart and may override
             ``lr``, ``weight_decay`` and ``eps``; they are not changed. None: all parameters of ``model``.
 
+    Raises:
+        PlanError: a parameter is not in the plan, or weight decay is coupled into Adam's gradient.
+
     >>> import torch
     >>> from mutransfer import parameterize
     >>> build = lambda width: torch.nn.Sequential(torch.nn.Linear(8, width), torch.nn.Linear(width, 3))
@@ -52,6 +55,11 @@ def param_groups(
             own.get("weight_decay", weight_decay),
             own.get("eps", eps),
         )
+        if plan.optimizer == "adam" and base_wd:
+            raise PlanError(
+                f"weight_decay={base_wd} with optimizer 'adam' is added to the gradient, and no factor makes that the "
+                "same at every width; use 'adamw', whose decay is apart from the gradient"
+            )
         for parameter in own["params"]:
             name = names.get(id(parameter))
             if name is None or name not in plan:

@@ -17,6 +17,7 @@ from mutransfer.parameterization.building import (
     show_width,
     skeleton,
 )
+from mutransfer.parameterization.plan import Plan
 
 from .models import Dice, mlp, random_state
 
@@ -61,6 +62,7 @@ def test_a_factory_that_cannot_run_on_the_meta_device_is_built_for_real():
 
     before = random_state()
     assert not skeleton(build, 8)[0].weight.is_meta
+    assert Plan.infer(build, width=32, base_width=8) == Plan.infer(mlp, width=32, base_width=8)
     assert random_state() == before
 
 

@@ -182,6 +182,14 @@ def test_a_parameter_that_is_not_in_the_plan_is_refused(wrapped):
         param_groups(model, plan, lr=1.0)
 
 
+def test_weight_decay_coupled_into_adams_gradient_is_refused():
+    # Gradients shrink as 1/m_out and weights as m_in^-1/2 or 1/m_in: no coefficient suits all (theory 1.4).
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="adam")
+    for arguments in ({"weight_decay": 0.1}, {"params": [{"params": model.parameters(), "weight_decay": 0.1}]}):
+        with pytest.raises(PlanError, match=r"weight_decay=0\.1 with optimizer 'adam'.* use 'adamw'"):
+            param_groups(model, plan, lr=1.0, **arguments)
+
+
 @pytest.mark.parametrize("wrap", [torch.nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
 def test_a_wrapped_model_has_the_same_groups(wrapped, wrap):
     model, plan = wrapped
