@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -18,14 +19,18 @@ Key = str | int  # a width
 def feature_change(
     sweeps: Mapping[Key, Sweep], transferred: float, plan: Plan
 ) -> dict[str, dict[Key, tuple[float, ...]]]:
-    """Relative change at the transferred learning rate of every module whose output grows with width."""
+    """Relative change at the transferred learning rate of every module whose output grows with width.
+
+    One that does not change at all (a frozen first layer) is no feature and left out.
+    """
     owners = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.m_out > 1}
     runs = {key: s.results[transferred] for key, s in sweeps.items()}
     modules = [m for m in next(iter(runs.values()))[0].movement if m in owners]
-    return {
+    change = {
         module: {key: tuple(r.movement.get(module, math.nan) for r in results) for key, results in runs.items()}
         for module in modules
     }
+    return {module: rows for module, rows in change.items() if 0.0 not in chain.from_iterable(rows.values())}
 
 
 def overall_slope(
