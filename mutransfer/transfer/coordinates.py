@@ -116,7 +116,7 @@ def coordinate_check(
         assert check.passed, check.failures
     """
     ordered = sorted(widths, key=width_size)
-    if len(ordered) < 2:
+    if len({width_size(w) for w in ordered}) < 2:
         raise ConfigError(f"a coordinate check needs at least two widths, found {list(widths)}")
     base = ordered[0] if base_width is None else base_width
     build, draw, objective = _parts(build_or_task, batch, loss)
@@ -125,6 +125,8 @@ def coordinate_check(
         overrides = getattr(build_or_task, "overrides", None)
     where = default_device() if device is None else torch.device(device)
     seed_list = range(seeds) if isinstance(seeds, int) else seeds
+    if not seed_list or steps < 1:
+        raise ConfigError(f"a coordinate check needs at least one step and one seed, found {steps} and {seeds}")
     if optimizer not in HYPERPARAMETERS:
         raise ConfigError(f"optimizer must be one of {', '.join(HYPERPARAMETERS)}, found {optimizer!r}")
     measured: dict[str, dict[str, list[list[float]]]] = {}
