@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,22 @@ Parameterizations = Literal["sp", "as_is", "ntk", "mf", "mup"]
 WidthValue = int | dict[str, int]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number, as in YAML 1.2; PyYAML asks for 1.0e-4."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that :class:`_Loader` would take for a number."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class RangeConfig(_Section):
@@ -104,6 +119,8 @@ class StudyConfig(_Section):
         missing = [name for name, value in parts.items() if value is None]
         if self.task is None and missing:
             raise ValueError(f"no task, and of its parts {', '.join(missing)} missing")
+        if self.task is None and self.args:
+            raise ValueError("args are those of task; parts are called with a width, a seed and a step alone")
         return self
 
 
@@ -113,12 +130,14 @@ def load_config(path: Path, options: Sequence[str] = ()) -> StudyConfig:
     Raises ConfigError with file, line, what was found, what is allowed and the nearest valid spelling.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected a YAML file, found bytes that are no text") from None
     try:
-        node, data = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        node, data = yaml.compose(text, _Loader), yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date with a 13th month
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
@@ -129,12 +148,12 @@ def load_config(path: Path, options: Sequence[str] = ()) -> StudyConfig:
     try:
         return StudyConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, node, e) for e in error.errors())) from None
+        raise ConfigError("\n".join(_explain(path, node, options, e) for e in error.errors())) from None
 
 
 def dump_config(config: StudyConfig) -> str:
     """The study as YAML that loads to the same study."""
-    return yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    return yaml.dump(config.model_dump(mode="json", exclude_defaults=True), Dumper=_Dumper, sort_keys=False)
 
 
 def load_task(config: StudyConfig) -> Any:
@@ -145,7 +164,7 @@ def load_task(config: StudyConfig) -> Any:
         return _from_parts(config)
     if ":" not in config.task and config.task not in BUILT_IN_TASKS:
         near = difflib.get_close_matches(config.task, BUILT_IN_TASKS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ConfigError(
             f"unknown task {config.task!r}{hint} Built in: {', '.join(BUILT_IN_TASKS)}; "
             "your own: package.module:TaskClass"
@@ -205,30 +224,43 @@ def _set(data: dict[str, Any], option: str) -> None:
         raise ConfigError(f"option -o {option}: expected a.b=value")
     *parents, last = path.split(".")
     for key in parents:
-        data = data.setdefault(key, {})
+        if data.get(key) is None:
+            data[key] = {}
+        data = data[key]
         if not isinstance(data, dict):
             raise ConfigError(f"option -o {option}: {key!r} holds a value, not keys")
     try:
-        data[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        data[last] = yaml.load(value, _Loader)
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"option -o {option}: {value!r} is not valid YAML ({error})") from None
 
 
-def _explain(path: Path, node: yaml.Node | None, error: Mapping[str, Any]) -> str:
+def _explain(path: Path, node: yaml.Node | None, options: Sequence[str], error: Mapping[str, Any]) -> str:
     location = [part for part in error["loc"] if part not in ("int", "dict[str,int]")]
-    line = _line(node, location)
-    where = f"{path}:{line}" if line else str(path)
+    where = _origin(path, node, options, location)
     key = ".".join(map(str, location))
     if error["type"] == "extra_forbidden":
         allowed = _fields(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         return f"{where}: unknown key {key!r}{hint} Allowed here: {', '.join(allowed)}"
     if error["type"] == "missing":
         return f"{where}: {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
     found = "" if error["type"] == "value_error" else f", found {error['input']!r}"
     return f"{where}: {key}: {message}{found}" if key else f"{where}: {message}{found}"
+
+
+def _origin(path: Path, node: yaml.Node | None, options: Sequence[str], location: Sequence[Any]) -> str:
+    """Where a person wrote what is at ``location``: the option that set it, else the file and line."""
+    at = list(map(str, location))
+    for option in reversed(options):
+        keys = option.partition("=")[0].split(".")
+        common = min(len(keys), len(at))
+        if common and keys[:common] == at[:common]:
+            return f"option -o {option}"
+    line = _line(node, location)
+    return f"{path}:{line}" if line else str(path)
 
 
 def _line(node: yaml.Node | None, location: Sequence[Any]) -> int | None:
