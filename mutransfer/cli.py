@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ import typer
 from mutransfer.errors import MutransferError
 
 if TYPE_CHECKING:
+    from mutransfer.transfer.tuner import TuneResult
     from mutransfer.transfer.verifier import Verification
-    from mutransfer.workflow import Folder, Workflow
+    from mutransfer.workflow import Workflow
 
 USAGE_ERROR, INTERRUPTED = 2, 130
 
@@ -55,10 +57,15 @@ def run(
 
     Exit codes: 0 pass, 1 negative verdict, 2 usage or config, 3 inconclusive, 130 interrupted.
     """
-    with _session(target, option, out, json_lines, plain, quiet, fresh=fresh) as (flow, say):
+    with _session(target, option, out, json_lines, plain, quiet, fresh=fresh and not dry_run, keep=not dry_run) as (
+        flow,
+        say,
+    ):
         say(flow.regime)
         for note in flow.notes:
             say(note)
+        if dry_run:
+            flow.without_record(always=fresh)
         _announce(flow, say)
         if dry_run:
             return
@@ -66,7 +73,7 @@ def run(
         for name, check in checks.items():
             say(f"coordinate check, {name}: {'passes' if check.passed else 'does not pass'}")
         tuned = flow.tune()
-        say(f"tuned at width {flow.config.base_width}: {tuned}")
+        say(_tuned(flow, tuned))
         found = flow.verify(tuned)
         page = flow.report(checks, tuned, found)
         _conclude(flow, found, page, json_lines, say)
@@ -112,7 +119,7 @@ def tune_(
         if json_lines:
             print(json.dumps({"event": "tuned", "best": dict(tuned.best), "interval": dict(tuned.interval)}))
         else:
-            print(f"tuned at width {flow.config.base_width}: {tuned}")
+            print(_tuned(flow, tuned))
 
 
 @app.command()
@@ -174,8 +181,6 @@ def _session(
     from mutransfer.workflow import Workflow, open_study
 
     config, folder = open_study(target, out, options or [])
-    if fresh:
-        _forget(folder)
     console = Console(stderr=json_lines)
     if json_lines:
         shown: Any = JsonSink(print_line)
@@ -195,6 +200,8 @@ def _session(
     try:
         if keep:
             with flow:
+                if fresh:
+                    flow.forget()
                 yield flow, say
         else:
             yield flow, say
@@ -202,7 +209,7 @@ def _session(
         if isinstance(shown, TerminalSink):
             shown.close()
         done = f"{len(flow.record)} finished runs are kept in {folder.path}" if keep else "nothing was kept"
-        print(f"interrupted: {done}. Go on with: mutransfer run {folder.path}", file=sys.stderr)
+        print(f"interrupted: {done}. Go on with: mutransfer run {shlex.quote(str(folder.path))}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         if isinstance(shown, TerminalSink):
@@ -211,6 +218,12 @@ def _session(
 
 def print_line(text: str) -> None:
     print(text, flush=True)
+
+
+def _tuned(flow: Workflow, tuned: TuneResult) -> str:
+    from mutransfer.report.console import widths_text
+
+    return f"tuned at width {widths_text([flow.config.base_width])}: {tuned}"
 
 
 def _announce(flow: Workflow, say: Any) -> None:
@@ -241,16 +254,3 @@ def _conclude(flow: Workflow, found: dict[str, Verification], page: Path | None,
             print_line(f"report: {page}")
             print_line(f"curves: tensorboard --logdir {flow.folder.tensorboard}")
     raise typer.Exit(first.exit_code)
-
-
-def _forget(folder: Folder) -> None:
-    import shutil
-
-    for path in (
-        folder.path / "runs.db",
-        folder.config,
-        folder.path / "report.html",
-        folder.path / "report.md",
-    ):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(folder.tensorboard, ignore_errors=True)

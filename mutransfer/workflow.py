@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from mutransfer.config import StudyConfig, dump_config, load_config, load_task
 from mutransfer.errors import ConfigError, RecordError
 from mutransfer.parameterization import regimes, rules
+from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Role
 from mutransfer.report.summary import Summary
@@ -24,7 +26,7 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import label_of
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.space import Range
-from mutransfer.transfer.study import Record, default_device
+from mutransfer.transfer.study import Record, default_device, width_size
 from mutransfer.transfer.tuner import TuneResult, make_template, tune
 from mutransfer.transfer.verifier import Verification, verify
 
@@ -75,21 +77,43 @@ class Workflow:
         self.device = default_device() if config.device == "auto" else _device(config.device)
 
     def __enter__(self) -> Workflow:
-        self.folder.path.mkdir(parents=True, exist_ok=True)
+        """Lock the run directory and keep the config in it; a study that cannot run is refused before that."""
+        _ = self.plans, self.task.batch(0, 0)
         self._lock = FileLock(self.folder.path / ".lock")
         try:
+            self.folder.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise RecordError(f"{self.folder.path} is in use by another process; wait for it or use --out") from None
-        self.folder.config.write_text(dump_config(self.config))
+        except OSError as error:
+            raise RecordError(f"{self.folder.path} cannot be a run directory: {error.strerror or error}") from None
+        self.folder.config.write_text(dump_config(self.config), encoding="utf-8")
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._lock.release()
 
+    def forget(self) -> None:
+        """Remove what the run directory holds of earlier sessions. Call it before anything is looked up."""
+        if self.config.storage is not None:
+            raise ConfigError(
+                f"--fresh forgets what is in the run directory, but the runs are in {self.config.storage}; "
+                "name another storage to start anew"
+            )
+        for path in self.folder.path.glob("runs.db*"):  # with the journal that a crash leaves
+            path.unlink()
+        for name in ("report.html", "report.md", "verdict.json"):
+            (self.folder.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder.tensorboard, ignore_errors=True)
+
     @cached_property
     def record(self) -> Record:
         return Record(self.config.storage or self.folder.path / "runs.db")
+
+    def without_record(self, *, always: bool = False) -> None:
+        """Look nothing up and write nothing, ``always`` or where there is no record yet: for a preview."""
+        if always or (self.config.storage is None and not (self.folder.path / "runs.db").exists()):
+            self.record = Record()
 
     @cached_property
     def studied(self) -> tuple[str, ...]:
@@ -114,8 +138,7 @@ class Workflow:
         """Plans of the parameterization under study at every width: one that cannot be built is found early."""
         template = self._template()
         widths = [self.config.base_width, *self.config.widths]
-        plans = {str(w): infer_plan(replace(template, width=w), self.task) for w in widths}
-        return plans
+        return {str(w): infer_plan(replace(template, width=w), self.task) for w in widths}
 
     @cached_property
     def regime(self) -> str:
@@ -133,7 +156,7 @@ class Workflow:
 
     @property
     def largest_plan(self) -> Plan:
-        return list(self.plans.values())[-1]
+        return self.plans[str(_largest(self.config))]
 
     def coordinates(self) -> dict[str, CoordinateCheck]:
         c = self.config.coordinates
@@ -270,5 +293,9 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _largest(config: StudyConfig) -> Width:
+    return max(config.widths, key=width_size)
+
+
 def _arrow(config: StudyConfig) -> str:
-    return f"{config.base_width} -> {config.widths[-1]}"
+    return f"{show_width(config.base_width)} -> {show_width(_largest(config))}"

@@ -1,10 +1,88 @@
-"""What tests of several folders share: a fresh database, and one tiny finished study."""
+"""What tests of several folders share: the command line, a fresh database, and one small finished study."""
 
 import shutil
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
 
 import pytest
 
+from mutransfer.cli import main
 from mutransfer.transfer.study import Record
+
+# Base 64 and 512 are far enough apart for the slope of 3 seeds to be within 0.15, and 30 steps for the optimum to hold:
+# mup transfers and moves, and the kernel control is lazy.
+STUDY = """\
+task: digits-mlp
+args: {hidden_layers: 1, n_train: 512}
+parameterization: mup
+compare: [ntk]
+optimizer: adam
+base_width: 64
+widths: [256, 512]
+seeds: 3
+space:
+  lr: {log2: [-6, -2]}
+training: {steps: 30, schedule: linear, warmup_steps: 4}
+coordinates: {steps: 3, seeds: 2}
+device: cpu
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What a call of the command line left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self):
+        return self.out.splitlines()
+
+
+def _mutransfer(*args):
+    before = sys.argv
+    sys.argv = ["mutransfer", *map(str, args)]
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            sys.argv = before
+    return Ended(code=code, out=out.getvalue(), err=err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def mutransfer():
+    """The console script's own function, called in this process: what it prints and its exit code."""
+    return _mutransfer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    config: Path
+    folder: Path
+    ended: Ended
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """`mutransfer run` of STUDY, done once. Tests that change the run directory take ``copied``."""
+    home = tmp_path_factory.mktemp("study")
+    (home / "study.yaml").write_text(STUDY)
+    ended = _mutransfer("run", home / "study.yaml", "--out", home / "run", "--plain")
+    return Finished(config=home / "study.yaml", folder=home / "run", ended=ended)
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return Path(shutil.copytree(finished.folder, tmp_path / "copy"))
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def overall_slope(
     rows = []
     for key in fitted:
         logs = [np.log(by_width[key]) - np.mean(np.log(by_width[keys[0]])) for by_width in change.values()]
-        rows.append(np.exp(np.median(logs, axis=0)))
+        rows.append(np.exp(np.median(logs, axis=0)).tolist())
     return fit_slope([sizes[keys.index(key)] for key in fitted], rows, predicted=predicted)
 
 
