@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mutransfer.errors import MutransferError
+from mutransfer.errors import ConfigError, MutransferError
 
 if TYPE_CHECKING:
     from mutransfer.transfer.tuner import TuneResult
@@ -181,6 +181,11 @@ def _session(
     from mutransfer.workflow import Workflow, open_study
 
     config, folder = open_study(target, out, options or [])
+    if fresh and config.storage is not None:
+        raise ConfigError(
+            f"--fresh forgets what is in the run directory, but the runs are in {config.storage}; "
+            "name another storage to start anew"
+        )
     console = Console(stderr=json_lines)
     if json_lines:
         shown: Any = JsonSink(print_line)

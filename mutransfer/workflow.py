@@ -95,11 +95,6 @@ class Workflow:
 
     def forget(self) -> None:
         """Remove what the run directory holds of earlier sessions. Call it before anything is looked up."""
-        if self.config.storage is not None:
-            raise ConfigError(
-                f"--fresh forgets what is in the run directory, but the runs are in {self.config.storage}; "
-                "name another storage to start anew"
-            )
         for path in self.folder.path.glob("runs.db*"):  # with the journal that a crash leaves
             path.unlink()
         for name in ("report.html", "report.md", "verdict.json"):
