@@ -1,5 +1,6 @@
 """What tests of several folders share: the command line, a fresh database, and one small finished study."""
 
+import re
 import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -42,6 +43,11 @@ class Ended:
     @property
     def lines(self):
         return self.out.splitlines()
+
+    @property
+    def runs(self):
+        """The lines of --plain that tell a finished run."""
+        return [line for line in self.lines if re.match(r"\d+/\d+ ", line)]
 
 
 def _mutransfer(*args):
