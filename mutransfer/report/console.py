@@ -205,7 +205,7 @@ def duration(seconds: float) -> str:
     """Seconds as a person says them.
 
     >>> duration(5), duration(100), duration(7300)
-    ('5 s', '1 min 40 s', '2 h 2 min')
+    ('5 s', '1 min 40 s', '2 h 1 min')
     """
     whole = round(seconds)
     if whole < 60:
@@ -230,6 +230,8 @@ def widths_text(widths: Sequence[Width]) -> str:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -34,6 +34,9 @@ STYLE = {
 }
 
 
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # it would name web pages, and the day
+
+
 def loss_curves(found: Verification) -> str:
     """Loss against log2 learning rate, one curve per width, minima marked with their intervals."""
 
@@ -147,7 +150,7 @@ def _svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
         figure = plt.figure(figsize=(width, height))
         draw(figure)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata=NO_METADATA)
         plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -100,9 +100,9 @@ class Summary:
     def write(self, folder: Path) -> Path:
         """Write report.html, report.md and verdict.json into ``folder``; returns the HTML file."""
         page = folder / "report.html"
-        page.write_text(self.html())
-        (folder / "report.md").write_text(self.markdown())
-        (folder / "verdict.json").write_text(json.dumps(self.data(), indent=2) + "\n")
+        page.write_text(self.html(), encoding="utf-8")
+        (folder / "report.md").write_text(self.markdown(), encoding="utf-8")
+        (folder / "verdict.json").write_text(json.dumps(self.data(), indent=2) + "\n", encoding="utf-8")
         return page
 
 
@@ -111,9 +111,8 @@ def _triple(slope: Any) -> list[float] | None:
 
 
 def _regret(value: float, low: float, high: float) -> str:
-    return " ".join(f"{100 * math.expm1(x):+.0f} %" for x in (value,)) + (
-        f" [{100 * math.expm1(low):+.0f}, {100 * math.expm1(high):+.0f}]"
-    )
+    value, low, high = (100 * math.expm1(x) for x in (value, low, high))
+    return f"{value:+.0f} % [{low:+.0f}, {high:+.0f}]"
 
 
 def _render(template: str, summary: Summary, *, figures: Mapping[str, Any]) -> str:
