@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import matplotlib
 
@@ -91,7 +91,7 @@ def feature_movement(found: Verification) -> str:
         for i, module in enumerate(modules):
             rows = found.feature_change[module]
             sizes = np.array([width_size(found.sweeps[key].template.width) for key in rows])
-            mean = np.array([np.exp(np.mean(np.log(v))) for v in rows.values()])
+            mean = np.array([_mean(v) for v in rows.values()])
             slope = found.features.get(module)
             label = module if slope is None else f"{module}: n^{slope.value:+.2f}"
             axes.plot(sizes, mean, "-o", ms=3, lw=1.2, color=f"C{i}", label=label)
@@ -116,7 +116,7 @@ def coordinate_sizes(check: CoordinateCheck) -> str:
             rows = check.sizes[module]["change"]
             axes.plot(
                 sizes,
-                [np.exp(np.mean(np.log(r))) if min(r) > 0 else np.nan for r in rows],
+                [_mean(r) for r in rows],
                 "-o",
                 ms=3,
                 lw=1.2,
@@ -131,8 +131,15 @@ def coordinate_sizes(check: CoordinateCheck) -> str:
     return _svg(draw, 5.2, 3.2)
 
 
+def _mean(values: Sequence[float]) -> float:
+    """The geometric mean, a gap where a value has no logarithm."""
+    return math.exp(np.mean(np.log(values))) if all(0 < v < math.inf for v in values) else math.nan
+
+
 def _log_values(axes: Axes) -> None:
     """A log y axis with plain numbers on it, also where it spans less than a decade."""
+    if not math.isfinite(axes.dataLim.minposy):
+        return  # nothing to show: every value diverged
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
