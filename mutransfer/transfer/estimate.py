@@ -17,6 +17,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from threadpoolctl import threadpool_limits
 
+from mutransfer.errors import DataError
 from mutransfer.measure.slopes import CONFIDENCE
 
 N_DRAWS = 500
@@ -89,7 +90,15 @@ def find_optimum(curve: Curve, *, ceiling: float) -> Optimum:
 
 def log_losses(curve: Curve, ceiling: float) -> np.ndarray:
     """Array (n learning rates, n seeds) of log loss, diverged runs at the ceiling."""
-    return np.log(np.array([[min(loss, ceiling) for loss in curve[x]] for x in sorted(curve)]))
+    return log_of([[min(loss, ceiling) for loss in curve[x]] for x in sorted(curve)])
+
+
+def log_of(losses: Sequence[Sequence[float]]) -> np.ndarray:
+    """Logarithms of losses, by which runs are compared; a perfect fit counts as 1e-12."""
+    values = np.array(losses)
+    if (values < 0).any():
+        raise DataError(f"runs are compared by log loss: evaluate() must not be negative, found {values.min():g}")
+    return np.log(np.maximum(values, 1e-12))
 
 
 def best_point(points: np.ndarray, logs: np.ndarray) -> tuple[int, np.ndarray]:

@@ -39,8 +39,12 @@ class Sweep:
         return find_optimum(self.curve, ceiling=self.ceiling)
 
     def diverged_at(self, log2_lr: float) -> int:
-        """Number of seeds that did not end well at a learning rate."""
-        return sum(r.outcome is not Outcome.OK for r in self.results[log2_lr])
+        """Number of seeds that diverged at a learning rate."""
+        return sum(r.outcome is Outcome.DIVERGED for r in self.results[log2_lr])
+
+    def out_of_memory_at(self, log2_lr: float) -> int:
+        """Number of seeds that did not fit into memory, of which the learning rate is not to blame."""
+        return sum(r.outcome is Outcome.OUT_OF_MEMORY for r in self.results[log2_lr])
 
 
 def at_lr(template: RunSpec, log2_lr: float, seed: int) -> RunSpec:

@@ -23,7 +23,7 @@ from mutransfer.parameterization.rules import Parameterization
 from mutransfer.training.events import Sink, silent
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of
-from mutransfer.transfer.estimate import Optimum, best_point
+from mutransfer.transfer.estimate import Optimum, best_point, log_of
 from mutransfer.transfer.space import Range, Space, parse_space
 from mutransfer.transfer.study import Record, Runner
 from mutransfer.transfer.sweep import Sweep, sweep
@@ -180,7 +180,7 @@ def _tune_many(
         study.tell(trial, _mean([r.final_loss for r in results], ceiling))
     points = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
     all_results = [runs_of(params) for params in points]
-    logs = np.log([[min(r.final_loss, r.initial_loss) for r in results] for results in all_results])
+    logs = log_of([[min(r.final_loss, r.initial_loss) for r in results] for results in all_results])
     unit = np.array([[r.unit(params[name]) for name, r in ranges.items()] for params in points])
     best, draws = best_point(unit, logs)
     tail = (1 - CONFIDENCE) / 2

@@ -167,6 +167,9 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
         edges={str(key): o.at_edge for key, o in optima.items() if o.at_edge},
         seeds=n_seeds,
     )
+    too_large = [str(key) for key, s in sweeps.items() if s.out_of_memory_at(transferred)]
+    if too_large and verdict is not Verdict.UNSTABLE:
+        verdict, reason = Verdict.INCONCLUSIVE, f"the memory does not hold width {', '.join(too_large)}"
     change = feature_change(sweeps, transferred, plan)
     fitted = beyond_base(keys, sizes)
     features = {}

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from mutransfer.errors import DataError
 from mutransfer.transfer.estimate import N_DRAWS, RESOLUTION, best_point, find_optimum, log_losses
 
 CEILING = 2.3
@@ -168,6 +169,13 @@ def test_seeds_that_are_lucky_at_every_learning_rate_do_not_widen_the_interval()
 def test_diverged_runs_count_as_the_loss_before_training():
     logs = log_losses({-1.0: [math.inf, 1.0], -2.0: [0.5, 3.0]}, ceiling=2.0)
     assert np.exp(logs) == pytest.approx(np.array([[0.5, 2.0], [2.0, 1.0]]), rel=1e-12)
+
+
+def test_a_perfect_fit_is_a_loss_like_any_other_and_a_negative_one_is_refused():
+    losses = {-3.0: [0.5], -2.0: [0.0], -1.0: [0.5]}
+    assert find_optimum(losses, ceiling=CEILING).log2_lr == pytest.approx(-2.0, abs=0.25)
+    with pytest.raises(DataError, match=r"evaluate\(\) must not be negative, found -0.5"):
+        find_optimum({-3.0: [0.5], -2.0: [-0.5]}, ceiling=CEILING)
 
 
 def test_of_points_in_two_dimensions_the_one_in_the_valley_is_best():

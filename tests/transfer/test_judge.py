@@ -37,6 +37,7 @@ def judged(plan, make_spec):
         table=MUP,
         grid=GRID,
         moved=True,
+        no_memory=False,  # for the largest width
     ):
         rng = np.random.default_rng(0)
         sweeps = {}
@@ -51,11 +52,14 @@ def judged(plan, make_spec):
                 for _ in range(seeds):
                     loss = 0.1 * 0.8**doublings * math.exp(min(height, 10) + rng.normal(0, noise))
                     dead_or_bad = dead or loss > INITIAL
+                    outcome = Outcome.DIVERGED if dead_or_bad else Outcome.OK
+                    if no_memory and width == WIDTHS[-1]:
+                        dead_or_bad, outcome = True, Outcome.OUT_OF_MEMORY
                     change = math.exp(math.log(0.5) + power * math.log(width) + rng.normal(0, shake))
                     runs.append(
                         RunResult(
-                            outcome=Outcome.DIVERGED if dead_or_bad else Outcome.OK,
-                            initial_loss=INITIAL,
+                            outcome=outcome,
+                            initial_loss=math.inf if outcome is Outcome.OUT_OF_MEMORY else INITIAL,
                             final_loss=math.inf if dead_or_bad else loss,
                             best_loss=min(loss, INITIAL),
                             movement={"1": change} if moved else {},
@@ -112,6 +116,12 @@ def test_seeds_that_diverge_at_the_transferred_learning_rate_make_it_unstable(ju
 
 def test_divergence_beyond_the_transferred_learning_rate_is_no_instability(judged):
     assert judged(cliff=-5.5).verdict is Verdict.TRANSFERS
+
+
+def test_a_width_that_the_memory_does_not_hold_decides_nothing_and_is_no_instability(judged):
+    found = judged(no_memory=True)
+    assert (found.verdict, found.exit_code) == (Verdict.INCONCLUSIVE, 3)
+    assert found.reason == "the memory does not hold width 128"
 
 
 def test_an_optimum_that_leaves_the_grid_is_an_edge_with_its_side(judged):
