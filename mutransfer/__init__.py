@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.apply import apply as apply
     from mutransfer.parameterization.apply import parameterize as parameterize
     from mutransfer.parameterization.axes import Axes as Axes
+    from mutransfer.parameterization.fold import fold as fold
     from mutransfer.parameterization.groups import param_groups as param_groups
     from mutransfer.parameterization.groups import set_lr as set_lr
+    from mutransfer.parameterization.guard import check_lr as check_lr
     from mutransfer.parameterization.plan import Plan as Plan
     from mutransfer.parameterization.plan import Scaling as Scaling
     from mutransfer.parameterization.plan import Site as Site
@@ -37,8 +39,10 @@ _HOMES = {
     "apply": "parameterization.apply:apply",
     "parameterize": "parameterization.apply:parameterize",
     "Axes": "parameterization.axes:Axes",
+    "fold": "parameterization.fold:fold",
     "param_groups": "parameterization.groups:param_groups",
     "set_lr": "parameterization.groups:set_lr",
+    "check_lr": "parameterization.guard:check_lr",
     "Plan": "parameterization.plan:Plan",
     "Scaling": "parameterization.plan:Scaling",
     "Site": "parameterization.plan:Site",

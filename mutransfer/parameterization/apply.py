@@ -104,6 +104,15 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
     return model
 
 
+def remove(model: nn.Module) -> None:
+    """Take the run-time multipliers and the mark of :func:`apply` off again; weights stay as they are."""
+    for module in unwrapped(model).modules():
+        vars(module).pop(_MARK, None)
+        hook = vars(module).pop(_HOOK, None)
+        if hook is not None:
+            hook.remove()
+
+
 def applied_plan(model: nn.Module) -> Plan | None:
     """The plan that :func:`apply` put on ``model``, or None."""
     return vars(unwrapped(model)).get(_MARK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,8 +38,11 @@ def param_groups(
         params: your own parameters, named parameters or groups (dicts), which stay apart and may override
             ``lr``, ``weight_decay`` and ``eps``; they are not changed. None: all parameters of ``model``.
 
+    ``lr_mult`` is relative to ``lr``, so :func:`set_lr` and :func:`check_lr` keep your own ratios too. Weight decay
+    that Adam adds to the gradient (L2) has no form that is the same at every width: it is warned of.
+
     Raises:
-        PlanError: a parameter is not in the plan, or weight decay is coupled into Adam's gradient.
+        PlanError: a parameter is not in the plan.
 
     >>> import torch
     >>> from mutransfer import parameterize
@@ -56,9 +60,10 @@ def param_groups(
             own.get("eps", eps),
         )
         if plan.optimizer == "adam" and base_wd:
-            raise PlanError(
+            warnings.warn(
                 f"weight_decay={base_wd} with optimizer 'adam' is added to the gradient, and no factor makes that the "
-                "same at every width; use 'adamw', whose decay is apart from the gradient"
+                "same at every width; use 'adamw', whose decay is apart from the gradient",
+                stacklevel=2,
             )
         for parameter in own["params"]:
             name = names.get(id(parameter))
@@ -74,7 +79,7 @@ def param_groups(
                     "params": [],
                     "lr": base_lr * s.lr_mult,
                     "weight_decay": base_wd * s.wd_mult,
-                    "lr_mult": s.lr_mult,
+                    "lr_mult": s.lr_mult * float(base_lr) / float(lr),
                 }
                 if family(plan.optimizer) is Family.ADAM:
                     merged[key]["eps"] = (_DEFAULT_EPS if base_eps is None else base_eps) * s.eps_mult

@@ -182,11 +182,11 @@ def test_a_parameter_that_is_not_in_the_plan_is_refused(wrapped):
         param_groups(model, plan, lr=1.0)
 
 
-def test_weight_decay_coupled_into_adams_gradient_is_refused():
+def test_weight_decay_coupled_into_adams_gradient_is_warned_of():
     # Gradients shrink as 1/m_out and weights as m_in^-1/2 or 1/m_in: no coefficient suits all (theory 1.4).
     model, plan = parameterize(mlp, width=32, base_width=8, optimizer="adam")
     for arguments in ({"weight_decay": 0.1}, {"params": [{"params": model.parameters(), "weight_decay": 0.1}]}):
-        with pytest.raises(PlanError, match=r"weight_decay=0\.1 with optimizer 'adam'.* use 'adamw'"):
+        with pytest.warns(UserWarning, match=r"weight_decay=0\.1 with optimizer 'adam'.* use 'adamw'"):
             param_groups(model, plan, lr=1.0, **arguments)
 
 
@@ -196,3 +196,13 @@ def test_a_wrapped_model_has_the_same_groups(wrapped, wrap):
     plain = {name: group["lr"] for name, group in by_name(model, param_groups(model, plan, lr=1.0)).items()}
     outer = param_groups(wrap(model), plan, lr=1.0)
     assert {name: group["lr"] for name, group in by_name(model, outer).items()} == plain
+
+
+def test_own_learning_rates_keep_their_ratio_when_the_base_rate_is_set(wrapped):
+    model, plan = wrapped
+    first, *rest = model.parameters()
+    groups = param_groups(model, plan, lr=1e-3, params=[{"params": [first], "lr": 1e-2}, {"params": rest}])
+    optimizer = torch.optim.AdamW(groups)
+    before = [group["lr"] for group in optimizer.param_groups]
+    set_lr(optimizer, 2e-3)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([2 * lr for lr in before])

@@ -1,0 +1,82 @@
+"""Folding a plan's run-time multipliers away: a plain model and a plain optimizer that go on as before."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mutransfer.errors import PlanError
+from mutransfer.parameterization.apply import applied_plan, remove
+from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Family, family
+
+# How each entry of torch's optimizer state scales when the gradient is divided by f.
+_FIRST_MOMENTS = ("momentum_buffer", "exp_avg")
+_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq")
+
+
+def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None = None) -> nn.Module:
+    """Make ``model`` plain again, in place: the same function, no hooks, weights that any code can load.
+
+    A weight W under multiplier f becomes f W. With the ``optimizer`` given, its state and groups follow by the
+    symmetry of abc-parameterizations (Tensor Programs IV Eq. 5, IVb Eq. 2.5), so that training goes on as it
+    would have: gradients are divided by f, so learning rates take f^2 (SGD) or f (Adam family) and eps 1/f.
+
+    Raises:
+        PlanError: the model does not carry ``plan``; or a multiplier belongs to one use of a shared tensor (a
+            tied readout), which no plain weight can hold.
+    """
+    if applied_plan(model) != plan:
+        raise PlanError("this plan is not on the model: nothing to fold")
+    if sites := [path for path, site in plan.sites.items() if site.factor != 1.0]:
+        raise PlanError(
+            f"{', '.join(sites)} reads out with a tensor it shares with an embedding, and a multiplier on one use "
+            "of a tensor cannot be folded into it. Untie the two first, or keep the wrapped model."
+        )
+    inner = unwrapped(model)
+    factors: dict[torch.Tensor, float] = {}
+    with torch.no_grad():
+        for name, parameter in inner.named_parameters():
+            factor = plan[canonical(name, plan.keys())].forward_mult
+            if factor != 1.0:
+                parameter.mul_(factor)
+                factors[parameter] = factor
+    remove(inner)
+    if optimizer is not None:
+        _fold_state(optimizer, factors)
+        _fold_groups(optimizer, factors, family(plan.optimizer))
+    return model
+
+
+def _fold_state(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, float]) -> None:
+    for parameter, factor in factors.items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if value is None or key == "step":
+                continue
+            if key in _FIRST_MOMENTS:
+                value.div_(factor)
+            elif key in _SECOND_MOMENTS:
+                value.div_(factor**2)
+            else:
+                raise PlanError(f"optimizer state {key!r} of {type(optimizer).__name__} has no known scaling")
+
+
+def _fold_groups(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, float], kind: Family) -> None:
+    """Split groups by factor, so that each keeps one learning rate."""
+    groups = []
+    for group in optimizer.param_groups:
+        by_factor: dict[float, list[torch.Tensor]] = {}
+        for parameter in group["params"]:
+            by_factor.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+        for factor, parameters in by_factor.items():
+            on_lr = factor**2 if kind is Family.SGD else factor
+            folded = {**group, "params": parameters}
+            if factor != 1.0:
+                folded["lr"] = group["lr"] * on_lr
+                folded["lr_mult"] = group.get("lr_mult", 1.0) * on_lr
+                folded["weight_decay"] = group["weight_decay"] / on_lr
+                if "eps" in group:
+                    folded["eps"] = group["eps"] / factor
+            groups.append(folded)
+    optimizer.param_groups[:] = groups

@@ -1,0 +1,90 @@
+"""Folding: a plain model and optimizer that go on exactly as the wrapped ones would have."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mutransfer import fold, param_groups, parameterize
+from mutransfer.errors import PlanError
+from tests.parameterization.models import mlp
+
+OPTIMIZERS = {
+    "sgd": lambda groups: torch.optim.SGD(groups, momentum=0.9),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+def train(model, optimizer, steps):
+    generator = torch.Generator().manual_seed(1)
+    losses = []
+    for _ in range(steps):
+        x = torch.randn(16, next(model.parameters()).shape[1], generator=generator, dtype=torch.float64)
+        loss = model(x).pow(2).mean() + model(x).sum(1).sin().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("parameterization", ["mup", "ntk", "mf"])
+def test_training_goes_on_after_folding_as_it_would_have(optimizer, parameterization):
+    torch.manual_seed(0)
+    model, plan = parameterize(
+        mlp, width=32, base_width=8, parameterization=parameterization, optimizer=optimizer, dtype=torch.float64
+    )
+    decay = 0.0 if optimizer == "adam" else 0.1
+    opt = OPTIMIZERS[optimizer](param_groups(model, plan, lr=1e-2, weight_decay=decay))
+    train(model, opt, 5)
+    folded, folded_opt = copy.deepcopy((model, opt))  # as a pair: parameters stay shared between the two
+    assert fold(folded, plan, folded_opt) is folded
+    assert not any(m._forward_pre_hooks for m in folded.modules())
+    x = torch.randn(4, next(model.parameters()).shape[1], dtype=torch.float64)
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-12, atol=1e-14)
+    assert train(folded, folded_opt, 10) == pytest.approx(train(model, opt, 10), rel=1e-10)
+
+
+def test_a_folded_state_dict_loads_into_a_plain_model():
+    model, plan = parameterize(mlp, width=32, base_width=8)
+    x = torch.randn(4, next(model.parameters()).shape[1])
+    expected = model(x)
+    fold(model, plan)
+    plain = mlp(32)
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(plain(x), expected)
+
+
+def test_forgetting_the_optimizer_state_would_be_seen():
+    torch.manual_seed(0)
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="sgd", dtype=torch.float64)
+    opt = OPTIMIZERS["sgd"](param_groups(model, plan, lr=1e-2))
+    train(model, opt, 5)
+    folded, folded_opt = copy.deepcopy((model, opt))
+    fold(folded, plan)  # the optimizer is not told
+    assert train(folded, folded_opt, 10) != pytest.approx(train(model, opt, 10), rel=1e-3)
+
+
+def test_folding_what_is_not_wrapped_is_refused():
+    model, plan = parameterize(mlp, width=32, base_width=8)
+    fold(model, plan)
+    with pytest.raises(PlanError, match="not on the model"):
+        fold(model, plan)
+
+
+def test_a_tied_readout_cannot_be_folded():
+    class Tied(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.embed, self.head = nn.Embedding(11, width), nn.Linear(width, 11, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, ids):
+            return self.head(self.embed(ids))
+
+    model, plan = parameterize(Tied, width=32, base_width=8)
+    with pytest.raises(PlanError, match="head reads out with a tensor it shares"):
+        fold(model, plan)
