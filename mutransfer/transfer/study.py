@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
+from sqlalchemy.pool import NullPool
 
 from mutransfer.errors import RecordError
 from mutransfer.parameterization.building import Width, show_width
@@ -159,7 +160,9 @@ def _storage(where: Path | str | None) -> optuna.storages.BaseStorage:
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{url}"
-    return optuna.storages.RDBStorage(url)
+    # A file needs no pool of open connections, and a record that is dropped leaves none behind.
+    kept = {"poolclass": NullPool} if url.startswith("sqlite") else {}
+    return optuna.storages.RDBStorage(url, engine_kwargs=kept)
 
 
 def _without_lr_and_seed(spec: RunSpec) -> RunSpec:

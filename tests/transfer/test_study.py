@@ -1,7 +1,9 @@
 """The record of runs in a real Optuna storage."""
 
 import math
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -86,7 +88,7 @@ def test_there_is_a_study_per_width_and_parameterization_and_one_for_the_base(da
     for name in ("mup", "sp"):
         for width in (8, 16, 32):
             record.add(make_spec(width=width, parameterization=name), GOOD)
-    assert sorted(optuna.get_all_study_names(f"sqlite:///{database}")) == [
+    assert sorted(optuna.get_all_study_names(Record(database).storage)) == [
         "runs base adam width=8",
         "runs mup adam width=16",
         "runs mup adam width=32",
@@ -98,7 +100,7 @@ def test_there_is_a_study_per_width_and_parameterization_and_one_for_the_base(da
 def test_a_trial_holds_lr_loss_and_what_the_run_was(database, make_spec):
     spec = make_spec(seed=3)
     Record(database).add(spec, GOOD)
-    (trial,) = optuna.load_study(study_name="runs mup adam width=16", storage=f"sqlite:///{database}").trials
+    (trial,) = optuna.load_study(study_name="runs mup adam width=16", storage=Record(database).storage).trials
     assert trial.params == {"lr": 2.0**-6}
     assert trial.value == GOOD.final_loss
     assert trial.user_attrs["key"] == spec.key
@@ -111,7 +113,7 @@ def test_a_diverged_trial_counts_as_the_loss_before_training_and_one_without_any
     record = Record(database)
     record.add(make_spec(log2_lr=0.0), DIVERGED)
     record.add(make_spec(log2_lr=-1.0), NO_MEMORY)
-    study = optuna.load_study(study_name="runs mup adam width=16", storage=f"sqlite:///{database}")
+    study = optuna.load_study(study_name="runs mup adam width=16", storage=Record(database).storage)
     assert {t.params["lr"]: t.value for t in study.trials} == {1.0: 2.3, 0.5: 1e12}
 
 
@@ -138,9 +140,17 @@ def test_the_record_takes_a_url_as_well_as_a_file(database, make_spec):
     assert Record(f"sqlite:///{database}").find(make_spec()) == GOOD
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are listed by Linux alone")
+def test_between_two_looks_at_the_file_no_connection_to_it_stays_open(database, make_spec):
+    record = Record(database)
+    record.add(make_spec(), GOOD)
+    links = [Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")]
+    assert database not in [link.readlink() for link in links if link.is_symlink()]
+
+
 def test_a_study_of_someone_elses_in_the_same_storage_is_left_alone(database, make_spec):
     Record(database).add(make_spec(), GOOD)
-    theirs = optuna.create_study(study_name="theirs", storage=f"sqlite:///{database}")
+    theirs = optuna.create_study(study_name="theirs", storage=Record(database).storage)
     theirs.add_trial(optuna.trial.create_trial(value=1.0))
     assert len(Record(database)) == 1
 
