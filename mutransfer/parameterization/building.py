@@ -79,7 +79,7 @@ def show_width(width: Width) -> str:
 def scaled(width: Width, numerator: int, denominator: int = 1) -> Width | None:
     """``width`` times a fraction, or None where that is not a whole number."""
     values = width if isinstance(width, Mapping) else {"": width}
-    if any(v * numerator % denominator or v * numerator < denominator for v in values.values()):
+    if any(v * numerator % denominator for v in values.values()):
         return None
     new = {k: v * numerator // denominator for k, v in values.items()}
     return new if isinstance(width, Mapping) else new[""]

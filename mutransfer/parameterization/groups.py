@@ -59,6 +59,7 @@ def param_groups(
             own.get("weight_decay", weight_decay),
             own.get("eps", eps),
         )
+        own_ratio = float(base_lr) / float(lr) if "lr" in own else 1.0
         if plan.optimizer == "adam" and base_wd:
             warnings.warn(
                 f"weight_decay={base_wd} with optimizer 'adam' is added to the gradient, and no factor makes that the "
@@ -79,7 +80,7 @@ def param_groups(
                     "params": [],
                     "lr": base_lr * s.lr_mult,
                     "weight_decay": base_wd * s.wd_mult,
-                    "lr_mult": s.lr_mult * float(base_lr) / float(lr),
+                    "lr_mult": s.lr_mult * own_ratio,
                 }
                 if family(plan.optimizer) is Family.ADAM:
                     merged[key]["eps"] = (_DEFAULT_EPS if base_eps is None else base_eps) * s.eps_mult

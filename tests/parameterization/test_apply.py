@@ -84,6 +84,14 @@ def test_a_keyword_input_is_multiplied_as_well():
     torch.testing.assert_close(model(input=x), F.linear(x, model.weight) / 4 + model.bias)
 
 
+def test_other_arguments_of_the_module_pass_through():
+    model, _ = parameterize(lambda w: nn.ConvTranspose1d(w, 3, 2, stride=2), width=32, base_width=8)
+    x = torch.randn(2, 32, 5)
+    for found in (model(x, [11]), model(x, output_size=[11])):
+        assert found.shape == (2, 3, 11)
+        torch.testing.assert_close(found[..., :10] - model.bias[:, None], model(x) - model.bias[:, None])
+
+
 def test_low_precision_inputs_stay_in_low_precision():
     model, _ = wrap(mlp, parameterization="mf", dtype=torch.bfloat16)
     assert model(torch.randn(2, 6, dtype=torch.bfloat16)).dtype == torch.bfloat16

@@ -88,6 +88,18 @@ def test_build_receives_exactly_the_width():
     assert widths[0] is width
 
 
+def test_seeds_beyond_numpys_range_are_seeds_too():
+    seed_everything(2**32 + 5)
+    first = np.random.random()  # noqa: NPY002
+    seed_everything(2**32 + 6)
+    assert np.random.random() != first  # noqa: NPY002
+
+
+@pytest.mark.parametrize("width", [1, 64, {"d": 1, "ff": 4}])
+def test_positive_whole_widths_are_taken_as_they_are(width):
+    assert check_width(width, "width") is width
+
+
 @pytest.mark.parametrize("width", [0, -4, 2.0, True, "64", {}, {"d": 0}, {"d": 1.5}, None])
 def test_what_is_not_a_positive_whole_width_is_refused(width):
     with pytest.raises(BuildError, match=r"base_width must be a positive int or a mapping"):

@@ -36,6 +36,13 @@ def test_each_parameter_is_in_one_group_with_its_own_factors(wrapped):
         assert group["eps"] == 1e-4 * s.eps_mult
 
 
+@pytest.mark.parametrize("lr", [0.0, 0.003])
+def test_lr_mult_is_the_plans_to_the_last_bit_at_any_learning_rate(wrapped, lr):
+    model, plan = wrapped
+    found = by_name(model, param_groups(model, plan, lr=lr))
+    assert {name: group["lr_mult"] for name, group in found.items()} == {name: s.lr_mult for name, s in plan.items()}
+
+
 def test_there_is_one_group_per_distinct_set_of_factors(wrapped):
     model, plan = wrapped
     groups = param_groups(model, plan, lr=0.5)

@@ -105,7 +105,7 @@ def test_what_blows_up_or_vanishes_at_init_is_degenerate():
 
 
 def test_with_one_hidden_layer_the_hidden_exponents_do_not_count():
-    for hidden in (0, 7):
+    for hidden in (0, 7, -3):  # of which -3 would be unstable
         regime = classify((0, hidden, 1), (0, hidden, 0), (-1, hidden, -1), optimizer="sgd", depth=1)
         assert regime.kind is FEATURE  # the two-layer mean field
 
