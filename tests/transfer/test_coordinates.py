@@ -91,11 +91,13 @@ def test_mup_without_the_readouts_multiplier_fails_and_names_the_readout(check):
 
 @dataclass(frozen=True, kw_only=True)
 class Amplified(DigitsMLP):
-    """A model that multiplies its hidden activations by the root of its width behind the plan's back."""
+    """A model that multiplies its hidden activations by a power of its width behind the plan's back."""
+
+    power: float
 
     def build(self, width, /):
         model = super().build(width)
-        model[4] = Times(width**0.5 / 8)
+        model[4] = Times((width / 64) ** self.power)
         return model
 
 
@@ -108,11 +110,12 @@ class Times(nn.Module):
         return self.factor * x
 
 
-def test_a_factor_hidden_in_the_models_code_is_caught_where_the_plan_sees_nothing():
-    found = coordinate_check(Amplified(), widths=WIDTHS, optimizer="adam", device="cpu")
+@pytest.mark.parametrize(("power", "sign"), [(0.5, "+"), (-1.0, "-")])
+def test_a_factor_hidden_in_the_models_code_is_caught_where_the_plan_sees_nothing(power, sign):
+    found = coordinate_check(Amplified(power=power), widths=WIDTHS, optimizer="adam", device="cpu")
     assert found.regime.kind is Kind.FEATURE_LEARNING  # the table itself is right
     assert not found.passed
-    assert all(f"of {READOUT} goes like n^+" in failure for failure in found.failures)
+    assert all(f"of {READOUT} goes like n^{sign}" in failure for failure in found.failures)
 
 
 def build(width):
