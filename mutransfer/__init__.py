@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.groups import param_groups as param_groups
     from mutransfer.parameterization.groups import set_lr as set_lr
     from mutransfer.parameterization.guard import check_lr as check_lr
+    from mutransfer.parameterization.muon import muon_groups as muon_groups
     from mutransfer.parameterization.plan import Plan as Plan
     from mutransfer.parameterization.plan import Scaling as Scaling
     from mutransfer.parameterization.plan import Site as Site
@@ -43,6 +44,7 @@ _HOMES = {
     "param_groups": "parameterization.groups:param_groups",
     "set_lr": "parameterization.groups:set_lr",
     "check_lr": "parameterization.guard:check_lr",
+    "muon_groups": "parameterization.muon:muon_groups",
     "Plan": "parameterization.plan:Plan",
     "Scaling": "parameterization.plan:Scaling",
     "Site": "parameterization.plan:Site",

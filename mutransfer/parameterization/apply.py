@@ -45,6 +45,7 @@ def parameterize(
     lr_rule: str | None = None,
     wd_policy: str = "independent",
     scale_eps: bool = True,
+    embedding_lr_exponent: float = 0.0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[nn.Module, Plan]:
@@ -71,6 +72,7 @@ def parameterize(
         lr_rule=lr_rule,
         wd_policy=wd_policy,
         scale_eps=scale_eps,
+        embedding_lr_exponent=embedding_lr_exponent,
     )
     model = apply(build_at(build, width), plan)
     return model.to(device=device, dtype=dtype), plan

@@ -12,9 +12,7 @@ from torch import nn
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Family, family
-
-_DEFAULT_EPS = 1e-8  # torch's, for Adam and AdamW
+from mutransfer.parameterization.rules import COUPLED_DECAY, DEFAULT_EPS
 
 
 def param_groups(
@@ -50,6 +48,10 @@ def param_groups(
     >>> model, plan = parameterize(build, width=256, base_width=64)
     >>> optimizer = torch.optim.AdamW(param_groups(model, plan, lr=1e-3))
     """
+    if plan.optimizer == "muon":
+        raise PlanError(
+            "Muon takes only matrices: use mutransfer.muon_groups, which gives groups for Muon and for AdamW"
+        )
     names = {id(p): canonical(n, plan.scalings.keys()) for n, p in unwrapped(model).named_parameters()}
     groups: list[dict[str, Any]] = []
     for own in _own_groups(model, params):
@@ -60,10 +62,10 @@ def param_groups(
             own.get("eps", eps),
         )
         own_ratio = float(base_lr) / float(lr) if "lr" in own else 1.0
-        if plan.optimizer == "adam" and base_wd:
+        if plan.optimizer in COUPLED_DECAY and base_wd:
             warnings.warn(
-                f"weight_decay={base_wd} with optimizer 'adam' is added to the gradient, and no factor makes that the "
-                "same at every width; use 'adamw', whose decay is apart from the gradient",
+                f"weight_decay={base_wd} with optimizer {plan.optimizer!r} is added to the gradient, and no factor "
+                "makes that the same at every width; use 'adamw', whose decay is apart from the gradient",
                 stacklevel=2,
             )
         for parameter in own["params"]:
@@ -82,8 +84,9 @@ def param_groups(
                     "weight_decay": base_wd * s.wd_mult,
                     "lr_mult": s.lr_mult * own_ratio,
                 }
-                if family(plan.optimizer) is Family.ADAM:
-                    merged[key]["eps"] = (_DEFAULT_EPS if base_eps is None else base_eps) * s.eps_mult
+                if plan.optimizer in DEFAULT_EPS:
+                    default = DEFAULT_EPS[plan.optimizer]
+                    merged[key]["eps"] = (default if base_eps is None else base_eps) * s.eps_mult
             merged[key]["params"].append(parameter)
         groups += merged.values()
     return groups

@@ -90,18 +90,24 @@ class Plan(Mapping[str, Scaling]):
         lr_rule: str | None = None,
         wd_policy: str = "independent",
         scale_eps: bool = True,
+        embedding_lr_exponent: float = 0.0,
     ) -> Plan:
         """The plan for ``build(width)``, from small and meta-device builds; random state untouched.
 
         Args:
             build: a factory, called with exactly ``width`` (an int, or a mapping of names to ints).
             base_width: where every parameterization is the user's own model.
-            parameterization: "sp", "as_is", "ntk", "mf", "mup" or a Parameterization.
-            optimizer: lower-case name of the torch optimizer, e.g. "sgd", "adam", "adamw".
+            parameterization: "sp", "as_is", "ntk", "mf", "mup", a variant ("mup_t3", "mup_t9", "sp_kernel",
+                "sp_global_stable", "mf_integrable"), or a Parameterization of your own.
+            optimizer: lower-case name of the torch optimizer; "muon" means Muon for hidden matrices and AdamW for
+                the rest (see :func:`~mutransfer.muon_groups`).
             form: "forward" (multipliers at run time) or "absorbed" (folded into init, learning rate and eps).
             overrides: {fnmatch pattern over parameter names: Role or Axes}, for what cannot be inferred.
+            lr_rule: "full_alignment" or "no_alignment": Everett et al.'s per-layer rates for sp and ntk.
             wd_policy: "independent" (lr * wd constant in width), "sqrt" or "standard".
             scale_eps: whether Adam's eps follows the size of the gradient.
+            embedding_lr_exponent: embeddings train at m**-x times what the table says; published evidence disagrees
+                with mup's 0 and finds about 1/2 where the vocabulary is large (Hayou & Liu 2025).
 
         Raises:
             ClassificationError: a parameter whose role or init law cannot be known.
@@ -115,10 +121,10 @@ class Plan(Mapping[str, Scaling]):
             raise PlanError(
                 f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the same keys"
             )
-        table = rules.parameterization(parameterization)
+        table = rules.parameterization(parameterization, lr_rule)
         found = survey(build, base_width, width, overrides)
         laws = init_law.measure(build, found) if table.corrects_init else None
-        return _plan(found, laws, table, optimizer, form, lr_rule, wd_policy, scale_eps)
+        return _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent)
 
     @classmethod
     def from_models(
@@ -136,6 +142,7 @@ class Plan(Mapping[str, Scaling]):
         lr_rule: str | None = None,
         wd_policy: str = "independent",
         scale_eps: bool = True,
+        embedding_lr_exponent: float = 0.0,
     ) -> Plan:
         """The plan for an existing freshly initialised ``model``, from its own class at base width.
 
@@ -145,9 +152,9 @@ class Plan(Mapping[str, Scaling]):
         """
         models = [base, model] if delta is None else [base, model, delta]
         found = compare(models, [base_width, width, -1][: len(models)], overrides)
-        table = rules.parameterization(parameterization)
+        table = rules.parameterization(parameterization, lr_rule)
         laws = init_law.from_values(models[:2], found) if table.corrects_init else None
-        return _plan(found, laws, table, optimizer, form, lr_rule, wd_policy, scale_eps)
+        return _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -199,19 +206,17 @@ def _plan(
     table: Parameterization,
     optimizer: str,
     form: str,
-    lr_rule: str | None,
     wd_policy: str,
     scale_eps: bool,
+    embedding_lr_exponent: float,
 ) -> Plan:
     if form not in rules.FORMS:
         raise PlanError(f"unknown form {form!r}: expected one of {', '.join(rules.FORMS)}")
-    if lr_rule is not None:
-        raise PlanError(f"unknown lr_rule {lr_rule!r} for parameterization {table.name!r}: expected None")
     kind = rules.family(optimizer)
     scalings, fresh = {}, {}
     for name, parameter in found.parameters.items():
         law = laws[name] if laws else None
-        scalings[name] = _scaling(parameter, law, found, table, kind, form, wd_policy, scale_eps)
+        scalings[name] = _scaling(parameter, law, found, table, kind, form, wd_policy, scale_eps, embedding_lr_exponent)
         if law and law.base_rms:
             fresh[name] = law.base_rms * init_law.law_factor(law.law, parameter, 1)
     return Plan(
@@ -243,12 +248,16 @@ def _scaling(
     form: str,
     wd_policy: str,
     scale_eps: bool,
+    embedding_lr_exponent: float,
 ) -> Scaling:
     row = table.rows[parameter.role]
     if form == "absorbed" or not parameter.multipliable:
         row = row.absorbed()
     m_in, m_out = parameter.m_in, parameter.m_out
-    lr = row.lr[kind](m_in, m_out)
+    kind = rules.family_of(kind, parameter.role, len(parameter.shapes[0]))
+    lr = row.rate(kind)(m_in, m_out)
+    if parameter.role is Role.INPUT and parameter.owner in ("Embedding", "EmbeddingBag"):
+        lr *= m_out**-embedding_lr_exponent
     init, reason = 1.0, f"{parameter.reason} [{row.source}]"
     if law is not None:
         if not law.law.constant:

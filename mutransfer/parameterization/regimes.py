@@ -67,11 +67,16 @@ def classify(
     """
     (a1, ah, ao), (b1, bh, bo), (c1, ch, co) = a, b, c
     deep = depth > 1
-    if rules.family(optimizer) is Family.SGD:
+    kind_of_step = rules.family(optimizer)
+    if kind_of_step is Family.SGD:
         gradient = min(ao + bo, 2 * ao + co)
         r1, rh, ro = gradient + 2 * a1 + c1, gradient + 2 * ah + ch - 1, 2 * ao + co - 1
-    else:
+    elif kind_of_step is Family.ADAM:
         r1, rh, ro = a1 + c1, ah + ch - 1, ao + co - 1
+    elif kind_of_step is Family.ADAFACTOR:  # a relative step: Adam's with the weight's own size, n**-b, on the rate
+        r1, rh, ro = a1 + b1 + c1, ah + bh + ch - 1, ao + bo + co - 1
+    else:  # Muon: an update of spectral norm 1, aligned with its input
+        r1, rh, ro = a1 + c1 + 0.5, ah + ch, ao + co - 0.5
     r = min(r1, rh) if deep else r1
     propagated = ao + bo + r - omega_out
     init_ok = abs(a1 + b1) < _TIGHT and (not deep or abs(ah + bh - 0.5) < _TIGHT) and ao + bo >= 0.5 - _TIGHT
@@ -120,7 +125,7 @@ def classify_table(table: Parameterization, *, optimizer: str, depth: int) -> Re
     return classify(
         exponents([row.forward for row in rows]),
         exponents([row.init for row in rows]),
-        exponents([row.lr[kind] for row in rows]),
+        exponents([row.rate(kind) for row in rows]),
         optimizer=optimizer,
         depth=depth,
         eps=exponents([row.eps for row in rows]) if kind is Family.ADAM else None,

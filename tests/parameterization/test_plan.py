@@ -148,7 +148,7 @@ def test_a_plan_is_a_mapping_from_names():
     [
         ({"form": "table 8"}, "unknown form 'table 8': expected one of forward, absorbed"),
         ({"lr_rule": "everett"}, "unknown lr_rule 'everett'"),
-        ({"optimizer": "lion"}, "no rule for optimizer 'lion'"),
+        ({"optimizer": "lbfgs"}, "no rule for optimizer 'lbfgs'"),
         ({"wd_policy": "coupled"}, "unknown wd_policy 'coupled'"),
         ({"parameterization": "ntp"}, "unknown parameterization 'ntp'"),
         ({"width": {"d": 8}}, "must be two ints, or two mappings with the same keys"),

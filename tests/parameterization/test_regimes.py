@@ -145,5 +145,5 @@ def test_no_drift_is_claimed_for_a_model_whose_init_is_unknown():
 
 
 def test_an_optimizer_without_a_row_is_refused():
-    with pytest.raises(PlanError, match="no rule for optimizer 'muon'"):
-        classify(*T8, (0, 1, 0), optimizer="muon", depth=3)
+    with pytest.raises(PlanError, match="no rule for optimizer 'lbfgs'"):
+        classify(*T8, (0, 1, 0), optimizer="lbfgs", depth=3)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.parameterization import rules
+from mutransfer.parameterization import exponents, rules
 from mutransfer.parameterization.apply import parameterize
 from mutransfer.parameterization.axes import Axes
 from mutransfer.parameterization.groups import param_groups
@@ -153,11 +153,11 @@ def wrong(role, **changes):
 @pytest.mark.parametrize(
     ("optimizer", "table"),
     [
-        ("adam", wrong(Role.HIDDEN, lr=dict.fromkeys(Family, rules.ONE))),
-        ("adam", wrong(Role.HIDDEN, eps=rules.ONE)),
-        ("sgd", wrong(Role.HIDDEN, lr=dict.fromkeys(Family, rules.ONE / rules.IN))),
-        ("sgd", wrong(Role.VECTOR, lr=dict.fromkeys(Family, rules.ONE))),
-        ("sgd", wrong(Role.INPUT, init=rules.HALF_OUT)),
+        ("adam", wrong(Role.HIDDEN, lr=dict.fromkeys(Family, exponents.ONE))),
+        ("adam", wrong(Role.HIDDEN, eps=exponents.ONE)),
+        ("sgd", wrong(Role.HIDDEN, lr=dict.fromkeys(Family, exponents.ONE / exponents.IN))),
+        ("sgd", wrong(Role.VECTOR, lr=dict.fromkeys(Family, exponents.ONE))),
+        ("sgd", wrong(Role.INPUT, init=exponents.HALF_OUT)),
         ("adam", wrong(Role.OUTPUT, forward=Power(fan_in=-0.5))),
     ],
 )

@@ -1,0 +1,80 @@
+"""Muon for hidden matrices and AdamW for everything else, from one plan."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from mutransfer.errors import PlanError
+from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.plan import Plan, Scaling
+from mutransfer.parameterization.rules import DEFAULT_EPS, Role, wd_factor
+
+# What torch's Muon multiplies its rate with, by ``adjust_lr_fn``, as a function of (rows, columns).
+_ADJUST = {
+    "original": lambda rows, columns: math.sqrt(max(1.0, rows / columns)),
+    "match_rms_adamw": lambda rows, columns: 0.2 * math.sqrt(max(rows, columns)),
+    "spectral_unclamped": lambda rows, columns: math.sqrt(rows / columns),
+}
+
+
+def muon_groups(
+    model: nn.Module,
+    plan: Plan,
+    *,
+    lr: float,
+    adamw_lr: float,
+    weight_decay: float = 0.0,
+    eps: float = DEFAULT_EPS["adamw"],
+    adjust_lr_fn: str = "original",
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Groups for ``torch.optim.Muon(..., adjust_lr_fn=adjust_lr_fn)`` and for ``torch.optim.AdamW``.
+
+    Muon takes only matrices, and torch's multiplies its rate by a factor of the shape; the rate here makes up for
+    what that factor does as the shape grows, so that the step follows the plan. Weight decay uses the group's rate.
+
+    Args:
+        lr, adamw_lr: the two learning rates tuned at base width.
+        weight_decay, eps: at base width.
+
+    Raises:
+        PlanError: the plan was not made for optimizer="muon", or ``adjust_lr_fn`` is unknown.
+
+    >>> import torch, mutransfer as mt
+    >>> build = lambda width: torch.nn.Sequential(torch.nn.Linear(8, width), torch.nn.Linear(width, width))
+    >>> model, plan = mt.parameterize(build, width=256, base_width=64, optimizer="muon")
+    >>> muon, adamw = mt.muon_groups(model, plan, lr=0.02, adamw_lr=1e-3)
+    >>> optimizers = torch.optim.Muon(muon), torch.optim.AdamW(adamw)
+    """
+    if plan.optimizer != "muon":
+        raise PlanError(f"the plan is for optimizer {plan.optimizer!r}; make it with optimizer='muon'")
+    if adjust_lr_fn not in _ADJUST:
+        raise PlanError(f"adjust_lr_fn must be one of {', '.join(_ADJUST)}, found {adjust_lr_fn!r}")
+    muon: dict[Any, dict[str, Any]] = {}
+    adamw: dict[Any, dict[str, Any]] = {}
+    for name, parameter in unwrapped(model).named_parameters():
+        s = plan[canonical(name, plan.keys())]
+        if s.role is Role.HIDDEN and parameter.ndim == 2:
+            mult = s.lr_mult / _growth(parameter, s, adjust_lr_fn)
+            decay = wd_factor(plan.wd_policy, s.role, mult, s.m_in)
+            _put(muon, parameter, lr=lr, lr_mult=mult, weight_decay=weight_decay * decay)
+        else:
+            decay = weight_decay * s.wd_mult
+            _put(adamw, parameter, lr=adamw_lr, lr_mult=s.lr_mult, weight_decay=decay, eps=eps * s.eps_mult)
+    return list(muon.values()), list(adamw.values())
+
+
+def _growth(parameter: torch.Tensor, s: Scaling, adjust_lr_fn: str) -> float:
+    """How much torch's own factor grows from the base shape to this one."""
+    rows, columns = parameter.shape
+    adjust = _ADJUST[adjust_lr_fn]
+    return adjust(rows, columns) / adjust(rows / s.m_out, columns / s.m_in)
+
+
+def _put(groups: dict[Any, dict[str, Any]], parameter: torch.Tensor, *, lr: float, **factors: float) -> None:
+    key = tuple(factors.values())
+    group = groups.setdefault(key, {"params": [], "lr": lr * factors["lr_mult"], **factors})
+    group["params"].append(parameter)
