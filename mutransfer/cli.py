@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,6 +158,10 @@ def main() -> None:
     except MutransferError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
+    except Exception:  # in the user's own model, data or loss, more likely than in ours: not a verdict (exit code 1)
+        traceback.print_exc()
+        print("error: the study stopped on the exception above; finished runs are kept", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
 
 
 @contextmanager
@@ -213,8 +218,11 @@ def _session(
     except KeyboardInterrupt:
         if isinstance(shown, TerminalSink):
             shown.close()
-        done = f"{len(flow.record)} finished runs are kept in {folder.path}" if keep else "nothing was kept"
-        print(f"interrupted: {done}. Go on with: mutransfer run {shlex.quote(str(folder.path))}", file=sys.stderr)
+        if keep and folder.config.exists():
+            done = f"{len(flow.record)} finished runs are kept in {folder.path}"
+            print(f"interrupted: {done}. Go on with: mutransfer run {shlex.quote(str(folder.path))}", file=sys.stderr)
+        else:
+            print("interrupted before the first run; nothing was kept", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         if isinstance(shown, TerminalSink):

@@ -21,6 +21,7 @@ BUILT_IN_TASKS = {
     "stdlib-gpt": "mutransfer.training.tasks.source_bytes:SourceBytesGPT",
 }
 Parameterizations = Literal["sp", "as_is", "ntk", "mf", "mup"]
+RoleName = Literal["input", "hidden", "output", "bottleneck", "vector", "scalar"]
 WidthValue = int | dict[str, int]
 
 
@@ -57,6 +58,13 @@ class RangeConfig(_Section):
         if not low < high:
             raise ValueError(f"low must be below high, found [{low:g}, {high:g}]")
         return self
+
+
+class AxesConfig(_Section):
+    """Dimensions of a parameter: ``fan_in`` is contracted with the input, ``fan_out`` indexes the output."""
+
+    fan_in: list[int] = []
+    fan_out: list[int] = []
 
 
 class TrainingConfig(_Section):
@@ -107,6 +115,7 @@ class StudyConfig(_Section):
     fixed: dict[str, float] = {}
     training: TrainingConfig = TrainingConfig()
     coordinates: CoordinatesConfig = CoordinatesConfig()
+    overrides: dict[str, RoleName | AxesConfig] = {}  # parameter pattern: role, for what cannot be inferred
     device: str = "auto"  # cuda where there is one, else cpu
     threads: int | None = Field(None, ge=1)  # of torch on the CPU
     storage: str | None = None  # URL of another Optuna storage; None: runs.db in the run directory
@@ -160,8 +169,24 @@ def load_task(config: StudyConfig) -> Any:
     """The Task that the study names. Names are looked up beside the working directory too."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    if config.task is None:
-        return _from_parts(config)
+    task = _from_parts(config) if config.task is None else _named_task(config)
+    return _overridden(task, config.overrides) if config.overrides else task
+
+
+def _overridden(task: Any, overrides: Mapping[str, str | AxesConfig]) -> Any:
+    from mutransfer.parameterization.axes import Axes
+    from mutransfer.training.task import OverriddenTask
+
+    def value(given: str | AxesConfig) -> Any:
+        if isinstance(given, AxesConfig):
+            return Axes(fan_in=tuple(given.fan_in), fan_out=tuple(given.fan_out))
+        return given
+
+    return OverriddenTask(task, {pattern: value(given) for pattern, given in overrides.items()})
+
+
+def _named_task(config: StudyConfig) -> Any:
+    assert config.task is not None
     if ":" not in config.task and config.task not in BUILT_IN_TASKS:
         near = difflib.get_close_matches(config.task, BUILT_IN_TASKS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."

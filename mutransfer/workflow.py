@@ -23,7 +23,7 @@ from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
 from mutransfer.training.run import infer_plan
 from mutransfer.training.run import run as run_once
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import label_of
+from mutransfer.training.task import check_repeatable, label_of
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.space import Range
 from mutransfer.transfer.study import Record, default_device, width_size
@@ -78,7 +78,8 @@ class Workflow:
 
     def __enter__(self) -> Workflow:
         """Lock the run directory and keep the config in it; a study that cannot run is refused before that."""
-        _ = self.plans, self.task.batch(0, 0)
+        _ = self.plans
+        check_repeatable(self.task)
         self._lock = FileLock(self.folder.path / ".lock")
         try:
             self.folder.path.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ class Summary:
                     "width": str(key),
                     "parameters": f"{max(r.n_parameters for r in runs):,}",
                     "log2 lr": f"{best.log2_lr:.2f} [{best.low:.2f}, {best.high:.2f}]",
-                    "loss at transferred lr": f"{sum(at) / len(at):.4g}",
+                    "loss at transferred lr": f"{_geometric_mean(at):.4g}",
                     "loss at its best lr": f"{best.loss:.4g}",
                     "regret": "-" if regret is None else _regret(regret.value, regret.low, regret.high),
                     "feature change": f"{moved:.3g}",
@@ -84,6 +84,7 @@ class Summary:
         return {
             name: {
                 "headline": v.headline,
+                "exit_code": v.exit_code,
                 "verdict": str(v.verdict),
                 "movement": str(v.movement),
                 "reason": v.reason,
@@ -104,6 +105,11 @@ class Summary:
         (folder / "report.md").write_text(self.markdown(), encoding="utf-8")
         (folder / "verdict.json").write_text(json.dumps(self.data(), indent=2) + "\n", encoding="utf-8")
         return page
+
+
+def _geometric_mean(losses: list[float]) -> float:
+    """Of losses, as the fitted curves are of their logarithms."""
+    return math.exp(sum(math.log(x) if x > 0 else -math.inf for x in losses) / len(losses))
 
 
 def _triple(slope: Any) -> list[float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
@@ -69,6 +69,29 @@ class PartsTask:
         return self.label
 
 
+@dataclass(frozen=True)
+class OverriddenTask:
+    """A task whose model needs roles that cannot be inferred; otherwise the task it holds."""
+
+    task: Task
+    overrides: Mapping[str, Any]  # {fnmatch pattern over parameter names: role or Axes}
+
+    def build(self, width: Width, /) -> nn.Module:
+        return self.task.build(width)
+
+    def batch(self, seed: int, step: int, /) -> Any:
+        return self.task.batch(seed, step)
+
+    def loss(self, model: nn.Module, batch: Any, /) -> Tensor:
+        return self.task.loss(model, batch)
+
+    def evaluate(self, model: nn.Module, /) -> float:
+        return self.task.evaluate(model)
+
+    def __repr__(self) -> str:
+        return f"{label_of(self.task)} overrides={dict(self.overrides)}"
+
+
 EVAL_SEED = 2**31 - 1  # batches for evaluation
 PROBE_SEED = 2**31 - 2  # batches on which activations are compared
 
@@ -91,6 +114,19 @@ def check_task(task: object) -> Task:
             "batch(seed, step), loss(model, batch) and evaluate(model)."
         )
     return task  # type: ignore[return-value]
+
+
+def check_repeatable(task: Task) -> None:
+    """Raise DataError where ``batch(0, 0)`` is not the same twice: no run could be repeated or compared."""
+    first, second = (tree_flatten(task.batch(0, 0))[0] for _ in range(2))
+    same = len(first) == len(second) and all(
+        torch.equal(a, b) if isinstance(a, Tensor) else True for a, b in zip(first, second, strict=True)
+    )
+    if not same:
+        raise DataError(
+            f"{label_of(task)}: batch(seed=0, step=0) is not the same when asked twice. It must depend on its "
+            "arguments alone: draw with a generator that is seeded by (seed, step)."
+        )
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -11,6 +11,7 @@ import numpy as np
 from mutransfer.measure.slopes import Slope, fit_slope
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Role
+from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.sweep import Sweep
 
 Key = str | int  # a width
@@ -27,10 +28,15 @@ def feature_change(
     runs = {key: s.results[transferred] for key, s in sweeps.items()}
     modules = [m for m in next(iter(runs.values()))[0].movement if m in owners]
     change = {
-        module: {key: tuple(r.movement.get(module, math.nan) for r in results) for key, results in runs.items()}
+        module: {key: tuple(_movement(r, module) for r in results) for key, results in runs.items()}
         for module in modules
     }
     return {module: rows for module, rows in change.items() if 0.0 not in chain.from_iterable(rows.values())}
+
+
+def _movement(result: RunResult, module: str) -> float:
+    """How far a module moved; of a run that diverged nothing is said."""
+    return result.movement.get(module, math.nan) if result.outcome is Outcome.OK else math.nan
 
 
 def overall_slope(
@@ -48,7 +54,7 @@ def overall_slope(
         return None
     rows = []
     for key in fitted:
-        logs = [np.log(by_width[key]) - np.mean(np.log(by_width[keys[0]])) for by_width in change.values()]
+        logs = [np.log(by_width[key]) - np.nanmean(np.log(by_width[keys[0]])) for by_width in change.values()]
         rows.append(np.exp(np.median(logs, axis=0)).tolist())
     return fit_slope([sizes[keys.index(key)] for key in fitted], rows, predicted=predicted)
 

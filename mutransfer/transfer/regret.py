@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy import stats
+from scipy.interpolate import PchipInterpolator
 
 from mutransfer.measure.slopes import CONFIDENCE
 from mutransfer.transfer.estimate import Interval, find_optimum, log_losses
@@ -33,7 +34,9 @@ def cross_fitted_regrets(
         for seed in range(n_seeds):
             others = {x: [losses[i] for i in range(n_seeds) if i != seed] for x, losses in s.curve.items()}
             chosen = find_optimum(others, ceiling=s.ceiling).log2_lr
-            own.append(logs[at, seed] - float(np.interp(chosen, points, logs[:, seed])))
+            # Through the points, but curved between them: a chord would lie above a convex curve.
+            floor = float(PchipInterpolator(points, logs[:, seed])(chosen))
+            own.append(logs[at, seed] - floor)
         differences[key] = np.array(own)
         near = int(np.argmin(logs.mean(axis=1)))
         noise.append(logs[near].var(ddof=1))

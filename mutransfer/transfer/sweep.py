@@ -74,15 +74,21 @@ def sweep(
         for i, x in enumerate(new):
             done.results[x] = results[i * len(seeds) : (i + 1) * len(seeds)]
 
-    run_at(grid)
     spacing = (max(grid) - min(grid)) / (len(grid) - 1) if len(grid) > 1 else 1.0
-    for _ in range(MAX_EXTENSIONS):
-        edge = done.optimum.at_edge
-        if not edge:
-            break
-        run_at([min(done.results) - spacing if edge == "low" else max(done.results) + spacing])
-    centre = min(done.results, key=lambda x: abs(x - done.optimum.log2_lr))
-    run_at([centre - spacing / 2, centre + spacing / 2, *also])
+
+    def extend(steps: int) -> int:
+        """Go on beyond the border that the minimum lies on; returns the steps left."""
+        while steps and (edge := done.optimum.at_edge):
+            run_at([min(done.results) - spacing if edge == "low" else max(done.results) + spacing])
+            steps -= 1
+        return steps
+
+    run_at([*grid, *also])
+    left = extend(MAX_EXTENSIONS)
+    best = done.optimum.log2_lr
+    centre = min(done.results, key=lambda x: abs(x - best))
+    run_at([centre - spacing / 2, centre + spacing / 2])
+    extend(left)  # a refined point may be the lowest, and on the border
     best = done.optimum
     runner.sink(SweepFinished(title=title, curve=done.curve, log2_lr=best.log2_lr, low=best.low, high=best.high))
     return done

@@ -42,6 +42,7 @@ def judge_transfer(
     diverged: Mapping[str, int],
     edges: Mapping[str, str],
     seeds: int,
+    tuned_diverged: int = 0,
 ) -> tuple[Verdict, str]:
     """The verdict and its reason, from the regret (in log loss) at the largest width.
 
@@ -50,7 +51,13 @@ def judge_transfer(
         tolerance: regret that is called small.
         diverged: width -> how many seeds diverged there at the transferred learning rate.
         edges: width -> border of the grid ("low", "high") on which its optimum lies.
+        tuned_diverged: how many seeds diverged at base width itself: then nothing was tuned.
     """
+    if tuned_diverged:
+        return (
+            Verdict.EDGE,
+            f"{tuned_diverged} of {seeds} seeds diverge at base width already: extend the low end of the range",
+        )
     if diverged:
         where = ", ".join(f"{n} of {seeds} at width {width}" for width, n in diverged.items())
         return Verdict.UNSTABLE, f"seeds that diverge at the transferred learning rate: {where}"
@@ -70,9 +77,10 @@ def judge_transfer(
     gap = abs(tolerance - regret.value)
     half = (regret.high - regret.low) / 2
     needed = math.ceil(seeds * (half / gap) ** 2) if gap > half / 10 else None
-    more = (
-        f"about {max(1, needed - seeds)} more seeds would decide" if needed else "the regret is at the tolerance itself"
-    )
+    more = "the regret is at the tolerance itself"
+    if needed:
+        extra = max(1, needed - seeds)
+        more = f"about {extra} more seed{'s' if extra > 1 else ''} would decide"
     return Verdict.INCONCLUSIVE, f"{numbers}; {more}"
 
 

@@ -158,11 +158,14 @@ def test_wrapping_first_and_loading_afterwards_works_and_never_rescales():
 
 
 def test_a_fresh_model_is_never_mistaken_for_a_trained_one():
-    # One output, so that a readout's bias is a single number that may be small by chance (1 percent of models).
     plan = infer(single)
-    for seed in range(300):
+    for seed in range(100):
         torch.manual_seed(seed)
         apply(single(32), plan)
+    # A single output's bias is one number, which in one model of a hundred is this small by chance.
+    lucky = single(32)
+    nn.init.constant_(lucky[4].bias, 1e-3 * lucky[4].bias.item())
+    apply(lucky, plan)
 
 
 def test_a_plan_for_another_width_is_refused():

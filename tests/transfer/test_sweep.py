@@ -120,3 +120,10 @@ def test_another_learning_rate_leaves_the_other_hyperparameters(make_spec):
     spec = at_lr(make_spec(hyperparameters={"lr": 1.0, "beta1": 0.8}), -3.0, 7)
     assert spec.hyperparameters == {"lr": 0.125, "beta1": 0.8}
     assert spec.seed == 7
+
+
+def test_a_lowest_point_outside_the_grid_is_bracketed_too(swept):
+    # The transferred rate lies beyond the range and is the best there is: the sweep goes on from it.
+    found = swept([-10.0, -9.0, -8.0], also=[-4.5])
+    assert max(found.results) > -4.5
+    assert found.optimum.at_edge == ""

@@ -72,7 +72,7 @@ def test_an_inconclusive_reason_says_how_many_more_seeds_would_decide():
 
 def test_it_never_asks_for_no_more_seeds():
     _, reason = judge(Interval(value=0.75, low=0.5, high=1.0), tolerance=0.5)
-    assert reason.endswith("about 1 more seeds would decide")
+    assert reason.endswith("about 1 more seed would decide")
 
 
 def test_a_regret_at_the_tolerance_itself_is_beyond_any_number_of_seeds():
@@ -178,3 +178,11 @@ def test_wider_draws_make_a_wider_drift_that_still_holds_the_estimate():
 
 def test_one_width_has_no_drift():
     assert drift_slope([64], [optimum(-6.0)], predicted=None) is None
+
+
+def test_a_tuned_rate_that_diverges_at_base_width_is_no_instability_of_wider_models():
+    verdict, reason = judge_transfer(
+        regret=None, tolerance=0.1, diverged={"64": 1}, edges={}, seeds=2, tuned_diverged=1
+    )
+    assert verdict is Verdict.EDGE
+    assert "at base width already" in reason
