@@ -1,15 +1,13 @@
 """What a user's own code does wrong is told in words, and never passes for a verdict."""
 
 import pytest
-import torch
 from torch import nn
 
-from mutransfer import Plan
 from mutransfer.config import StudyConfig, load_task
-from mutransfer.errors import ClassificationError, DataError
+from mutransfer.errors import BuildError, ClassificationError, DataError
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import check_repeatable
+from mutransfer.training.task import PartsTask, check_repeatable
 
 PARTS = """
 import torch
@@ -80,7 +78,7 @@ def test_a_batch_that_ignores_its_arguments_is_refused(parts):
     check_repeatable(load_task(StudyConfig(**STUDY)))
 
 
-def test_a_factory_that_ignores_the_width_is_refused():
-    torch.manual_seed(0)
-    with pytest.raises(ClassificationError, match="ignores its argument"):
-        Plan.infer(lambda width: nn.Linear(4, 4), width=32, base_width=8)
+def test_a_factory_that_ignores_the_width_is_refused(parts):
+    task = PartsTask(lambda width: nn.Linear(4, 3), load_task(StudyConfig(**STUDY)).data, None, "blind")
+    with pytest.raises(BuildError, match="its build ignores the width"):
+        infer_plan(spec(task), task)

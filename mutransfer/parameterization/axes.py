@@ -100,13 +100,6 @@ def compare(models: Sequence[nn.Module], widths: Sequence[Width], overrides: Ove
                 f"the parameters differ between width {show_width(widths[0])} and {show_width(width)}: "
                 f"{_some(odd)} exist in only one of them. Only sizes may change with width, not the layers."
             )
-    if len({str(width) for width in widths}) > 1 and all(
-        p.shape == found[n].shape for found in names[1:] for n, p in names[0].items()
-    ):
-        raise ClassificationError(
-            f"no parameter changes its shape between widths {', '.join(map(show_width, widths))}: the factory ignores "
-            "its argument, so there is nothing to scale"
-        )
     overrides = _checked(overrides, names[0])
     uses = _uses(models[0])
     fan_ins = [bias_fan_ins(model) for model in models]

@@ -15,15 +15,15 @@ from torch import nn
 from mutransfer.errors import BuildError, PlanError
 from mutransfer.measure.probes import MAX_EXAMPLES, activations, evaluating, relative_changes
 from mutransfer.parameterization.apply import apply
-from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything
+from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything, show_width
 from mutransfer.parameterization.groups import set_lr
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Parameterization
+from mutransfer.parameterization.rules import Parameterization, Role
 from mutransfer.training.events import Scalars, Sink, silent
 from mutransfer.training.memory import is_out_of_memory
 from mutransfer.training.optimizers import lr_factor, make_optimizer
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.training.task import PROBE_SEED, Task, batch_size, split, to_device
+from mutransfer.training.task import PROBE_SEED, Task, batch_size, label_of, split, to_device
 
 CHECK_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 LOG_EVERY = 10
@@ -67,7 +67,7 @@ def run(
 
 def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = None) -> Plan:
     """The plan that a spec names; ``table`` is the user's own parameterization of that name, if it is one."""
-    return Plan.infer(
+    plan = Plan.infer(
         task.build,
         width=spec.width,
         base_width=spec.base_width,
@@ -78,6 +78,12 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
         scale_eps=spec.scale_eps,
         overrides=getattr(task, "overrides", None),
     )
+    if spec.width != spec.base_width and all(scaling.role is Role.SCALAR for scaling in plan.values()):
+        raise BuildError(
+            f"no parameter of {label_of(task)} changes its shape between width {show_width(spec.base_width)} and "
+            f"{show_width(spec.width)}: its build ignores the width, so there is nothing to transfer"
+        )
+    return plan
 
 
 def _check_plan(plan: Plan, spec: RunSpec) -> None:

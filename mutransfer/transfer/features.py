@@ -52,9 +52,12 @@ def overall_slope(
     """
     if not change:
         return None
+    told = [by_width for by_width in change.values() if np.isfinite(by_width[keys[0]]).any()]
+    if not told:  # every run at base width diverged
+        return None
     rows = []
     for key in fitted:
-        logs = [np.log(by_width[key]) - np.nanmean(np.log(by_width[keys[0]])) for by_width in change.values()]
+        logs = [np.log(by_width[key]) - np.nanmean(np.log(by_width[keys[0]])) for by_width in told]
         rows.append(np.exp(np.median(logs, axis=0)).tolist())
     return fit_slope([sizes[keys.index(key)] for key in fitted], rows, predicted=predicted)
 

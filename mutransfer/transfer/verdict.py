@@ -42,7 +42,7 @@ def judge_transfer(
     diverged: Mapping[str, int],
     edges: Mapping[str, str],
     seeds: int,
-    tuned_diverged: int = 0,
+    base: str = "",
 ) -> tuple[Verdict, str]:
     """The verdict and its reason, from the regret (in log loss) at the largest width.
 
@@ -51,16 +51,13 @@ def judge_transfer(
         tolerance: regret that is called small.
         diverged: width -> how many seeds diverged there at the transferred learning rate.
         edges: width -> border of the grid ("low", "high") on which its optimum lies.
-        tuned_diverged: how many seeds diverged at base width itself: then nothing was tuned.
+        base: the base width; where it diverges itself, nothing was tuned.
     """
-    if tuned_diverged:
-        return (
-            Verdict.EDGE,
-            f"{tuned_diverged} of {seeds} seeds diverge at base width already: extend the low end of the range",
-        )
     if diverged:
         where = ", ".join(f"{n} of {seeds} at width {width}" for width, n in diverged.items())
-        return Verdict.UNSTABLE, f"seeds that diverge at the transferred learning rate: {where}"
+        nothing = "; at base width already, so nothing was tuned: extend the low end of the range"
+        reason = f"seeds that diverge at the transferred learning rate: {where}"
+        return Verdict.UNSTABLE, reason + (nothing if base in diverged else "")
     if edges:
         where = ", ".join(f"width {width}: extend the {side} end" for width, side in edges.items())
         return Verdict.EDGE, f"the optimum lies on the border of the grid ({where})"
@@ -129,7 +126,7 @@ def sentence(
     what = {
         Verdict.TRANSFERS: f"the learning rate tuned at width {base} is still right at width {largest}",
         Verdict.DRIFTS: f"the learning rate tuned at width {base} is no longer right at width {largest}",
-        Verdict.UNSTABLE: f"the learning rate tuned at width {base} makes wider models diverge",
+        Verdict.UNSTABLE: f"training diverges at the learning rate tuned at width {base}",
         Verdict.EDGE: "the best learning rate was not bracketed",
         Verdict.INCONCLUSIVE: f"the runs cannot tell whether the learning rate is still right at width {largest}",
     }[verdict]

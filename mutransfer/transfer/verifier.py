@@ -159,14 +159,13 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
     regret, spread = cross_fitted_regrets(sweeps, transferred)
     bought = math.log(optima[keys[0]].loss) - math.log(optima[keys[-1]].loss)
     n_seeds = len(largest.seeds)
-    wider = {key: sweeps[key] for key in keys[1:]}
     tolerance = max(2 * spread / math.sqrt(n_seeds), SMALL_PART * bought)
     verdict, reason = judge_transfer(
         regret=regret.get(keys[-1]),
         tolerance=tolerance,
-        diverged={str(key): n for key, s in wider.items() if (n := s.diverged_at(transferred))},
+        diverged={str(key): n for key, s in sweeps.items() if (n := s.diverged_at(transferred))},
         edges={str(key): o.at_edge for key, o in optima.items() if o.at_edge},
-        tuned_diverged=sweeps[keys[0]].diverged_at(transferred),
+        base=str(keys[0]),
         seeds=n_seeds,
     )
     too_large = [str(key) for key, s in sweeps.items() if s.out_of_memory_at(transferred)]

@@ -180,9 +180,9 @@ def test_one_width_has_no_drift():
     assert drift_slope([64], [optimum(-6.0)], predicted=None) is None
 
 
-def test_a_tuned_rate_that_diverges_at_base_width_is_no_instability_of_wider_models():
-    verdict, reason = judge_transfer(
-        regret=None, tolerance=0.1, diverged={"64": 1}, edges={}, seeds=2, tuned_diverged=1
-    )
-    assert verdict is Verdict.EDGE
-    assert "at base width already" in reason
+def test_a_tuned_rate_that_diverges_at_base_width_says_that_nothing_was_tuned():
+    arguments = {"regret": None, "tolerance": 0.1, "edges": {}, "seeds": 2, "base": "32"}
+    verdict, reason = judge_transfer(diverged={"32": 1, "64": 2}, **arguments)
+    assert verdict is Verdict.UNSTABLE
+    assert "at base width already, so nothing was tuned" in reason
+    assert "nothing was tuned" not in judge_transfer(diverged={"64": 2}, **arguments)[1]

@@ -1,0 +1,108 @@
+"""Tiny trainings: features and logits change with width as the regime of every (parameterization, family) predicts."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from mutransfer import muon_groups, param_groups, parameterize
+from mutransfer.measure.slopes import fit_slope
+from mutransfer.parameterization import regimes, rules
+
+WIDTHS = (64, 256, 1024)  # a ratio of 16
+BASE, D_IN, D_OUT, STEPS, SEEDS = 64, 16, 4, 3, (0, 1)
+TOLERANCE = 0.15
+
+
+def build(width):
+    """Three hidden tanh layers (ReLU kernels have other exponents), no biases, weights of variance 1/fan_in."""
+    sizes = [D_IN, width, width, width, D_OUT]
+    layers = [nn.Linear(i, o, bias=False) for i, o in pairwise(sizes)]
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+    return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2], nn.Tanh(), layers[3])
+
+
+class RelativeStep(torch.optim.Optimizer):
+    """Adafactor without what bounds torch's (a floor on RMS(w), a clamp of the rate): w -= lr RMS(w) sign(g)."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 1e-3})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(p.pow(2).mean().sqrt() * p.grad.sign(), alpha=group["lr"])
+
+
+def optimizers(name, model, plan):
+    if name == "muon":
+        muon, adamw = muon_groups(model, plan, lr=0.01, adamw_lr=2e-3)
+        return [torch.optim.Muon(muon, weight_decay=0.0), torch.optim.AdamW(adamw)]
+    if name == "sgd":
+        return [torch.optim.SGD(param_groups(model, plan, lr=0.1))]
+    if name == "adafactor":
+        return [RelativeStep(param_groups(model, plan, lr=5e-3))]
+    return [torch.optim.Adam(param_groups(model, plan, lr=5e-4))]
+
+
+def moved(width, seed, table, name):
+    """Root-mean-square change of the three pre-activations and the logits after a few steps."""
+    torch.manual_seed(seed)
+    x = torch.randn(32, D_IN)
+    y = torch.randn(32, D_OUT)
+    model, plan = parameterize(build, width=width, base_width=BASE, parameterization=table, optimizer=name)
+
+    def layers():
+        found, h = [], x
+        with torch.no_grad():
+            for i, module in enumerate(model):
+                h = module(h)
+                if i % 2 == 0:
+                    found.append(h)
+        return found
+
+    before = layers()
+    steps = optimizers(name, model, plan)
+    for _ in range(STEPS):
+        loss = nn.functional.mse_loss(model(x), y)
+        model.zero_grad()
+        loss.backward()
+        for optimizer in steps:
+            optimizer.step()
+    return [float((b - a).pow(2).mean().sqrt()) for a, b in zip(before, layers(), strict=True)]
+
+
+def slopes(table, name):
+    values = [[moved(width, seed, table, name) for seed in SEEDS] for width in WIDTHS]
+    return [fit_slope(WIDTHS, [[v[i] for v in row] for row in values]).value for i in range(4)]
+
+
+PAIRS = [
+    (name, optimizer)
+    for name in ("ntk", "mf", "mup", "mup_t3", "mup_t9", "sp_kernel")
+    for optimizer in ("sgd", "adam", "adafactor", "muon")
+    if (name, optimizer) not in [("sp_kernel", "muon")]
+] + [("sp_global_stable", "sgd")]
+
+
+@pytest.mark.parametrize(("name", "optimizer"), PAIRS)
+def test_features_and_logits_change_with_width_as_predicted(name, optimizer):
+    table = rules.parameterization(name)
+    predicted = regimes.classify_table(table, optimizer="adam" if optimizer == "muon" else optimizer, depth=3).change
+    first, second, third, logits = slopes(table, optimizer)
+    assert math.isclose(first, predicted[0], abs_tol=TOLERANCE)
+    assert math.isclose(second, predicted[1], abs_tol=TOLERANCE)
+    assert math.isclose(third, predicted[1], abs_tol=TOLERANCE)
+    assert math.isclose(logits, predicted[2], abs_tol=TOLERANCE)
+
+
+def test_a_wrong_exponent_is_seen():
+    mup = rules.parameterization("mup")
+    unscaled = replace(mup.rows[rules.Role.HIDDEN], lr=dict.fromkeys(rules.Family, rules.ONE))
+    wrong = replace(mup, rows={**mup.rows, rules.Role.HIDDEN: unscaled})
+    assert slopes(wrong, "adam")[1] > 4 * TOLERANCE
