@@ -128,7 +128,7 @@ def _role(name: str, infshape: InfShape, is_readout: bool) -> tuple[Role, float,
     if infshape.ninf() > 2:
         raise PlanError(f"{name} has {infshape.ninf()} infinite dimensions: give its Axes to Plan.infer instead")
     infinite = [i for i, dim in enumerate(infshape) if dim.isinf()]
-    fan_in = infshape.main_idx  # mup's own way of saying which dimension is contracted
+    fan_in = int(infshape.main_idx or 0)  # mup's own way of saying which dimension is contracted
     fan_out = next(i for i in infinite if i != fan_in)
     mults = [float(dim.width_mult()) for dim in infshape]
     return Role.HIDDEN, mults[fan_in], mults[fan_out]
