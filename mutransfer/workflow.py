@@ -67,7 +67,7 @@ def open_study(target: Path, out: Path | None, options: Sequence[str]) -> tuple[
 
 
 class Workflow:
-    """The steps of one study; each returns its result and finds what an earlier step or session left."""
+    """The steps of one study; each returns its result and finds what an earlier step or process left."""
 
     def __init__(self, config: StudyConfig, folder: Folder, sink: Sink = silent) -> None:
         self.config, self.folder, self.sink = config, folder, sink
@@ -95,7 +95,7 @@ class Workflow:
         self._lock.release()
 
     def forget(self) -> None:
-        """Remove what the run directory holds of earlier sessions. Call it before anything is looked up."""
+        """Remove what the run directory holds of earlier runs. Call it before anything is looked up."""
         for path in self.folder.path.glob("runs.db*"):  # with the journal that a crash leaves
             path.unlink()
         for name in ("report.html", "report.md", "verdict.json"):
