@@ -280,7 +280,8 @@ def _tied_sites(found: Survey, table: Parameterization) -> dict[str, Site]:
     """Where an embedding is also the readout: the tensor keeps its row, the logits get the rest."""
     if not table.corrects_init:
         return {}
-    readout, embedding = table.rows[Role.OUTPUT], table.rows[Role.INPUT]
+    # What is looked up has no input to multiply: the tensor is under the embedding's row with all absorbed.
+    readout, embedding = table.rows[Role.OUTPUT], table.rows[Role.INPUT].absorbed()
     sites = {}
     for path, name in found.tied.items():
         m = found.parameters[name].m_out  # what is fan_out for the embedding is fan_in for the readout

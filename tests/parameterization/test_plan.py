@@ -185,6 +185,14 @@ def test_a_plan_from_meta_modules_takes_torchs_default_init():
     assert numbers(Plan.from_models(model, base=build(8))) == inferred
 
 
+def test_an_embedding_beside_a_meta_base_must_be_torchs_standard_normal():
+    with torch.device("meta"):
+        base = TiedLM(8)
+    assert Plan.from_models(TiedLM(32), base=base)["embedding.weight"].init_mult == 1
+    with pytest.raises(ClassificationError, match=r"embedding\.weight: .* torch's default gives 1\b"):
+        Plan.from_models(normal(TiedLM)(32), base=base)
+
+
 def test_an_init_that_a_meta_base_cannot_show_is_refused():
     with torch.device("meta"):
         base = mlp(8)
