@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mutransfer.parameterization import regimes as regimes
+    from mutransfer.parameterization import rules as rules
     from mutransfer.parameterization.apply import apply as apply
     from mutransfer.parameterization.apply import parameterize as parameterize
     from mutransfer.parameterization.axes import Axes as Axes
+    from mutransfer.parameterization.clipping import clip_grad_norm_ as clip_grad_norm_
     from mutransfer.parameterization.fold import fold as fold
     from mutransfer.parameterization.groups import param_groups as param_groups
     from mutransfer.parameterization.groups import set_lr as set_lr
@@ -37,9 +39,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "regimes": "parameterization.regimes",
+    "rules": "parameterization.rules",
     "apply": "parameterization.apply:apply",
     "parameterize": "parameterization.apply:parameterize",
     "Axes": "parameterization.axes:Axes",
+    "clip_grad_norm_": "parameterization.clipping:clip_grad_norm_",
     "fold": "parameterization.fold:fold",
     "param_groups": "parameterization.groups:param_groups",
     "set_lr": "parameterization.groups:set_lr",

@@ -9,18 +9,28 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mutransfer.errors import ConfigError
+from mutransfer.errors import ConfigError, PlanError
+from mutransfer.parameterization import rules
 
 BUILT_IN_TASKS = {
     "digits-mlp": "mutransfer.training.tasks.digits:DigitsMLP",
     "stdlib-gpt": "mutransfer.training.tasks.source_bytes:SourceBytesGPT",
 }
-Parameterizations = Literal["sp", "as_is", "ntk", "mf", "mup"]
+
+
+def _named_table(name: str) -> str:
+    try:
+        return rules.parameterization(name).name
+    except PlanError as error:
+        raise ValueError(f"unknown parameterization {name!r}: expected one of {', '.join(rules.TABLES)}") from error
+
+
+Table = Annotated[str, AfterValidator(_named_table)]
 RoleName = Literal["input", "hidden", "output", "bottleneck", "vector", "scalar"]
 WidthValue = int | dict[str, int]
 
@@ -76,6 +86,7 @@ class TrainingConfig(_Section):
     eval_every: int = Field(0, ge=0)  # steps; 0: at the start and the end
     accumulate: int = Field(1, ge=1)  # micro-batches per step
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    clip_norm: float = Field(0.0, ge=0)  # largest width-invariant gradient norm; 0: no clipping
     form: Literal["forward", "absorbed"] = "forward"
     wd_policy: Literal["independent", "sqrt", "standard"] = "independent"
     scale_eps: bool = True
@@ -104,8 +115,8 @@ class StudyConfig(_Section):
     model: str | None = None  # or the parts: package.module:factory,
     data: str | None = None  # package.module:batches, called (seed, step) -> (inputs, targets),
     loss: str | None = None  # cross_entropy, mse, or package.module:function, called (model, batch)
-    parameterization: Parameterizations = "mup"
-    compare: list[Parameterizations] = []  # controls
+    parameterization: Table = "mup"
+    compare: list[Table] = []  # controls
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     base_width: WidthValue
     widths: list[WidthValue] = Field(min_length=1)

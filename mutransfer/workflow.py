@@ -17,7 +17,7 @@ from mutransfer.errors import ConfigError, RecordError
 from mutransfer.parameterization import regimes, rules
 from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
+from mutransfer.parameterization.regimes import Kind
 from mutransfer.report.summary import Summary
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
 from mutransfer.training.run import infer_plan
@@ -143,11 +143,13 @@ class Workflow:
         if not table.corrects_init:
             return f"{table.name}: {table.title}; its regime depends on the model's own initialisation."
         plan = self.largest_plan
-        depth = 1 + sum(s.role is Role.HIDDEN for s in plan.values())
-        found = regimes.classify_table(table, optimizer=self.config.optimizer, depth=depth)
+        roles = [s.role for s in plan.values()]
+        found = regimes.classify_model(table, roles, optimizer=plan.optimizer, scale_eps=plan.scale_eps)
+        tolerated = found.kind is Kind.UNSTABLE and found.usable_with_cross_entropy
         return (
-            f"{table.name}, {table.title}: {found.kind} with {self.config.optimizer} ({found.binding}); features "
-            f"move like n^{found.change[1]:g}, logits like n^{found.change[2]:g}."
+            f"{table.name}, {table.title}: {'strictly ' if tolerated else ''}{found.kind} with {plan.optimizer} "
+            f"({found.binding}){', but usable with cross-entropy' if tolerated else ''}. As width n grows, "
+            f"{found.predictions}."
         )
 
     @property

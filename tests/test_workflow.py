@@ -78,10 +78,14 @@ def test_the_plan_that_is_shown_is_of_the_largest_width_in_any_order(tmp_path):
 
 def test_the_regime_is_told_in_a_sentence(tmp_path):
     assert flow(tmp_path).regime == (
-        "mup, maximal update parameterization: feature learning with adam (r = 0); "
-        "features move like n^0, logits like n^0."
+        "mup, maximal update parameterization: feature learning with adam (r = 0). As width n grows, training changes "
+        "the first layer like n^0, hidden layers like n^0, the logits like n^0; "
+        "logits at initialisation go like n^-0.5."
     )
     assert "unstable with adam" in flow(tmp_path, parameterization="sp").regime
+    full = flow(tmp_path, parameterization="sp_full_alignment").regime
+    assert "strictly unstable with adam (readout propagated = -0.5 < 0" in full
+    assert "usable with cross-entropy" in full
     assert flow(tmp_path, parameterization="as_is").regime.endswith("depends on the model's own initialisation.")
 
 

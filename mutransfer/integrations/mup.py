@@ -86,6 +86,7 @@ def plan_from_marked(
             lr_mult=lr,
             wd_mult=wd_factor(wd_policy, role, lr, m_in),
             eps_mult=row.eps(m_in, m_out) if kind is Family.ADAM and scale_eps else 1.0,
+            norm_mult=row.rate(Family.SGD)(m_in, m_out),
         )
         shapes[name] = tuple(parameter.shape)
     return Plan(

@@ -49,12 +49,21 @@ class Power:
     def __truediv__(self, other: Power) -> Power:
         return Power(self.fan_in - other.fan_in, self.fan_out - other.fan_out)
 
+    def __pow__(self, k: int) -> Power:
+        return Power(self.fan_in * k, self.fan_out * k)
+
 
 ONE = Power()
 IN = Power(fan_in=1)
 OUT = Power(fan_out=1)
 HALF_IN = Power(fan_in=0.5)
 HALF_OUT = Power(fan_out=0.5)
+
+
+# The power of f that divides a learning rate when the forward multiplier is multiplied and the weight divided by f:
+# Tensor Programs IV Eq. (5) for SGD and IVb Eq. (2.5) for Adam; an orthogonalised step is as free of the gradient's
+# size as Adam's; a relative step follows the weight.
+SHIFT: Mapping[Family, int] = {Family.SGD: 2, Family.ADAM: 1, Family.ADAFACTOR: 0, Family.MUON: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +83,13 @@ class Row:
         return self.lr[family]
 
     def shifted(self, f: Power) -> Row:
-        """The same training with the forward multiplier times ``f``, which everything else makes up for.
-
-        Tensor Programs IV Eq. (5) for SGD (lr over f^2) and IVb Eq. (2.5) for Adam (lr over f, eps times f); an
-        orthogonalised step is as free of the gradient's size as Adam's; a relative step follows the weights.
-        """
+        """The same training with the forward multiplier times ``f``, which everything else makes up for."""
         if f == ONE:
             return self
-        on_lr = {Family.SGD: f * f, Family.ADAM: f, Family.ADAFACTOR: ONE, Family.MUON: f}
         return Row(
             forward=self.forward * f,
             init=self.init / f,
-            lr={family: power / on_lr[family] for family, power in self.lr.items()},
+            lr={family: power / f ** SHIFT[family] for family, power in self.lr.items()},
             eps=self.eps * f,
             source=self.source,
         )

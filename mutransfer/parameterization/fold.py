@@ -7,13 +7,17 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.apply import applied_plan, remove
+from mutransfer.parameterization.exponents import SHIFT
 from mutransfer.parameterization.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Family, family
 
-# How each entry of torch's optimizer state scales when the gradient is divided by f.
-_FIRST_MOMENTS = ("momentum_buffer", "exp_avg")
-_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq")
+# The power of the gradient's size that each entry of torch's optimizer state carries.
+_GRADIENT_POWER = {
+    **dict.fromkeys(("momentum_buffer", "exp_avg", "exp_inf", "grad_avg"), 1),
+    **dict.fromkeys(("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var", "variance"), 2),
+    **dict.fromkeys(("step", "mu_product"), 0),
+}
 
 
 def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None = None) -> nn.Module:
@@ -21,7 +25,7 @@ def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
 
     A weight W under multiplier f becomes f W. With the ``optimizer`` given, its state and groups follow by the
     symmetry of abc-parameterizations (Tensor Programs IV Eq. 5, IVb Eq. 2.5), so that training goes on as it
-    would have: gradients are divided by f, so learning rates take f^2 (SGD) or f (Adam family) and eps 1/f.
+    would have: gradients are divided by f, so learning rates take f^2 (SGD) or f (Adam family, Muon) and eps 1/f.
 
     Raises:
         PlanError: the model does not carry ``plan``; or a multiplier belongs to one use of a shared tensor (a
@@ -44,22 +48,23 @@ def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
                 factors[parameter] = factor
     remove(inner)
     if optimizer is not None:
+        kind = family(plan.optimizer)
         _fold_state(optimizer, factors)
-        _fold_groups(optimizer, factors, family(plan.optimizer))
+        _fold_groups(optimizer, factors, kind)
     return model
 
 
 def _fold_state(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, float]) -> None:
+    # RMSprop's momentum sums steps that are normalised already.
+    powers = _GRADIENT_POWER | ({"momentum_buffer": 0} if isinstance(optimizer, torch.optim.RMSprop) else {})
     for parameter, factor in factors.items():
         for key, value in optimizer.state.get(parameter, {}).items():
-            if value is None or key == "step":
+            if value is None:
                 continue
-            if key in _FIRST_MOMENTS:
-                value.div_(factor)
-            elif key in _SECOND_MOMENTS:
-                value.div_(factor**2)
-            else:
+            if key not in powers:
                 raise PlanError(f"optimizer state {key!r} of {type(optimizer).__name__} has no known scaling")
+            if powers[key]:
+                value.div_(factor ** powers[key])
 
 
 def _fold_groups(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, float], kind: Family) -> None:
@@ -70,13 +75,15 @@ def _fold_groups(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, f
         for parameter in group["params"]:
             by_factor.setdefault(factors.get(parameter, 1.0), []).append(parameter)
         for factor, parameters in by_factor.items():
-            on_lr = factor**2 if kind is Family.SGD else factor
+            on_lr = factor ** SHIFT[kind]
             folded = {**group, "params": parameters}
             if factor != 1.0:
                 folded["lr"] = group["lr"] * on_lr
                 folded["lr_mult"] = group.get("lr_mult", 1.0) * on_lr
                 folded["weight_decay"] = group["weight_decay"] / on_lr
-                if "eps" in group:
-                    folded["eps"] = group["eps"] / factor
+                if isinstance(eps := group.get("eps"), tuple):  # Adafactor's: its second entry floors the weight's size
+                    folded["eps"] = (eps[0], eps[1] * factor)
+                elif eps is not None:
+                    folded["eps"] = eps / factor
             groups.append(folded)
     optimizer.param_groups[:] = groups

@@ -14,6 +14,8 @@ from mutransfer.parameterization.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import COUPLED_DECAY, DEFAULT_EPS
 
+ADAFACTOR_LR = 1e-2  # torch's default: its clamp is reached after 10 000 steps
+
 
 def param_groups(
     model: nn.Module,
@@ -21,7 +23,7 @@ def param_groups(
     *,
     lr: float | torch.Tensor,
     weight_decay: float = 0.0,
-    eps: float | None = None,
+    eps: float | tuple[float | None, float] | None = None,
     params: Iterable[Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Groups for any torch optimizer of the plan's family, one per distinct set of factors.
@@ -32,12 +34,14 @@ def param_groups(
     Args:
         lr: the learning rate tuned at base width; a tensor is kept a tensor.
         weight_decay: at base width.
-        eps: at base width; None is torch's default.
+        eps: at base width; None is torch's default. For Adafactor a pair, of which the second, the floor under a
+            weight's size, is scaled.
         params: your own parameters, named parameters or groups (dicts), which stay apart and may override
             ``lr``, ``weight_decay`` and ``eps``; they are not changed. None: all parameters of ``model``.
 
     ``lr_mult`` is relative to ``lr``, so :func:`set_lr` and :func:`check_lr` keep your own ratios too. Weight decay
-    that Adam adds to the gradient (L2) has no form that is the same at every width: it is warned of.
+    that Adam adds to the gradient (L2) has no form that is the same at every width: it is warned of. So is a rate of
+    torch's Adafactor from which its clamp min(lr, 1/sqrt(step)) soon makes all groups alike.
 
     Raises:
         PlanError: a parameter is not in the plan.
@@ -68,6 +72,12 @@ def param_groups(
                 "makes that the same at every width; use 'adamw', whose decay is apart from the gradient",
                 stacklevel=2,
             )
+        if plan.optimizer == "adafactor" and float(base_lr) > ADAFACTOR_LR:
+            warnings.warn(
+                f"torch's Adafactor takes min(lr, 1/sqrt(step)): with lr={float(base_lr):g} it flattens the "
+                f"plan's ratios from step {round(float(base_lr) ** -2)} on. Keep lr below 1/sqrt(steps), or use adamw",
+                stacklevel=2,
+            )
         for parameter in own["params"]:
             name = names.get(id(parameter))
             if name is None or name not in plan:
@@ -85,8 +95,9 @@ def param_groups(
                     "lr_mult": s.lr_mult * own_ratio,
                 }
                 if plan.optimizer in DEFAULT_EPS:
-                    default = DEFAULT_EPS[plan.optimizer]
-                    merged[key]["eps"] = (default if base_eps is None else base_eps) * s.eps_mult
+                    merged[key]["eps"] = _scaled_eps(
+                        DEFAULT_EPS[plan.optimizer] if base_eps is None else base_eps, s.eps_mult
+                    )
             merged[key]["params"].append(parameter)
         groups += merged.values()
     return groups
@@ -104,6 +115,10 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
             group["lr"].fill_(lr * group["lr_mult"])
         else:
             group["lr"] = lr * group["lr_mult"]
+
+
+def _scaled_eps(eps: Any, mult: float) -> Any:
+    return (eps[0], eps[1] * mult) if isinstance(eps, tuple | list) else eps * mult
 
 
 def _own_groups(model: nn.Module, params: Iterable[Any] | None) -> list[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from mutransfer.parameterization import init_law, rules
 from mutransfer.parameterization.axes import Overrides, Parameter, Survey, compare, survey
 from mutransfer.parameterization.building import Build, Width, check_width, show_width
 from mutransfer.parameterization.init_law import Measured
-from mutransfer.parameterization.rules import Family, Parameterization, Role
+from mutransfer.parameterization.rules import Family, Parameterization, Role, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,8 @@ class Scaling:
     forward_mult: float = 1.0  # on the product with the input, at every forward pass
     lr_mult: float = 1.0
     wd_mult: float = 1.0
-    eps_mult: float = 1.0
+    eps_mult: float = 1.0  # on Adam's eps; on Adafactor's second, the least size of a weight that its steps count
+    norm_mult: float | None = 1.0  # on its squared gradient in clip_grad_norm_: SGD's factor; None: no row for SGD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,8 +273,16 @@ def _scaling(
         forward_mult=row.forward(m_in, m_out),
         lr_mult=lr,
         wd_mult=rules.wd_factor(wd_policy, parameter.role, lr, m_in),
-        eps_mult=row.eps(m_in, m_out) if kind is Family.ADAM and scale_eps else 1.0,
+        eps_mult=_eps_mult(row, kind, m_in, m_out) if scale_eps else 1.0,
+        norm_mult=row.lr[Family.SGD](m_in, m_out) if Family.SGD in row.lr else None,
     )
+
+
+def _eps_mult(row: Row, kind: Family, m_in: float, m_out: float) -> float:
+    if kind is Family.ADAM:
+        return row.eps(m_in, m_out)
+    # Adafactor's floor under the size of a weight: the same multiple of its init at every width.
+    return row.init(m_in, m_out) if kind is Family.ADAFACTOR else 1.0
 
 
 def _tied_sites(found: Survey, table: Parameterization) -> dict[str, Site]:

@@ -6,6 +6,7 @@ The tables themselves are in ``tables`` and ``variants``, their vocabulary in ``
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.exponents import ONE as ONE
@@ -22,6 +23,7 @@ from mutransfer.parameterization.tables import SP as SP
 from mutransfer.parameterization.variants import LR_RULES, VARIANTS
 
 PARAMETERIZATIONS: Mapping[str, Parameterization] = {p.name: p for p in (SP, AS_IS, NTK, MF, MUP)}
+TABLES: Mapping[str, Parameterization] = {**PARAMETERIZATIONS, **VARIANTS}
 WD_POLICIES = ("independent", "sqrt", "standard")
 FORMS = ("forward", "absorbed")
 
@@ -37,8 +39,11 @@ NO_RULE: Mapping[str, str] = {
     "radam": "its first steps are not normalised (they are SGD's), so no one row fits; use adam or nadam",
 }
 COUPLED_DECAY = frozenset({"adam", "nadam", "adamax", "rmsprop", "adagrad"})  # torch adds it to the gradient
-# torch's eps where it is added to a root of squared gradients; Lion has none, Adafactor's has no exponent.
-DEFAULT_EPS: Mapping[str, float] = {
+# torch's eps. Adam's kin add it to a root of squared gradients; Lion has none; Adafactor's is a pair: bounds of the
+# squared gradient's estimate, which have no exponent, and the least root-mean-square of a weight that its steps
+# count, which goes with the weight's init.
+DEFAULT_EPS: Mapping[str, Any] = {
+    "adafactor": (None, 1e-3),
     "adam": 1e-8,
     "adamw": 1e-8,
     "nadam": 1e-8,
@@ -61,13 +66,12 @@ def parameterization(which: str | Parameterization, lr_rule: str | None = None) 
         return LR_RULES[name, lr_rule]
     if isinstance(which, Parameterization):
         return which
-    tables = {**PARAMETERIZATIONS, **VARIANTS}
-    if which not in tables:
+    if which not in TABLES:
         raise PlanError(
-            f"unknown parameterization {which!r}: expected one of {', '.join(tables)}, "
+            f"unknown parameterization {which!r}: expected one of {', '.join(TABLES)}, "
             "or a mutransfer.Parameterization of your own"
         )
-    return tables[which]
+    return TABLES[which]
 
 
 def family(optimizer: str) -> Family:

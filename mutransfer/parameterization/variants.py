@@ -59,7 +59,7 @@ _SQRT_OUT_OVER_IN = HALF_OUT / HALF_IN
 
 SP_FULL = _with_rates(
     SP,
-    "sp full_alignment",
+    "sp_full_alignment",
     "standard parameterization, per-layer learning rates under full alignment",
     "Everett et al., SP full alignment",
     _per_layer(
@@ -70,7 +70,7 @@ SP_FULL = _with_rates(
 )
 SP_NONE = _with_rates(
     SP,
-    "sp no_alignment",
+    "sp_no_alignment",
     "standard parameterization, per-layer learning rates under no alignment",
     "Everett et al., SP no alignment",
     _per_layer(
@@ -81,7 +81,7 @@ SP_NONE = _with_rates(
 )
 NTK_FULL = _with_rates(
     NTK,
-    "ntk full_alignment",
+    "ntk_full_alignment",
     "neural tangent parameterization, per-layer learning rates under full alignment",
     "Everett et al., NTK full alignment",
     _per_layer(
@@ -92,7 +92,7 @@ NTK_FULL = _with_rates(
 )
 NTK_NONE = _with_rates(
     NTK,
-    "ntk no_alignment",
+    "ntk_no_alignment",
     "neural tangent parameterization, per-layer learning rates under no alignment",
     "Everett et al., NTK no alignment",
     _per_layer(_rates(HALF_OUT, ONE, ONE), _rates(HALF_OUT * HALF_IN, ONE, ONE), _rates(HALF_IN, ONE, ONE)),
@@ -163,12 +163,12 @@ MF_INTEGRABLE = Parameterization(
     },
 )
 
-VARIANTS: Mapping[str, Parameterization] = {
-    table.name: table for table in (MUP_T3, MUP_T9, SP_KERNEL, SP_GLOBAL_STABLE, MF_INTEGRABLE)
-}
 LR_RULES: Mapping[tuple[str, str], Parameterization] = {
     ("sp", "full_alignment"): SP_FULL,
     ("sp", "no_alignment"): SP_NONE,
     ("ntk", "full_alignment"): NTK_FULL,
     ("ntk", "no_alignment"): NTK_NONE,
+}
+VARIANTS: Mapping[str, Parameterization] = {
+    table.name: table for table in (MUP_T3, MUP_T9, SP_KERNEL, SP_GLOBAL_STABLE, MF_INTEGRABLE, *LR_RULES.values())
 }

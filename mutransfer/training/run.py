@@ -16,6 +16,7 @@ from mutransfer.errors import BuildError, PlanError
 from mutransfer.measure.probes import MAX_EXAMPLES, activations, evaluating, relative_changes
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything, show_width
+from mutransfer.parameterization.clipping import clip_grad_norm_
 from mutransfer.parameterization.groups import set_lr
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Parameterization, Role
@@ -112,6 +113,7 @@ class _Attempt:
         self, spec: RunSpec, accumulate: int, task: Task, plan: Plan, device: torch.device, sink: Sink
     ) -> None:
         self.spec, self.accumulate, self.task, self.device, self.sink = spec, accumulate, task, device, sink
+        self.plan = plan
         seed_everything(spec.seed)
         self.model: nn.Module = apply(build_at(task.build, spec.width), plan).to(device)
         self.optimizer = make_optimizer(self.model, plan, spec)
@@ -164,6 +166,9 @@ class _Attempt:
                 part = self.task.loss(self.model, piece) * (batch_size(piece) / total)
             self.scaler.scale(part).backward()
             loss += part.detach()
+        if self.spec.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            clip_grad_norm_(self.model, self.plan, self.spec.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss

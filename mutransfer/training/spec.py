@@ -51,6 +51,7 @@ class RunSpec:
     eval_every: int = 0  # steps between evaluations; 0: at the start and the end only
     accumulate: int = 1  # micro-batches per step
     precision: str = "float32"  # of autocast
+    clip_norm: float = 0.0  # largest width-invariant gradient norm; 0: no clipping
 
     def __post_init__(self) -> None:
         # Plain copies: equal values give equal JSON, and later changes to the caller's mapping change nothing here.
@@ -77,6 +78,8 @@ class RunSpec:
         for name, least in (("steps", 1), ("accumulate", 1), ("eval_every", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        if not self.clip_norm >= 0:
+            raise ConfigError(f"clip_norm must be positive, or 0 for none, found {self.clip_norm}")
         if not 0 <= self.warmup_steps < self.steps:
             raise ConfigError(f"warmup_steps must be in 0..steps-1, found {self.warmup_steps} of {self.steps}")
 

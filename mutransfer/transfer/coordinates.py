@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class CoordinateCheck:
     steps: int
     slopes: Mapping[str, Mapping[str, Slope]]
     sizes: Mapping[str, Mapping[str, tuple[tuple[float, ...], ...]]]  # module -> quantity -> width -> seed
-    readouts: frozenset[str]  # modules that produce the logits
+    at_init: Mapping[str, float]  # exponents of the sizes of readouts and bottlenecks before training
     diverged: tuple[Width, ...]  # widths at which an activation was not finite
 
     @property
@@ -64,9 +64,7 @@ class CoordinateCheck:
             return slope.low > TOLERANCE
         # Logits start at their size at initialisation and only later move by the predicted power: in between
         # any slope from the one to the other is right.
-        floor = slope.predicted
-        if self.regime is not None and module in self.readouts:
-            floor = min(floor, self.regime.logits_at_init)
+        floor = min(slope.predicted, self.at_init.get(module, slope.predicted))
         return slope.low > slope.predicted + TOLERANCE or slope.high < floor - TOLERANCE
 
     @property
@@ -151,9 +149,9 @@ def coordinate_check(
                         diverged.append(width)
         sink(Note(text=f"coordinate check, {table.name}: width {show_width(width)} done"))
     assert plan is not None
-    depth = 1 + sum(s.role is Role.HIDDEN for s in plan.values())
+    roles = [s.role for s in plan.values()]
     # The init law of a model that is left as it is was not measured, so nothing can be predicted for it.
-    regime = regimes.classify_table(table, optimizer=optimizer, depth=depth) if table.corrects_init else None
+    regime = regimes.classify_model(table, roles, optimizer=optimizer) if table.corrects_init else None
     sizes = [width_size(w) for w in ordered]
     keep = [i for i, size in enumerate(sizes) if size >= 2 * width_size(base)]
     keep = keep if len(keep) >= 3 else list(range(len(sizes)))
@@ -174,7 +172,7 @@ def coordinate_check(
         steps=steps,
         slopes=slopes,
         sizes={m: {q: tuple(map(tuple, rows)) for q, rows in qs.items()} for m, qs in measured.items()},
-        readouts=frozenset(m for m in measured if _is_readout(m, plan)),
+        at_init=_at_init(measured, plan, regime),
         diverged=tuple(dict.fromkeys(map(_hashable, diverged))),
     )
 
@@ -211,10 +209,21 @@ def _predicted(module: str, quantity: str, plan: Plan, regime: Regime | None) ->
     if _is_readout(module, plan):
         change = regime.change[2]
         return change if quantity == "change" else max(change, regime.logits_at_init)
-    if Role.BOTTLENECK in roles:
-        return None  # fades at init, then moves: no one power of width
+    if Role.BOTTLENECK in roles:  # fades at init, then moves: between the two is right
+        change = regime.bottleneck_change
+        return change if quantity == "change" or change is None else max(change, regime.bottleneck_at_init or 0.0)
     change = regime.change[0] if Role.INPUT in roles else regime.change[1]
     return change if quantity == "change" else 0.0
+
+
+def _at_init(modules: Iterable[str], plan: Plan, regime: Regime | None) -> dict[str, float]:
+    """Of readouts and bottlenecks, which under mup are fainter before training than in it."""
+    if regime is None:
+        return {}
+    start = {m: regime.logits_at_init for m in modules if _is_readout(m, plan)}
+    if regime.bottleneck_at_init is not None:
+        start |= {m: regime.bottleneck_at_init for m in modules if Role.BOTTLENECK in _roles(m, plan)}
+    return start
 
 
 def _roles(module: str, plan: Plan) -> set[Role]:

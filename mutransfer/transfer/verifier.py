@@ -15,7 +15,7 @@ from mutransfer.parameterization import regimes, rules
 from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind
-from mutransfer.parameterization.rules import Parameterization, Role
+from mutransfer.parameterization.rules import Parameterization
 from mutransfer.training.events import Sink, silent
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task
@@ -150,10 +150,10 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
     largest = sweeps[keys[-1]]
     optima = {key: s.optimum for key, s in sweeps.items()}
     sizes = [width_size(s.template.width) for s in sweeps.values()]
-    optimizer, depth = largest.template.optimizer, 1 + sum(s.role is Role.HIDDEN for s in plan.values())
+    optimizer, roles = plan.optimizer, [s.role for s in plan.values()]
     known = table.corrects_init  # the init law of a model left as it is was not measured, so nothing is predicted
-    regime = regimes.classify_table(table, optimizer=optimizer, depth=depth) if known else None
-    predicted_drift = regimes.drift(table, optimizer=optimizer, depth=depth) if known else None
+    regime = regimes.classify_model(table, roles, optimizer=optimizer) if known else None
+    predicted_drift = regimes.drift(table, optimizer=optimizer, depth=regimes.depth_of(roles)) if known else None
     # What is unstable is predicted for the first step alone; nothing is, for the end of training.
     change_law = regime.change if regime is not None and regime.kind in (Kind.KERNEL, Kind.FEATURE_LEARNING) else None
     regret, spread = cross_fitted_regrets(sweeps, transferred)

@@ -1,6 +1,7 @@
 """Folding: a plain model and optimizer that go on exactly as the wrapped ones would have."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -13,8 +14,14 @@ from tests.parameterization.models import mlp
 OPTIMIZERS = {
     "sgd": lambda groups: torch.optim.SGD(groups, momentum=0.9),
     "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+    "adamw": partial(torch.optim.AdamW, amsgrad=True),
+    "nadam": torch.optim.NAdam,
+    "adamax": torch.optim.Adamax,
+    "rmsprop": lambda groups: torch.optim.RMSprop(groups, momentum=0.9, centered=True),
+    "adagrad": torch.optim.Adagrad,
+    "adafactor": lambda groups: torch.optim.Adafactor(groups),
 }
+DECAY_APART = ("sgd", "adamw", "adafactor")
 
 
 def train(model, optimizer, steps):
@@ -37,7 +44,7 @@ def test_training_goes_on_after_folding_as_it_would_have(optimizer, parameteriza
     model, plan = parameterize(
         mlp, width=32, base_width=8, parameterization=parameterization, optimizer=optimizer, dtype=torch.float64
     )
-    decay = 0.0 if optimizer == "adam" else 0.1
+    decay = 0.1 if optimizer in DECAY_APART else 0.0
     opt = OPTIMIZERS[optimizer](param_groups(model, plan, lr=1e-2, weight_decay=decay))
     train(model, opt, 5)
     folded, folded_opt = copy.deepcopy((model, opt))  # as a pair: parameters stay shared between the two
@@ -88,3 +95,11 @@ def test_a_tied_readout_cannot_be_folded():
     model, plan = parameterize(Tied, width=32, base_width=8)
     with pytest.raises(PlanError, match="head reads out with a tensor it shares"):
         fold(model, plan)
+
+
+def test_a_state_that_no_rule_knows_is_refused():
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="sgd")
+    opt = torch.optim.SGD(param_groups(model, plan, lr=1e-2))
+    opt.state[model[-1].weight]["hessian"] = torch.ones(1)
+    with pytest.raises(PlanError, match="optimizer state 'hessian' of SGD has no known scaling"):
+        fold(model, plan, opt)

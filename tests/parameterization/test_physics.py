@@ -13,7 +13,9 @@ from mutransfer.measure.slopes import fit_slope
 from mutransfer.parameterization import regimes, rules
 
 WIDTHS = (64, 256, 1024)  # a ratio of 16
-BASE, D_IN, D_OUT, STEPS, SEEDS = 64, 16, 4, 3, (0, 1)
+# torch's Muon multiplies in bfloat16, which takes a hundred times as long on a CPU that has no instructions for it.
+MUON_WIDTHS = (16, 64, 256)
+D_IN, D_OUT, STEPS, SEEDS = 16, 4, 3, (0, 1)
 TOLERANCE = 0.15
 
 
@@ -24,6 +26,17 @@ def build(width):
     for layer in layers:
         nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
     return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2], nn.Tanh(), layers[3])
+
+
+def build_with_bottleneck(width):
+    """width -> 4 -> width between the layers, and a bias behind them."""
+    sizes = [(D_IN, width), (width, 4), (4, width), (width, width), (width, D_OUT)]
+    layers = [nn.Linear(i, o, bias=i == o) for i, o in sizes]
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+    a, down, up, b, out = layers
+    nn.init.normal_(b.bias)
+    return nn.Sequential(a, nn.Tanh(), down, up, nn.Tanh(), b, nn.Tanh(), out)
 
 
 class RelativeStep(torch.optim.Optimizer):
@@ -50,21 +63,27 @@ def optimizers(name, model, plan):
     return [torch.optim.Adam(param_groups(model, plan, lr=5e-4))]
 
 
-def moved(width, seed, table, name):
-    """Root-mean-square change of the three pre-activations and the logits after a few steps."""
+def moved(width, seed, table, name, build=build):
+    """Root-mean-square change of the layers' outputs and of the biases after a few steps."""
     torch.manual_seed(seed)
     x = torch.randn(32, D_IN)
     y = torch.randn(32, D_OUT)
-    model, plan = parameterize(build, width=width, base_width=BASE, parameterization=table, optimizer=name)
+    model, plan = parameterize(
+        build,
+        width=width,
+        base_width=(MUON_WIDTHS if name == "muon" else WIDTHS)[0],
+        parameterization=table,
+        optimizer=name,
+    )
 
     def layers():
         found, h = [], x
         with torch.no_grad():
-            for i, module in enumerate(model):
+            for module in model:
                 h = module(h)
-                if i % 2 == 0:
+                if isinstance(module, nn.Linear):
                     found.append(h)
-        return found
+        return found + [m.bias.detach().clone() for m in model if isinstance(m, nn.Linear) and m.bias is not None]
 
     before = layers()
     steps = optimizers(name, model, plan)
@@ -77,9 +96,10 @@ def moved(width, seed, table, name):
     return [float((b - a).pow(2).mean().sqrt()) for a, b in zip(before, layers(), strict=True)]
 
 
-def slopes(table, name):
-    values = [[moved(width, seed, table, name) for seed in SEEDS] for width in WIDTHS]
-    return [fit_slope(WIDTHS, [[v[i] for v in row] for row in values]).value for i in range(4)]
+def slopes(table, name, build=build):
+    widths = MUON_WIDTHS if name == "muon" else WIDTHS
+    values = [[moved(width, seed, table, name, build) for seed in SEEDS] for width in widths]
+    return [fit_slope(widths, [[v[i] for v in row] for row in values]).value for i in range(len(values[0][0]))]
 
 
 PAIRS = [
@@ -93,12 +113,24 @@ PAIRS = [
 @pytest.mark.parametrize(("name", "optimizer"), PAIRS)
 def test_features_and_logits_change_with_width_as_predicted(name, optimizer):
     table = rules.parameterization(name)
-    predicted = regimes.classify_table(table, optimizer="adam" if optimizer == "muon" else optimizer, depth=3).change
+    predicted = regimes.classify_table(table, optimizer=optimizer, depth=3).change
     first, second, third, logits = slopes(table, optimizer)
     assert math.isclose(first, predicted[0], abs_tol=TOLERANCE)
     assert math.isclose(second, predicted[1], abs_tol=TOLERANCE)
     assert math.isclose(third, predicted[1], abs_tol=TOLERANCE)
     assert math.isclose(logits, predicted[2], abs_tol=TOLERANCE)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adafactor"])
+@pytest.mark.parametrize("name", ["ntk", "mf", "mup", "mup_t9", "sp_kernel"])
+def test_bottlenecks_and_biases_change_with_width_as_predicted(name, optimizer):
+    table = rules.parameterization(name)
+    predicted = regimes.classify_table(table, optimizer=optimizer, depth=3, bottlenecks=True)
+    _, bottleneck, _, _, _, bias = slopes(table, optimizer, build_with_bottleneck)
+    # Under mup what passes a bottleneck is n^-1/2 by chance at first, and its gradient too, which SGD's steps follow.
+    start = -0.5 if optimizer == "sgd" and predicted.kind is regimes.Kind.FEATURE_LEARNING else 0.0
+    assert start - TOLERANCE < bottleneck - predicted.bottleneck_change < TOLERANCE
+    assert start - TOLERANCE < bias - predicted.change_by_vectors < TOLERANCE
 
 
 def test_a_wrong_exponent_is_seen():

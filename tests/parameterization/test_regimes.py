@@ -1,12 +1,14 @@
 """The classifier of abc-parameterizations, against the list of theory and the published conflicts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization import rules
-from mutransfer.parameterization.regimes import Kind, classify, classify_table, drift
+from mutransfer.parameterization.regimes import Kind, classify, classify_model, classify_table, drift
+from mutransfer.parameterization.rules import Power
 
 HALF = 0.5
 SP, NTK, MF = ((0, 0, 0), (0, HALF, HALF)), ((0, HALF, HALF), (0, 0, 0)), ((0, HALF, 1), (0, 0, 0))
@@ -115,6 +117,50 @@ def test_eps_that_does_not_follow_the_gradient_is_reported():
     unscaled = classify(*T8, (0, 1, 0), optimizer="adam", depth=3, eps=(0, 0, 0))
     assert "unfaithful" not in faithful.binding
     assert "eps unfaithful: (0, 0, 0), the gradient scales as (1, 1, 1)" in unscaled.binding
+
+
+def test_the_vectors_and_bottlenecks_of_a_table_take_part():
+    # mup, T8: biases like input weights; a bottleneck's init fades like n^-1/2, its update stays.
+    t8 = ((0, 0, 1, 0, 0), (0, HALF, 0, 0, 1))
+    right = classify(*t8, (0, 1, 0, 0, 1), optimizer="adam", depth=3, eps=(1, 1, 1, 1, 0))
+    assert (right.kind, right.faithful) == (FEATURE, True)
+    assert (right.change_by_vectors, right.bottleneck_change, right.bottleneck_at_init) == (0, 0, -HALF)
+    bias = classify(*t8, (0, 1, 0, -HALF, 1), optimizer="adam", depth=3)
+    assert (bias.kind, bias.binding) == (UNSTABLE, "vector update = -0.5 < 0")
+    router = classify(*t8, (0, 1, 0, 0, 0), optimizer="adam", depth=3)
+    assert (router.kind, router.binding) == (UNSTABLE, "bottleneck update = -1 < 0")
+    wide = classify((0, 0, 1, 0, 0), (0, HALF, 0, 0, 0), (0, 1, 0, 0, 1), optimizer="adam", depth=3)
+    assert (wide.kind, wide.binding) == (Kind.DEGENERATE, "a+b = 0 for bottlenecks, expected at least 0.5")
+
+
+def test_a_model_without_bottlenecks_is_not_judged_by_them():
+    router_off = replace(
+        rules.MUP, rows={**rules.MUP.rows, rules.Role.BOTTLENECK: rules.SP.rows[rules.Role.BOTTLENECK]}
+    )
+    roles = [rules.Role.INPUT, rules.Role.HIDDEN, rules.Role.OUTPUT]
+    assert classify_model(router_off, roles, optimizer="adam").kind is FEATURE
+    assert classify_model(router_off, [*roles, rules.Role.BOTTLENECK], optimizer="adam").kind is UNSTABLE
+
+
+def test_only_hidden_matrices_are_muons():
+    # Input and readout follow AdamW's rows, so a table whose Muon rates for them are absurd is as stable.
+    absurd = {
+        role: replace(row, lr={**row.lr, rules.Family.MUON: Power(fan_in=3, fan_out=3)})
+        for role, row in rules.MUP.rows.items()
+        if role is not rules.Role.HIDDEN
+    }
+    table = replace(rules.MUP, rows={**rules.MUP.rows, **absurd})
+    assert classify_table(table, optimizer="muon", depth=3).kind is FEATURE
+
+
+def test_unscaled_eps_of_a_table_is_unfaithful():
+    assert not classify_table(rules.MUP, optimizer="adam", depth=3, scale_eps=False).faithful
+    assert classify_table(rules.MUP, optimizer="sgd", depth=3, scale_eps=False).faithful
+
+
+def test_exponents_of_unequal_number_are_refused():
+    with pytest.raises(PlanError, match="one exponent each for .*; found 3, 2, 3"):
+        classify((0, 0, 1), (0, HALF), (0, 1, 0), optimizer="adam", depth=3)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -200,7 +200,7 @@ def test_sizes_hold_a_number_per_width_and_seed(check):
     rows = found.sizes[HIDDEN]["size"]
     assert [len(row) for row in rows] == [2, 2, 2]
     assert all(math.isfinite(v) and v > 0 for row in rows for v in row)
-    assert found.readouts == {READOUT}
+    assert found.at_init == {READOUT: -0.5}
 
 
 @pytest.mark.parametrize(
