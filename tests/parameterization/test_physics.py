@@ -68,13 +68,8 @@ def moved(width, seed, table, name, build=build):
     torch.manual_seed(seed)
     x = torch.randn(32, D_IN)
     y = torch.randn(32, D_OUT)
-    model, plan = parameterize(
-        build,
-        width=width,
-        base_width=(MUON_WIDTHS if name == "muon" else WIDTHS)[0],
-        parameterization=table,
-        optimizer=name,
-    )
+    base = (MUON_WIDTHS if name == "muon" else WIDTHS)[0]
+    model, plan = parameterize(build, width=width, base_width=base, parameterization=table, optimizer=name)
 
     def layers():
         found, h = [], x

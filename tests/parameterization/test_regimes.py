@@ -159,7 +159,7 @@ def test_unscaled_eps_of_a_table_is_unfaithful():
 
 
 def test_exponents_of_unequal_number_are_refused():
-    with pytest.raises(PlanError, match="one exponent each for .*; found 3, 2, 3"):
+    with pytest.raises(PlanError, match=r"one exponent each for .*; found 3, 2, 3"):
         classify((0, 0, 1), (0, HALF), (0, 1, 0), optimizer="adam", depth=3)
 
 
