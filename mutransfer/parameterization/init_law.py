@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -36,6 +37,7 @@ HOPELESS = 30.0  # chi-square distance (5.5 of them: models have many parameters
 FLOOR = 0.001  # relative error granted to every measured size, however many samples
 IMMATERIAL = 0.01  # relative difference of two laws at the target for which no more builds are spent
 MANY = 1000  # elements per width that make a size certain to 9 percent (four standard deviations)
+CHUNK = 2**16  # elements that are converted to double at a time
 
 
 @dataclass(frozen=True)
@@ -87,32 +89,30 @@ def measure(build: Build, survey: Survey) -> dict[str, Measured]:
 
     Raises ClassificationError naming each parameter whose sizes fit no law, with what was measured.
     """
-    widths, models = _measuring_widths(build, survey)
+    widths, sizes = _measuring_widths(build, survey)
     # Roles come from the full survey; the shapes here are those of the few widths that are built for real.
-    shapes = [{name: tuple(p.shape) for name, p in model.named_parameters()} for model in models]
-    fan_ins = [bias_fan_ins(model) for model in models]
     parameters = {
         name: replace(
             p,
-            shapes=tuple(s[name] for s in shapes),
-            bias_fan_in=None if p.bias_fan_in is None else tuple(f[name] for f in fan_ins),
+            shapes=tuple(s.shapes[name] for s in sizes),
+            bias_fan_in=None if p.bias_fan_in is None else tuple(s.fan_ins[name] for s in sizes),
         )
         for name, p in survey.parameters.items()
     }
     local = replace(survey, widths=tuple(widths), parameters=parameters)
     samples = {name: _Samples(len(widths)) for name in parameters}
     started = time.monotonic()
-    for seed in range(MAX_BUILDS):
-        for i, width in enumerate(widths):
-            for name, tensor in _fresh(build, width, seed).items():
-                samples[name].add(i, tensor)
-        if seed and all(samples[n].settled(p, survey.parameters[n]) for n, p in parameters.items()):
+    _sample(build, widths, 0, samples)
+    once = deepcopy(samples)
+    for seed in range(1, MAX_BUILDS):
+        _sample(build, widths, seed, samples)
+        if all(samples[n].settled(p, survey.parameters[n]) for n, p in parameters.items()):
             break
-        if seed and time.monotonic() - started > MAX_SECONDS:
+        if time.monotonic() - started > MAX_SECONDS:
             break
     if not any(sample.varies for sample in samples.values()):
         # The factory seeds itself, so that all its builds are one sample; or everything in it is constant.
-        samples = _sampled_once(models, local)
+        samples = once
     return _decided(samples, local)
 
 
@@ -129,9 +129,9 @@ def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measur
     for name, parameter in survey.parameters.items():
         law = default_law(parameter)
         if real:  # one side has values: they must at least look like the default
-            tensor = values[real[0]][name].detach().double()
+            tensor = values[real[0]][name]
             expected = _default_rms(parameter, real[0])
-            rms = float(tensor.pow(2).mean().sqrt())
+            rms = math.sqrt(_sums(tensor)[0] / tensor.numel())
             slack = 4 / math.sqrt(2 * tensor.numel()) + 0.02
             if expected is not None and rms and abs(math.log(rms / expected)) > slack:
                 odd.append(f"  {name}: root-mean-square {rms:.4g}, torch's default gives {expected:.4g}")
@@ -173,11 +173,10 @@ class _Samples:
         self.first = [None] * self.n_widths
 
     def add(self, i: int, tensor: torch.Tensor) -> None:
-        flat = tensor.detach().double().flatten()
-        square, total = float(flat @ flat), float(flat.sum())
+        square, total = _sums(tensor)
         self.squares[i] += square
-        self.counts[i] += flat.numel()
-        self.flat = self.flat and bool((flat == flat[:1]).all())
+        self.counts[i] += tensor.numel()
+        self.flat = self.flat and _is_flat(tensor)
         self.repeated = self.repeated or self.first[i] is not None
         self.first[i] = self.first[i] or (square, total)
         self.varies = self.varies or self.first[i] != (square, total)
@@ -275,25 +274,36 @@ def _decided(samples: Mapping[str, _Samples], local: Survey) -> dict[str, Measur
     return measured
 
 
-def _measuring_widths(build: Build, survey: Survey) -> tuple[list[Width], list[nn.Module]]:
+@dataclass(frozen=True, kw_only=True)
+class _Sizes:
+    """What is kept of a build, so that no two models with values exist at once."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    fan_ins: Mapping[str, int]  # see bias_fan_ins
+
+    def same_ranks(self, other: _Sizes) -> bool:
+        return {n: len(s) for n, s in self.shapes.items()} == {n: len(s) for n, s in other.shapes.items()}
+
+
+def _measuring_widths(build: Build, survey: Survey) -> tuple[list[Width], list[_Sizes]]:
     """Base and wider builds (or narrower ones, where the base itself is large)."""
     base, target = survey.widths[0], survey.widths[1]
     large = sum(prod(p.shapes[0]) for p in survey.parameters.values()) > 2_000_000
     factors = [(1, 4), (1, 2), (4, 1), (2, 1)] if large else [(4, 1), (3, 1), (2, 1)]
-    first = _fresh_model(build, base)
+    first = _sizes(build, base)
     for numerator, denominator in factors:
         widths = _varied(base, target, numerator, denominator)
         if not widths:
             continue
         try:
-            models = [first, *(_fresh_model(build, w) for w in widths)]
+            sizes = [first, *(_sizes(build, w) for w in widths)]
         except BuildError:
             continue  # our choice of width, not the user's
-        if all(_ranks(model) == _ranks(first) for model in models):
-            return [base, *widths], models
+        if all(size.same_ranks(first) for size in sizes):
+            return [base, *widths], sizes
     if base == target:  # nothing will be corrected
         return [base], [first]
-    return [base, target], [first, _fresh_model(build, target)]
+    return [base, target], [first, _sizes(build, target)]
 
 
 def _varied(base: Width, target: Width, numerator: int, denominator: int) -> list[Width]:
@@ -309,20 +319,36 @@ def _varied(base: Width, target: Width, numerator: int, denominator: int) -> lis
     return widths
 
 
-def _fresh_model(build: Build, width: Width) -> nn.Module:
+def _sizes(build: Build, width: Width) -> _Sizes:
+    model = _fresh(build, width, 0)
+    return _Sizes(shapes={n: tuple(p.shape) for n, p in model.named_parameters()}, fan_ins=bias_fan_ins(model))
+
+
+def _sample(build: Build, widths: Sequence[Width], seed: int, samples: Mapping[str, _Samples]) -> None:
+    for i, width in enumerate(widths):
+        for name, tensor in _fresh(build, width, seed).named_parameters():
+            samples[name].add(i, tensor)
+
+
+def _fresh(build: Build, width: Width, seed: int) -> nn.Module:
     with preserved_random_state():
-        seed_everything(0)
+        seed_everything(seed)
         return build_at(build, width)
 
 
-def _ranks(model: nn.Module) -> dict[str, int]:
-    return {name: p.ndim for name, p in model.named_parameters()}
+def _sums(tensor: torch.Tensor) -> tuple[float, float]:
+    """The sum of squares and the sum, as accurate as in double, without a copy in double of the whole."""
+    square, total = 0.0, 0.0
+    for chunk in tensor.detach().flatten().split(CHUNK):
+        exact = chunk.double()
+        square += float(exact @ exact)
+        total += float(exact.sum())
+    return square, total
 
 
-def _fresh(build: Build, width: Width, seed: int) -> dict[str, torch.Tensor]:
-    with preserved_random_state():
-        seed_everything(seed)
-        return dict(build_at(build, width).named_parameters())
+def _is_flat(tensor: torch.Tensor) -> bool:
+    flat = tensor.detach().flatten()
+    return all(bool((chunk == flat[:1]).all()) for chunk in flat.split(CHUNK))  # random: the first chunk tells
 
 
 def _fan_sum(shape: tuple[int, ...]) -> int:
