@@ -10,19 +10,23 @@ if TYPE_CHECKING:
     from mutransfer.parameterization import regimes as regimes
     from mutransfer.parameterization import rules as rules
     from mutransfer.parameterization.apply import apply as apply
+    from mutransfer.parameterization.apply import attach as attach
     from mutransfer.parameterization.apply import parameterize as parameterize
-    from mutransfer.parameterization.axes import Axes as Axes
+    from mutransfer.parameterization.checkpoint import check_plan as check_plan
+    from mutransfer.parameterization.checkpoint import load_plan as load_plan
+    from mutransfer.parameterization.checkpoint import save_plan as save_plan
     from mutransfer.parameterization.clipping import clip_grad_norm_ as clip_grad_norm_
     from mutransfer.parameterization.fold import fold as fold
     from mutransfer.parameterization.groups import param_groups as param_groups
     from mutransfer.parameterization.groups import set_lr as set_lr
     from mutransfer.parameterization.guard import check_lr as check_lr
+    from mutransfer.parameterization.layouts import Axes as Axes
     from mutransfer.parameterization.muon import muon_groups as muon_groups
     from mutransfer.parameterization.plan import Plan as Plan
     from mutransfer.parameterization.plan import Scaling as Scaling
-    from mutransfer.parameterization.plan import Site as Site
     from mutransfer.parameterization.rules import Parameterization as Parameterization
     from mutransfer.parameterization.rules import Role as Role
+    from mutransfer.parameterization.sites import Site as Site
     from mutransfer.training.run import run as run
     from mutransfer.training.spec import RunResult as RunResult
     from mutransfer.training.spec import RunSpec as RunSpec
@@ -41,8 +45,12 @@ _HOMES = {
     "regimes": "parameterization.regimes",
     "rules": "parameterization.rules",
     "apply": "parameterization.apply:apply",
+    "attach": "parameterization.apply:attach",
     "parameterize": "parameterization.apply:parameterize",
-    "Axes": "parameterization.axes:Axes",
+    "Axes": "parameterization.layouts:Axes",
+    "check_plan": "parameterization.checkpoint:check_plan",
+    "load_plan": "parameterization.checkpoint:load_plan",
+    "save_plan": "parameterization.checkpoint:save_plan",
     "clip_grad_norm_": "parameterization.clipping:clip_grad_norm_",
     "fold": "parameterization.fold:fold",
     "param_groups": "parameterization.groups:param_groups",
@@ -51,7 +59,7 @@ _HOMES = {
     "muon_groups": "parameterization.muon:muon_groups",
     "Plan": "parameterization.plan:Plan",
     "Scaling": "parameterization.plan:Scaling",
-    "Site": "parameterization.plan:Site",
+    "Site": "parameterization.sites:Site",
     "Parameterization": "parameterization.rules:Parameterization",
     "Role": "parameterization.rules:Role",
     "run": "training.run:run",

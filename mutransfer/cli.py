@@ -32,6 +32,12 @@ app = typer.Typer(
 )
 
 Target = Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="A config file, or a run directory to go on with.")]
+Explained = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CONFIG|RUN|PACKAGE.MODULE:FACTORY", help="A config file, a run directory, or a factory build(width)."
+    ),
+]
 Options = Annotated[
     list[str] | None, typer.Option("-o", metavar="A.B=C", help="Override a config value; may be repeated.")
 ]
@@ -81,11 +87,37 @@ def run(
 
 
 @app.command()
-def explain(target: Target, option: Options = None) -> None:
-    """The Plan: role and factors of every parameter at the largest width, and what theory says of it."""
+def explain(target: Explained, option: Options = None) -> None:
+    """The Plan: role and factors of every parameter at the largest width, and what theory says of it.
+
+    For a factory, -o base_width=64 -o width=256 -o parameterization=mup -o optimizer=adamw say what to plan.
+    """
+    if ":" in str(target) and not target.exists():
+        from mutransfer.factory import explain_factory
+
+        print_line(explain_factory(str(target), option or []))
+        return
     with _session(target, option, None, False, False, False, keep=False) as (flow, say):
         say(flow.regime)
         say(str(flow.largest_plan))
+
+
+@app.command()
+def init(
+    factory: Annotated[str, typer.Argument(metavar="PACKAGE.MODULE:FACTORY", help="build(width) -> torch.nn.Module.")],
+    out: Annotated[Path | None, typer.Option("--out", help="File to write [default: print it].")] = None,
+) -> None:
+    """A commented config for a model factory, with what was found out about it."""
+    from mutransfer.factory import init_config
+
+    if out is not None and out.exists():
+        raise ConfigError(f"{out} exists already; name another file with --out")
+    text = init_config(factory)
+    if out is None:
+        print_line(text)
+        return
+    out.write_text(text, encoding="utf-8")
+    print_line(f"wrote {out}: fill in `data`, then `mutransfer explain {out}` and `mutransfer run {out}`")
 
 
 @app.command()

@@ -185,7 +185,7 @@ def load_task(config: StudyConfig) -> Any:
 
 
 def _overridden(task: Any, overrides: Mapping[str, str | AxesConfig]) -> Any:
-    from mutransfer.parameterization.axes import Axes
+    from mutransfer.parameterization.layouts import Axes
     from mutransfer.training.task import OverriddenTask
 
     def value(given: str | AxesConfig) -> Any:
@@ -251,7 +251,20 @@ def _loss(name: str) -> Callable[..., Any]:
         raise ConfigError(
             f"loss: expected {', '.join(functions)} or package.module:function (model, batch) -> scalar, found {name!r}"
         )
-    return lambda model, batch: functions[name](model(batch[0]), batch[1])
+    return lambda model, batch: functions[name](*_scored(model(batch[0]), batch[1]))
+
+
+def _scored(out: Any, targets: Any) -> tuple[Any, Any]:
+    """The model's predictions, out of a Hugging Face output too, and targets of a shape that torch's losses take."""
+    predictions = out if hasattr(out, "shape") else getattr(out, "logits", out)
+    if not hasattr(predictions, "shape"):
+        raise ConfigError(
+            f"loss: the model returns {type(out).__name__}, neither a tensor nor an output with .logits; name a function "
+            "(model, batch) -> scalar as package.module:function"
+        )
+    if not targets.is_floating_point() and predictions.shape[:-1] == targets.shape and targets.ndim > 1:
+        return predictions.flatten(0, -2), targets.flatten()  # a class per position, as language models score
+    return predictions, targets
 
 
 def _set(data: dict[str, Any], option: str) -> None:

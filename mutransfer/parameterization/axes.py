@@ -10,29 +10,13 @@ from math import prod
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.building import Build, Width, scaled, show_width, skeleton
+from mutransfer.parameterization.building import Build, Width, growth, scaled, show_width, skeleton
+from mutransfer.parameterization.layouts import CONVS, TRANSPOSED, Axes, is_called_on_its_input, is_vector, known_axes
 from mutransfer.parameterization.rules import Role
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axes:
-    """The dimensions of a parameter that index its input (contracted) and its output.
-
-    >>> Axes(fan_in=(1,), fan_out=(0,))  # nn.Linear.weight
-    Axes(fan_in=(1,), fan_out=(0,))
-    """
-
-    fan_in: tuple[int, ...]
-    fan_out: tuple[int, ...]
+from mutransfer.parameterization.trace import Trace
 
 
 Overrides = Mapping[str, Role | str | Axes]
-
-_LINEAR = Axes(fan_in=(1,), fan_out=(0,))
-_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)
-_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_NEVER_CALLED = nn.modules.linear.NonDynamicallyQuantizableLinear
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +30,7 @@ class Parameter:
     role: Role
     reason: str
     bias_fan_in: tuple[int, ...] | None = None  # by width, what torch's init of this bias counts as fan_in
+    growth: tuple[float, ...] = ()  # of the width itself; nan where that is not one number
     multipliable: bool = False  # its module multiplies it with the module's input, so a factor can go there
 
     @property
@@ -72,9 +57,16 @@ class Survey:
     widths: tuple[Width, ...]
     parameters: Mapping[str, Parameter]
     tied: Mapping[str, str]  # module that reads out with an embedding's tensor -> that tensor's name
+    models: tuple[nn.Module, nn.Module]  # at base and target, possibly on the meta device
 
 
-def survey(build: Build, base_width: Width, width: Width, overrides: Overrides | None = None) -> Survey:
+def survey(
+    build: Build,
+    base_width: Width,
+    width: Width,
+    overrides: Overrides | None = None,
+    traced: Trace | None = None,
+) -> Survey:
     """Build at base, target and non-proportional widths between, compare shapes and assign roles.
 
     Raises ClassificationError naming every parameter whose role cannot be known, with the override to write.
@@ -87,11 +79,19 @@ def survey(build: Build, base_width: Width, width: Width, overrides: Overrides |
         except BuildError:
             continue  # a probe width is our choice, not the user's: the factory may refuse it
         widths.append(probe)
-    return compare(models, widths, overrides)
+    return compare(models, widths, overrides, traced)
 
 
-def compare(models: Sequence[nn.Module], widths: Sequence[Width], overrides: Overrides | None = None) -> Survey:
-    """Roles from models that exist already; ``models[0]`` is the base and ``models[1]`` the target."""
+def compare(
+    models: Sequence[nn.Module],
+    widths: Sequence[Width],
+    overrides: Overrides | None = None,
+    traced: Trace | None = None,
+) -> Survey:
+    """Roles from models that exist already; ``models[0]`` is the base and ``models[1]`` the target.
+
+    ``traced`` is what a forward pass at base width does with each parameter, where that could be run.
+    """
     names = [dict(model.named_parameters()) for model in models]
     for width, found in zip(widths[1:], names[1:], strict=True):
         if found.keys() != names[0].keys():
@@ -107,18 +107,32 @@ def compare(models: Sequence[nn.Module], widths: Sequence[Width], overrides: Ove
     for name in names[0]:
         shapes = tuple(tuple(found[name].shape) for found in names)
         owner, attribute = _owner(uses[name])
-        parameter = _classify(name, owner, attribute, shapes, overrides)
+        parameter = _classify(name, owner, attribute, shapes, overrides, traced)
         if parameter is None:
             unresolved.append(_plea(name, owner, shapes, widths))
             continue
+        parameter = replace(parameter, growth=tuple(growth(widths[0], w) for w in widths))
         if name in fan_ins[0]:
             parameter = replace(parameter, bias_fan_in=tuple(found[name] for found in fan_ins))
         if len(uses[name]) > 1:  # a factor on one module's input would miss the other uses
             parameter = replace(parameter, multipliable=False)
         parameters[name] = parameter
     if unresolved:
-        raise ClassificationError(f"{len(unresolved)} parameter(s) cannot be classified:\n" + "\n".join(unresolved))
-    return Survey(widths=tuple(widths), parameters=_mark_bottlenecks(parameters, overrides), tied=_tied(uses))
+        raise ClassificationError(
+            f"{len(unresolved)} parameter(s) cannot be classified:\n"
+            + "\n".join(unresolved)
+            + (
+                ""
+                if traced
+                else "\nOr give example=, inputs that the model runs on: a forward pass shows what is contracted."
+            )
+        )
+    return Survey(
+        widths=tuple(widths),
+        parameters=_mark_bottlenecks(parameters, overrides),
+        tied=_tied(uses),
+        models=(models[0], models[1]),
+    )
 
 
 def _probes(base_width: Width, width: Width) -> list[Width]:
@@ -178,28 +192,18 @@ def _uses(model: nn.Module) -> dict[str, Uses]:
     return uses
 
 
-def _known_axes(owner: nn.Module, attribute: str) -> Axes | None:
-    """The layout that a torch module documents for one of its parameters."""
-    if attribute == "weight":
-        if isinstance(owner, nn.Linear):
-            return _LINEAR
-        if isinstance(owner, _CONVS):
-            return Axes(fan_in=(1, *range(2, 2 + len(owner.kernel_size))), fan_out=(0,))
-        if isinstance(owner, _TRANSPOSED):
-            return Axes(fan_in=(0, *range(2, 2 + len(owner.kernel_size))), fan_out=(1,))
-        if isinstance(owner, nn.Embedding | nn.EmbeddingBag):
-            return Axes(fan_in=(), fan_out=(1,))  # a row is looked up, not summed: fan_in is finite
-    return None
-
-
 def _classify(
-    name: str, owner: nn.Module, attribute: str, shapes: tuple[tuple[int, ...], ...], overrides: Overrides
+    name: str,
+    owner: nn.Module,
+    attribute: str,
+    shapes: tuple[tuple[int, ...], ...],
+    overrides: Overrides,
+    traced: Trace | None,
 ) -> Parameter | None:
     owner_name = type(owner).__name__
     growing = _growing(shapes)
-    known = _known_axes(owner, attribute)
-    # MultiheadAttention reads its out_proj's weight without calling it: nothing can be hung on its input.
-    called = known is not None and bool(known.fan_in) and not isinstance(owner, _NEVER_CALLED)
+    known = known_axes(owner, attribute)
+    called = is_called_on_its_input(owner, attribute)
     override = next((value for pattern, value in overrides.items() if fnmatchcase(name, pattern)), None)
     if override is not None:
         parameter = _overridden(name, owner_name, shapes, growing, known, override)
@@ -217,17 +221,42 @@ def _classify(
         return replace(base, axes=None, role=Role.SCALAR, reason=f"{owner_name}.{attribute}: no dimension grows")
     if known is not None:
         stray = growing - {*known.fan_in, *known.fan_out}
-        if stray or (isinstance(owner, _TRANSPOSED) and owner.groups > 1):
+        if stray or (isinstance(owner, TRANSPOSED) and owner.groups > 1):
             return None  # an embedding whose count grows, a grouped transposed convolution: no rule fits
         role, reason = _role(known, growing)
-        if role is Role.INPUT and isinstance(owner, _CONVS) and shapes[0][1] == 1 and owner.groups > 1:
+        if role is Role.INPUT and isinstance(owner, CONVS) and shapes[0][1] == 1 and owner.groups > 1:
             return replace(base, axes=None, role=Role.VECTOR, reason="depthwise kernel: one filter per channel")
         return replace(base, role=role, reason=f"{owner_name}.{attribute}: {reason}")
-    if isinstance(owner, _NORMS) or len(shapes[0]) == 1 or _is_row(shapes[0]):
+    if is_vector(owner, attribute) or _is_row(shapes[0]):
         return replace(
             base, role=Role.VECTOR, reason=f"{owner_name}.{attribute}: one growing dimension, not contracted"
         )
+    return _bare(base, attribute, growing, traced)
+
+
+def _bare(base: Parameter, attribute: str, growing: set[int], traced: Trace | None) -> Parameter | None:
+    """A parameter of a module that is not torch's: by what a forward pass does with it, or by its shape."""
+    what, shapes = f"{base.owner}.{attribute}", base.shapes
+    axes = traced.axes(base.name, len(shapes[0])) if traced else None
+    if traced is not None and axes is not None:
+        if traced.uses[base.name].elementwise:
+            if len(growing) > 1:
+                return None
+            return replace(base, role=Role.VECTOR, reason=f"{what}: used elementwise in the forward pass")
+        role, reason = _role(axes, growing)
+        return replace(base, axes=axes, role=role, reason=f"{what}: {reason}, as the forward pass contracts it")
+    if len(growing) == 2 and _grow_alike(shapes, *sorted(growing)):
+        first, second = sorted(growing)
+        reason = "two dimensions grow by the same factor, so whichever is contracted"
+        axes = Axes(fan_in=(second,), fan_out=(first,))
+        return replace(base, axes=axes, role=Role.HIDDEN, reason=f"{what}: {reason}")
+    if growing == {len(shapes[0]) - 1} and shapes[0][0] == 1:
+        return replace(base, role=Role.VECTOR, reason=f"{what}: (1, ..., d), added by broadcasting")
     return None
+
+
+def _grow_alike(shapes: tuple[tuple[int, ...], ...], first: int, second: int) -> bool:
+    return all(shape[first] * shapes[0][second] == shape[second] * shapes[0][first] for shape in shapes)
 
 
 def _growing(shapes: tuple[tuple[int, ...], ...]) -> set[int]:
@@ -294,7 +323,7 @@ def _overridden(
                 f"{len(growing)}; give Axes(fan_in=..., fan_out=...)"
             )
         first, second = sorted(growing)
-        if shapes[1][first] * shapes[0][second] != shapes[1][second] * shapes[0][first]:
+        if not _grow_alike(shapes, first, second):
             raise ClassificationError(
                 f"override for {name!r}: dimensions {first} and {second} of {shapes[0]} -> {shapes[1]} grow by "
                 "different factors, so say which is contracted: Axes(fan_in=..., fan_out=...)"

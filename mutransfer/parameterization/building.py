@@ -85,5 +85,15 @@ def scaled(width: Width, numerator: int, denominator: int = 1) -> Width | None:
     return new if isinstance(width, Mapping) else new[""]
 
 
+def growth(base: Width, width: Width) -> float:
+    """``width`` over ``base``; nan where several widths grow by different factors, or are not known."""
+    if isinstance(base, Mapping) and isinstance(width, Mapping):
+        ratios = {width[k] / base[k] for k in base if width[k] != base[k]} or {1.0}
+        return ratios.pop() if len(ratios) == 1 else float("nan")
+    if isinstance(base, int) and isinstance(width, int) and base > 0 and width > 0:
+        return width / base
+    return float("nan")
+
+
 def _name(build: Build) -> str:
     return getattr(build, "__qualname__", None) or type(build).__name__

@@ -113,6 +113,7 @@ class Parameterization:
     title: str
     rows: Mapping[Role, Row]
     corrects_init: bool = True
+    attention: float = 0.5  # logits are divided by head_size**attention where heads grow
 
     def __post_init__(self) -> None:
         missing = [role for role in Role if role not in self.rows]

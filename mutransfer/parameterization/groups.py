@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
+from mutransfer.parameterization.checks import untied
 from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.pending import check_rescaled
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import COUPLED_DECAY, DEFAULT_EPS
 
@@ -44,7 +46,8 @@ def param_groups(
     torch's Adafactor from which its clamp min(lr, 1/sqrt(step)) soon makes all groups alike.
 
     Raises:
-        PlanError: a parameter is not in the plan.
+        PlanError: a parameter is not in the plan; or the model got its values after :func:`~mutransfer.apply`, and
+            they are not rescaled yet.
 
     >>> import torch
     >>> from mutransfer import parameterize
@@ -56,6 +59,7 @@ def param_groups(
         raise PlanError(
             "Muon takes only matrices: use mutransfer.muon_groups, which gives groups for Muon and for AdamW"
         )
+    check_rescaled(model)
     names = {id(p): canonical(n, plan.scalings.keys()) for n, p in unwrapped(model).named_parameters()}
     groups: list[dict[str, Any]] = []
     for own in _own_groups(model, params):
@@ -83,7 +87,7 @@ def param_groups(
             if name is None or name not in plan:
                 raise PlanError(
                     f"a parameter of shape {tuple(parameter.shape)} "
-                    f"({name or 'not a parameter of this model'}) is not in the plan"
+                    f"({name or 'not a parameter of this model'}) is not in the plan{untied(name or '', plan)}"
                 )
             s = plan[name]
             key = (s.lr_mult, s.wd_mult, s.eps_mult)

@@ -24,6 +24,7 @@ from mutransfer.parameterization.building import (
     Build,
     Width,
     build_at,
+    growth,
     preserved_random_state,
     scaled,
     seed_everything,
@@ -47,6 +48,7 @@ class InitLaw:
     fan_in: float = 0.0
     fan_out: float = 0.0
     glorot: bool = False
+    width: float = 0.0  # of a finite parameter, whose own shape says nothing: T5's position biases
     constant: bool = False  # the same values whatever the seed: zeros, ones, tables
 
     def __str__(self) -> str:
@@ -54,14 +56,15 @@ class InitLaw:
             return "constant"
         if self.glorot:
             return "(fan_in + fan_out)^-1/2"
-        if not self.fan_in and not self.fan_out:
+        powers = {"fan_in": self.fan_in, "fan_out": self.fan_out, "width": self.width}
+        if not any(powers.values()):
             return "width-independent"
-        powers = {"fan_in": self.fan_in, "fan_out": self.fan_out}
         return " ".join(f"{side}^-{_fraction(x)}" for side, x in powers.items() if x)
 
 
 CONSTANT = InitLaw(constant=True)
 LAWS = (InitLaw(), InitLaw(0.5), InitLaw(1.0), InitLaw(0, 0.5), InitLaw(0, 1.0), InitLaw(glorot=True))
+FINITE_LAWS = (InitLaw(), InitLaw(width=0.5), InitLaw(width=1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,8 @@ def law_factor(law: InitLaw, parameter: Parameter, which: int) -> float:
         return 1.0
     if law.glorot:
         return math.sqrt(_fan_sum(parameter.shapes[0]) / _fan_sum(parameter.shapes[which]))
+    if law.width:
+        return parameter.growth[which] ** -law.width
     m_in, m_out = parameter.multiplier("fan_in", which), parameter.multiplier("fan_out", which)
     if parameter.bias_fan_in is not None:
         m_in = parameter.bias_fan_in[which] / parameter.bias_fan_in[0]
@@ -95,6 +100,7 @@ def measure(build: Build, survey: Survey) -> dict[str, Measured]:
         name: replace(
             p,
             shapes=tuple(s.shapes[name] for s in sizes),
+            growth=tuple(growth(widths[0], w) for w in widths),
             bias_fan_in=None if p.bias_fan_in is None else tuple(s.fan_ins[name] for s in sizes),
         )
         for name, p in survey.parameters.items()
@@ -131,7 +137,7 @@ def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measur
         if real:  # one side has values: they must at least look like the default
             tensor = values[real[0]][name]
             expected = _default_rms(parameter, real[0])
-            rms = math.sqrt(_sums(tensor)[0] / tensor.numel())
+            rms = math.sqrt(sums(tensor)[0] / tensor.numel())
             slack = 4 / math.sqrt(2 * tensor.numel()) + 0.02
             if expected is not None and rms and abs(math.log(rms / expected)) > slack:
                 odd.append(f"  {name}: root-mean-square {rms:.4g}, torch's default gives {expected:.4g}")
@@ -173,7 +179,7 @@ class _Samples:
         self.first = [None] * self.n_widths
 
     def add(self, i: int, tensor: torch.Tensor) -> None:
-        square, total = _sums(tensor)
+        square, total = sums(tensor)
         self.squares[i] += square
         self.counts[i] += tensor.numel()
         self.flat = self.flat and _is_flat(tensor)
@@ -206,7 +212,10 @@ class _Samples:
 
     def distances(self, parameter: Parameter) -> list[tuple[float, InitLaw]]:
         """Chi-square distance of each law, the owner's default first where laws tie."""
-        ordered = sorted(LAWS, key=lambda law: law != default_law(parameter))
+        finite = len(set(parameter.shapes)) == 1 and parameter.bias_fan_in is None
+        known = all(map(math.isfinite, parameter.growth))
+        laws = (FINITE_LAWS if known else FINITE_LAWS[:1]) if finite else LAWS
+        ordered = sorted(laws, key=lambda law: law != default_law(parameter))
         logs = [math.log(self.rms(i)) if self.squares[i] > 0 else -math.inf for i in range(self.n_widths)]
         if not all(map(math.isfinite, logs)):
             return []
@@ -336,7 +345,7 @@ def _fresh(build: Build, width: Width, seed: int) -> nn.Module:
         return build_at(build, width)
 
 
-def _sums(tensor: torch.Tensor) -> tuple[float, float]:
+def sums(tensor: torch.Tensor) -> tuple[float, float]:
     """The sum of squares and the sum, as accurate as in double, without a copy in double of the whole."""
     square, total = 0.0, 0.0
     for chunk in tensor.detach().flatten().split(CHUNK):

@@ -10,6 +10,7 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.pending import check_rescaled
 from mutransfer.parameterization.plan import Plan, Scaling
 from mutransfer.parameterization.rules import DEFAULT_EPS, Role, wd_factor
 
@@ -41,7 +42,8 @@ def muon_groups(
         weight_decay, eps: at base width.
 
     Raises:
-        PlanError: the plan was not made for optimizer="muon", or ``adjust_lr_fn`` is unknown.
+        PlanError: the plan was not made for optimizer="muon", or ``adjust_lr_fn`` is unknown; or the model got its
+            values after :func:`~mutransfer.apply`, and they are not rescaled yet.
 
     >>> import torch, mutransfer as mt
     >>> build = lambda width: torch.nn.Sequential(torch.nn.Linear(8, width), torch.nn.Linear(width, width))
@@ -53,6 +55,7 @@ def muon_groups(
         raise PlanError(f"the plan is for optimizer {plan.optimizer!r}; make it with optimizer='muon'")
     if adjust_lr_fn not in _ADJUST:
         raise PlanError(f"adjust_lr_fn must be one of {', '.join(_ADJUST)}, found {adjust_lr_fn!r}")
+    check_rescaled(model)
     muon: dict[Any, dict[str, Any]] = {}
     adamw: dict[Any, dict[str, Any]] = {}
     for name, parameter in unwrapped(model).named_parameters():

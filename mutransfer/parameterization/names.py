@@ -3,9 +3,11 @@
 from collections.abc import Collection
 
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 # Prefixes that DistributedDataParallel, torch.compile and activation checkpointing put into names.
-_WRAPPERS = frozenset({"module", "_orig_mod", "_checkpoint_wrapped_module"})
+_HIDDEN = ("_orig_mod", "_checkpoint_wrapped_module")
+_WRAPPERS = frozenset({"module", *_HIDDEN})
 
 
 def canonical(name: str, known: Collection[str] = frozenset()) -> str:
@@ -25,14 +27,16 @@ def canonical(name: str, known: Collection[str] = frozenset()) -> str:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The user's own module inside DistributedDataParallel, DataParallel and torch.compile."""
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            model = model.module
-        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
-            model = compiled
-        else:
-            return model
+    """The user's own module inside (Distributed)DataParallel, AveragedModel, torch.compile and checkpointing."""
+    while (inside := _inside(model)) is not None:
+        model = inside
+    return model
+
+
+def _inside(model: nn.Module) -> nn.Module | None:
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel | AveragedModel):
+        return model.module
+    return next((model._modules[key] for key in _HIDDEN if key in model._modules), None)
 
 
 def _bare(name: str) -> str:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization import init_law, rules
+from mutransfer.parameterization.attention import check_multipliers, packed_sites, traced_sites
 from mutransfer.parameterization.axes import Overrides, Parameter, Survey, compare, survey
 from mutransfer.parameterization.building import Build, Width, check_width, show_width
+from mutransfer.parameterization.exponents import SHIFT
 from mutransfer.parameterization.init_law import Measured
 from mutransfer.parameterization.rules import Family, Parameterization, Role, Row
+from mutransfer.parameterization.sites import Site
+from mutransfer.parameterization.trace import Example, Trace, observe, own_example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +36,6 @@ class Scaling:
     wd_mult: float = 1.0
     eps_mult: float = 1.0  # on Adam's eps; on Adafactor's second, the least size of a weight that its steps count
     norm_mult: float | None = 1.0  # on its squared gradient in clip_grad_norm_: SGD's factor; None: no row for SGD
-
-
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """A multiplier that belongs to a use of a tensor, not to the tensor."""
-
-    kind: str  # "tied readout"
-    factor: float
-    mechanism: str  # "input": the module's input is multiplied
 
 
 @dataclass(frozen=True, kw_only=True, eq=True)
@@ -92,6 +87,7 @@ class Plan(Mapping[str, Scaling]):
         wd_policy: str = "independent",
         scale_eps: bool = True,
         embedding_lr_exponent: float = 0.0,
+        example: Example | None = None,
     ) -> Plan:
         """The plan for ``build(width)``, from small and meta-device builds; random state untouched.
 
@@ -109,6 +105,10 @@ class Plan(Mapping[str, Scaling]):
             scale_eps: whether Adam's eps follows the size of the gradient.
             embedding_lr_exponent: embeddings train at m**-x times what the table says; published evidence disagrees
                 with mup's 0 and finds about 1/2 where the vocabulary is large (Hayou & Liu 2025).
+            example: inputs that the model runs on at any width (a tensor, a tuple or a mapping of arguments), or a
+                function that calls the model. With it, one forward pass shows what shapes alone do not: what a bare
+                parameter is contracted with, a factor of your own that grows with width, attention whose heads grow;
+                and every run-time multiplier is checked to change the output. Hugging Face models need none.
 
         Raises:
             ClassificationError: a parameter whose role or init law cannot be known.
@@ -123,9 +123,17 @@ class Plan(Mapping[str, Scaling]):
                 f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the same keys"
             )
         table = rules.parameterization(parameterization, lr_rule)
-        found = survey(build, base_width, width, overrides)
+        traces = observe(build, base_width, width, example)
+        found = survey(build, base_width, width, overrides, traces and traces[0])
         laws = init_law.measure(build, found) if table.corrects_init else None
-        return _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent)
+        plan = _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, traces)
+        if traces is None or not table.corrects_init:
+            return plan
+        example = own_example(found.models[0]) if example is None else example
+        sites = traced_sites(build, base_width, example, *traces, table)
+        plan = replace(plan, sites={**plan.sites, **sites})
+        check_multipliers(build, base_width, example, _multiplied(plan))
+        return plan
 
     @classmethod
     def from_models(
@@ -155,7 +163,7 @@ class Plan(Mapping[str, Scaling]):
         found = compare(models, [base_width, width, -1][: len(models)], overrides)
         table = rules.parameterization(parameterization, lr_rule)
         laws = init_law.from_values(models[:2], found) if table.corrects_init else None
-        return _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent)
+        return _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, None)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -210,6 +218,7 @@ def _plan(
     wd_policy: str,
     scale_eps: bool,
     embedding_lr_exponent: float,
+    traces: tuple[Trace, Trace] | None,
 ) -> Plan:
     if form not in rules.FORMS:
         raise PlanError(f"unknown form {form!r}: expected one of {', '.join(rules.FORMS)}")
@@ -217,7 +226,8 @@ def _plan(
     scalings, fresh = {}, {}
     for name, parameter in found.parameters.items():
         law = laws[name] if laws else None
-        scalings[name] = _scaling(parameter, law, found, table, kind, form, wd_policy, scale_eps, embedding_lr_exponent)
+        own = _own_growth(parameter, traces)
+        scalings[name] = _scaling(parameter, law, table, kind, form, wd_policy, scale_eps, embedding_lr_exponent, own)
         if law and law.base_rms:
             fresh[name] = law.base_rms * init_law.law_factor(law.law, parameter, 1)
     return Plan(
@@ -229,7 +239,10 @@ def _plan(
         wd_policy=wd_policy,
         scale_eps=scale_eps,
         scalings=scalings,
-        sites=_tied_sites(found, table),
+        sites={
+            **_tied_sites(found, table, traces),
+            **(packed_sites(found.models, table) if table.corrects_init else {}),
+        },
         shapes={name: p.shapes[1] for name, p in found.parameters.items()},
         fresh_rms=fresh,
     )
@@ -243,26 +256,30 @@ def _frozen(width: Width) -> Width:
 def _scaling(
     parameter: Parameter,
     law: Measured | None,
-    found: Survey,
     table: Parameterization,
     kind: Family,
     form: str,
     wd_policy: str,
     scale_eps: bool,
     embedding_lr_exponent: float,
+    own: float,
 ) -> Scaling:
     row = table.rows[parameter.role]
     if form == "absorbed" or not parameter.multipliable:
         row = row.absorbed()
     m_in, m_out = parameter.m_in, parameter.m_out
     kind = rules.family_of(kind, parameter.role, len(parameter.shapes[0]))
-    lr = row.rate(kind)(m_in, m_out)
+    # A forward factor of the user's own that grows: taken out of ours where there is one, else made up for by init,
+    # learning rate and eps, like any forward multiplier (Tensor Programs IV Eq. 5, IVb Eq. 2.5).
+    forward = row.forward(m_in, m_out) / (own if parameter.multipliable and form == "forward" else 1.0)
+    shift = 1.0 if parameter.multipliable and form == "forward" else own
+    lr = row.rate(kind)(m_in, m_out) / shift ** SHIFT[kind]
     if parameter.role is Role.INPUT and parameter.owner in ("Embedding", "EmbeddingBag"):
         lr *= m_out**-embedding_lr_exponent
     init, reason = 1.0, f"{parameter.reason} [{row.source}]"
     if law is not None:
         if not law.law.constant:
-            init = row.init(m_in, m_out) / init_law.law_factor(law.law, parameter, 1)
+            init = row.init(m_in, m_out) / shift / init_law.law_factor(law.law, parameter, 1)
         reason = f"{parameter.reason}; drawn {law.law} [{row.source}]"
     return Scaling(
         role=parameter.role,
@@ -270,22 +287,32 @@ def _scaling(
         m_in=m_in,
         m_out=m_out,
         init_mult=init,
-        forward_mult=row.forward(m_in, m_out),
+        forward_mult=forward,
         lr_mult=lr,
         wd_mult=rules.wd_factor(wd_policy, parameter.role, lr, m_in),
-        eps_mult=_eps_mult(row, kind, m_in, m_out) if scale_eps else 1.0,
-        norm_mult=row.lr[Family.SGD](m_in, m_out) if Family.SGD in row.lr else None,
+        eps_mult=_eps_mult(row, kind, m_in, m_out, shift) if scale_eps else 1.0,
+        norm_mult=row.lr[Family.SGD](m_in, m_out) / shift**2 if Family.SGD in row.lr else None,
     )
 
 
-def _eps_mult(row: Row, kind: Family, m_in: float, m_out: float) -> float:
+def _eps_mult(row: Row, kind: Family, m_in: float, m_out: float, shift: float) -> float:
     if kind is Family.ADAM:
-        return row.eps(m_in, m_out)
+        return row.eps(m_in, m_out) * shift
     # Adafactor's floor under the size of a weight: the same multiple of its init at every width.
-    return row.init(m_in, m_out) if kind is Family.ADAFACTOR else 1.0
+    return row.init(m_in, m_out) / shift if kind is Family.ADAFACTOR else 1.0
 
 
-def _tied_sites(found: Survey, table: Parameterization) -> dict[str, Site]:
+def _own_growth(parameter: Parameter, traces: tuple[Trace, Trace] | None) -> float:
+    """How the factor that the user's own ``forward`` puts on an embedding or a readout grows from base to target."""
+    base, target = (t.uses.get(parameter.name) for t in traces) if traces else (None, None)
+    if base is None or target is None:
+        return 1.0
+    if parameter.role is Role.INPUT and base.lookup:
+        return target.factor_rows / base.factor_rows
+    return target.logits_factor / base.logits_factor if parameter.role is Role.OUTPUT else 1.0
+
+
+def _tied_sites(found: Survey, table: Parameterization, traces: tuple[Trace, Trace] | None) -> dict[str, Site]:
     """Where an embedding is also the readout: the tensor keeps its row, the logits get the rest."""
     if not table.corrects_init:
         return {}
@@ -293,10 +320,21 @@ def _tied_sites(found: Survey, table: Parameterization) -> dict[str, Site]:
     readout, embedding = table.rows[Role.OUTPUT], table.rows[Role.INPUT].absorbed()
     sites = {}
     for path, name in found.tied.items():
-        m = found.parameters[name].m_out  # what is fan_out for the embedding is fan_in for the readout
+        parameter = found.parameters[name]
+        m = parameter.m_out  # what is fan_out for the embedding is fan_in for the readout
         factor = readout.forward(m, 1.0) * readout.init(m, 1.0) / embedding.init(1.0, m)
+        factor *= _own_growth(parameter, traces)  # by which the tensor is smaller
+        if traces:
+            base, target = (t.uses[name].logits_factor for t in traces)
+            factor /= target / base
         sites[path] = Site(kind="tied readout", factor=factor, mechanism="input")
     return sites
+
+
+def _multiplied(plan: Plan) -> dict[str, str]:
+    """Where ``plan`` multiplies at run time, and how."""
+    inputs = {name.rpartition(".")[0]: "input" for name, s in plan.items() if s.forward_mult != 1.0}
+    return inputs | {path: site.mechanism for path, site in plan.sites.items() if site.factor != 1.0}
 
 
 def _stacked(plan: Plan) -> dict[str, list[str]]:

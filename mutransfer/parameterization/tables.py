@@ -82,6 +82,7 @@ _SPECTRAL = HALF_OUT / HALF_IN  # sqrt(fan_out / fan_in)
 
 MUP = Parameterization(
     name="mup",
+    attention=1.0,
     title="maximal update parameterization",
     rows={
         Role.INPUT: row(
@@ -131,6 +132,7 @@ def _shift(which: Role, f: Power, source: str) -> Row:
 
 MF = Parameterization(
     name="mf",
+    attention=1.0,
     title="mean-field parameterization",
     rows={
         Role.INPUT: _shift(Role.INPUT, ONE, "Everett et al. Table 1, MFP embedding"),

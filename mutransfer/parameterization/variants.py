@@ -129,11 +129,13 @@ SP_GLOBAL_STABLE = _with_rates(
 
 MUP_T3 = Parameterization(
     name="mup_t3",
+    attention=1.0,
     title="maximal update parameterization, Table 3: no multipliers",
     rows={role: replace(r.absorbed(), source="Tensor Programs V Table 3") for role, r in MUP.rows.items()},
 )
 MUP_T9 = Parameterization(
     name="mup_t9",
+    attention=1.0,
     title="maximal update parameterization, Table 9: one SGD learning rate",
     rows={
         role: replace(MUP.rows[role].shifted(f), source="Tensor Programs V Table 9")
@@ -152,6 +154,7 @@ MUP_T9 = Parameterization(
 # moves (Hajjar, Chizat & Giraud 2021, arXiv:2110.15596, "IP").
 MF_INTEGRABLE = Parameterization(
     name="mf_integrable",
+    attention=1.0,
     title="integrable deep mean field (trivial from three weight-averaging layers on)",
     rows={
         Role.INPUT: row("Hajjar et al., IP l=1", sgd=OUT),

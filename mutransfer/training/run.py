@@ -78,6 +78,7 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
         wd_policy=spec.wd_policy,
         scale_eps=spec.scale_eps,
         overrides=getattr(task, "overrides", None),
+        example=lambda model: task.loss(model, task.batch(PROBE_SEED, 0)),
     )
     if spec.width != spec.base_width and all(scaling.role is Role.SCALAR for scaling in plan.values()):
         raise BuildError(

@@ -138,6 +138,7 @@ def coordinate_check(
             parameterization=table,
             optimizer=optimizer,
             overrides=overrides,
+            example=lambda model: objective(model, draw(PROBE_SEED, 0)),
         )
         for seed in seed_list:
             found = _one_run(build, draw, objective, plan, seed, steps, lr or DEFAULT_LR[kind], where)
@@ -217,12 +218,22 @@ def _predicted(module: str, quantity: str, plan: Plan, regime: Regime | None) ->
 
 
 def _at_init(modules: Iterable[str], plan: Plan, regime: Regime | None) -> dict[str, float]:
-    """Of readouts and bottlenecks, which under mup are fainter before training than in it."""
+    """Of readouts and bottlenecks, which under mup are fainter before training than in it.
+
+    So are the siblings of a bottleneck that come after it, which it may feed: the output projection behind values with
+    a fixed number of heads.
+    """
     if regime is None:
         return {}
-    start = {m: regime.logits_at_init for m in modules if _is_readout(m, plan)}
-    if regime.bottleneck_at_init is not None:
-        start |= {m: regime.bottleneck_at_init for m in modules if Role.BOTTLENECK in _roles(m, plan)}
+    start, faint = {}, set()
+    for module in modules:
+        parent = module.rpartition(".")[0]
+        if Role.BOTTLENECK in _roles(module, plan):
+            faint.add(parent)
+        if parent in faint and regime.bottleneck_at_init is not None:
+            start[module] = regime.bottleneck_at_init
+        if _is_readout(module, plan):
+            start[module] = regime.logits_at_init
     return start
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.axes import Axes, survey
+from mutransfer.parameterization.axes import survey
+from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.rules import Role
 
 from .models import TiedLM, cnn, mlp, two_widths
@@ -137,20 +138,25 @@ def test_a_tied_readout_keeps_the_embeddings_role_whichever_comes_first():
 
 def test_a_bare_matrix_is_refused_with_its_name_shapes_and_the_override_to_write():
     with pytest.raises(ClassificationError) as error:
-        survey(lambda w: Bare((w,), (w, w), (w, 5)), 8, 32)
+        survey(lambda w: Bare((w,), (w, 7 + w), (w, 5)), 8, 32)
     message = str(error.value)
     assert message.startswith("2 parameter(s) cannot be classified:")
-    assert "p1 (in Bare), shape by width {8: (8, 8), 32: (32, 32), 16: (16, 16), 24: (24, 24)}" in message
+    assert "p1 (in Bare), shape by width {8: (8, 15), 32: (32, 39), 16: (16, 23), 24: (24, 31)}" in message
     assert "overrides={'p1': Role.HIDDEN}" in message
     assert "p2 (in Bare)" in message
+    assert "example=" in message
     assert "could be input, output, bottleneck, vector" in message
     assert "p0" not in message
 
 
-@pytest.mark.parametrize("layer", [lambda w: nn.LSTM(6, w), lambda w: nn.MultiheadAttention(w, 4)])
-def test_packed_weights_are_refused_and_never_guessed(layer):
-    with pytest.raises(ClassificationError, match=r"weight_ih_l0|in_proj_weight"):
-        survey(layer, 8, 32)
+def test_the_packed_weights_of_recurrent_layers_and_attention_are_matrices():
+    lstm = survey(lambda w: nn.LSTM(6, w, num_layers=2, proj_size=w // 2), 8, 32).parameters
+    assert [lstm[f"weight_{x}"].role for x in ("ih_l0", "hh_l0", "hr_l0", "ih_l1")] == [IN, HID, HID, HID]
+    assert lstm["bias_ih_l0"].role is VEC
+    attention = survey(lambda w: nn.MultiheadAttention(w, w // 4, kdim=5, add_bias_kv=True), 8, 32).parameters
+    assert [attention[f"{x}_proj_weight"].role for x in "qkv"] == [HID, IN, HID]
+    assert {attention[x].role for x in ("in_proj_bias", "bias_k", "bias_v", "out_proj.bias")} == {VEC}
+    assert survey(lambda w: nn.MultiheadAttention(w, 2), 8, 32).parameters["in_proj_weight"].role is HID
 
 
 def test_an_embedding_whose_count_grows_is_refused():

@@ -10,7 +10,8 @@ from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization import rules
-from mutransfer.parameterization.axes import Axes, survey
+from mutransfer.parameterization.axes import survey
+from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.init_law import CONSTANT, InitLaw, measure
 from mutransfer.parameterization.plan import Plan
 
@@ -222,3 +223,17 @@ def test_a_large_base_is_measured_narrower_and_an_awkward_one_at_the_target():
     assert set(built) == {8, 40}
     with pytest.raises(BuildError, match="at width 48: ValueError: not this one"):
         laws(partial(build, allowed=(8, 40)), 8, 48)
+
+
+def test_a_finite_parameter_may_be_drawn_by_the_width_of_others():
+    """T5's position biases (buckets x heads) are drawn at 1/sqrt(d_model), and the number of heads may be fixed."""
+
+    def build(width):
+        model = nn.Sequential(nn.Linear(6, width), nn.Linear(width, 4), nn.Linear(4, 5))
+        nn.init.normal_(model[2].weight, std=width**-0.5)
+        return model
+
+    plan = Plan.infer(build, width=256, base_width=16)
+    assert "drawn width^-1/2" in plan["2.weight"].reason
+    assert plan["2.weight"].init_mult == pytest.approx(4.0)
+    assert plan["2.bias"].init_mult == 1.0

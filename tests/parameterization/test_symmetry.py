@@ -13,7 +13,7 @@ from torch import nn
 
 from mutransfer.parameterization import exponents, rules
 from mutransfer.parameterization.apply import parameterize
-from mutransfer.parameterization.axes import Axes
+from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.rules import Family, Power, Role
 

@@ -1,0 +1,131 @@
+"""A model factory by its import string: its plan at a glance, and a commented config to study it with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mutransfer.config import import_string
+from mutransfer.errors import BuildError, ClassificationError, ConfigError
+from mutransfer.parameterization import regimes, rules
+from mutransfer.parameterization.building import Build, Width, scaled, show_width, skeleton
+from mutransfer.parameterization.plan import Plan
+
+CANDIDATES = (64, 128, 32, 256, 16, 512)  # base widths to try, the most usual first
+_OPTIONS = ("base_width", "width", "parameterization", "optimizer", "form", "lr_rule")
+
+
+def load_factory(name: str) -> Build:
+    """The factory, looked up beside the working directory too."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    found = import_string(name, "factory")
+    if not callable(found):
+        raise ConfigError(f"{name} is a {type(found).__name__}; expected a function build(width) -> torch.nn.Module")
+    return found
+
+
+def explain_factory(name: str, options: Sequence[str]) -> str:
+    """The plan of ``package.module:factory`` and what theory says of it; options are ``key=value``."""
+    given = _parsed(options)
+    build = load_factory(name)
+    base: Width = given.pop("base_width", None) or _base_width(build)
+    width: Width = given.pop("width", None) or _grown(base)
+    plan = Plan.infer(build, width=width, base_width=base, **given)
+    table = rules.parameterization(given.get("parameterization", "mup"), given.get("lr_rule"))
+    if not table.corrects_init:
+        return f"{table.name}: {table.title}.\n{plan}"
+    found = regimes.classify_model(table, [s.role for s in plan.values()], optimizer=plan.optimizer)
+    return f"{table.name}, {table.title}: {found.kind} ({found.binding}). {found.predictions}.\n{plan}"
+
+
+def init_config(name: str) -> str:
+    """A commented YAML config for a factory, with what was found out about it and what is left to fill in."""
+    build = load_factory(name)
+    base = _base_width(build)
+    widths = [w for w in (scaled(base, k) for k in (2, 4, 8, 16)) if w is not None and _builds(build, w)]
+    try:
+        plan = Plan.infer(build, width=widths[0] if widths else base, base_width=base)
+        notes, overrides = _found(plan), "# overrides: {}              # nothing had to be said by hand\n"
+    except ClassificationError as error:
+        notes = [f"Not yet clear, see overrides: {line.strip()}" for line in str(error).splitlines()[:8]]
+        overrides = "overrides: {}                # role or {fan_in: [..], fan_out: [..]} of each parameter above\n"
+    # A factory's data lie beside it, as likely as not.
+    data = f"{name.partition(':')[0]}:batch"
+    comments = "\n".join(f"# {line}" for line in notes)
+    return f"""# Hyperparameter transfer for {name}. Run it with: mutransfer run THIS_FILE
+{comments}
+model: {name}   # build(width) -> torch.nn.Module
+data: {data}    # TO DO: batch(seed, step) -> (inputs, targets), the same for the same arguments
+loss: cross_entropy          # or mse, or package.module:function (model, batch) -> scalar
+{overrides}
+parameterization: mup        # under study: {", ".join(rules.PARAMETERIZATIONS)}, or a variant (see README)
+compare: [sp, ntk]           # controls: verified in the same way, their verdicts do not change the exit code
+optimizer: adamw             # sgd, adam or adamw
+
+base_width: {base}               # tuned here; every parameterization is your own model at this width
+widths: {widths}    # verified here: reach 8 times the base or more for intervals that decide
+seeds: 3                     # initialisation and data order, the same for every width and learning rate
+
+space:
+  lr: {{log2: [-14, -5], spacing: 1}}   # an even grid, extended and refined around the minimum
+
+training:
+  steps: 200
+  schedule: cosine           # decays to 0
+  warmup_steps: 20
+"""
+
+
+def _parsed(options: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or key not in _OPTIONS:
+            raise ConfigError(f"option -o {option}: for a factory, expected one of {', '.join(_OPTIONS)}, as key=value")
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def _base_width(build: Build) -> int:
+    """The first usual width at which the factory builds, and at twice of it."""
+    tried = []
+    for width in CANDIDATES:
+        try:
+            skeleton(build, width)
+            skeleton(build, 2 * width)
+        except BuildError as error:
+            tried.append(str(error))
+            continue
+        return width
+    raise ConfigError(
+        f"the factory builds at none of the widths {', '.join(map(str, CANDIDATES))}: {tried[0]}. "
+        "It must take a width, an int; give others with -o base_width=... -o width=..."
+    )
+
+
+def _builds(build: Build, width: Width) -> bool:
+    try:
+        skeleton(build, width)
+    except BuildError:
+        return False
+    return True
+
+
+def _grown(base: Width) -> Width:
+    return {k: 4 * v for k, v in base.items()} if isinstance(base, Mapping) else 4 * base
+
+
+def _found(plan: Plan) -> list[str]:
+    roles = Counter(str(s.role) for s in plan.values())
+    counted = ", ".join(f"{n} {role}" for role, n in roles.most_common())
+    notes = [f"At width {show_width(plan.width)} over {show_width(plan.base_width)}: {counted} parameters."]
+    kinds = Counter((site.kind, site.mechanism) for site in plan.sites.values())
+    notes += [f"Multiplied at run time: {n} {kind} (on {how})." for (kind, how), n in kinds.items()]
+    return notes

@@ -1,0 +1,141 @@
+"""The scale of attention logits where the size of a head grows: 1/d instead of 1/sqrt(d) under mup, without edits.
+
+Tensor Programs V, Appendix B.1: after training, queries and keys are correlated, so that their product grows like the
+head's size d and not like its root. Where heads grow in number and not in size, nothing needs to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from mutransfer.errors import ClassificationError
+from mutransfer.parameterization.building import Build, Width, preserved_random_state, seed_everything
+from mutransfer.parameterization.exponents import Parameterization
+from mutransfer.parameterization.sites import Site, install
+from mutransfer.parameterization.trace import Example, Trace, call, fresh, trace
+
+KIND = "attention logits"
+
+
+def head_sizes(model: nn.Module) -> dict[str, int]:
+    """Head size of every nn.MultiheadAttention, by path."""
+    return {
+        path: module.embed_dim // module.num_heads
+        for path, module in model.named_modules()
+        if isinstance(module, nn.MultiheadAttention)
+    }
+
+
+def packed_sites(models: Sequence[nn.Module], table: Parameterization) -> dict[str, Site]:
+    """Sites of nn.MultiheadAttention, from its attributes at base (``models[0]``) and target width."""
+    sites = {}
+    for path, size in head_sizes(models[1]).items():
+        growth = size / head_sizes(models[0])[path]
+        if growth == 1.0:
+            continue
+        module = models[1].get_submodule(path)
+        assert isinstance(module, nn.MultiheadAttention)
+        if module.bias_k is not None or module.add_zero_attn:
+            raise ClassificationError(
+                f"the heads of {path} grow from size {size / growth:g} to {size}, and its logits cannot be rescaled "
+                "beside add_bias_kv or add_zero_attn; let the number of heads grow with width instead of their size"
+            )
+        sites[path] = Site(kind=KIND, factor=growth ** (0.5 - table.attention), mechanism="key")
+    return sites
+
+
+def traced_sites(
+    build: Build, base_width: Width, example: Example, base: Trace, target: Trace, table: Parameterization
+) -> dict[str, Site]:
+    """Sites of every other attention, as forward passes at base and target width showed it.
+
+    The mechanism is found by trial on the model at base width: a multiplier of 2 must double the logits, exactly.
+
+    Raises ClassificationError where heads grow and nothing outside the model reaches their logits alone.
+    """
+    sites: dict[str, Site] = {}
+    by_class: dict[type, tuple[str, str]] = {}
+    model = fresh(build, base_width)
+    for path, attention in target.attention.items():
+        module, first = model.get_submodule(path), base.attention.get(path)
+        if isinstance(module, nn.MultiheadAttention) or first is None or attention.head_size == first.head_size:
+            continue
+        growth = attention.head_size / first.head_size
+        factor = growth**-table.attention / (attention.scale / first.scale)
+        if type(module) not in by_class:
+            by_class[type(module)] = _mechanism(build, base_width, example, path)
+        child, mechanism = by_class[type(module)]
+        sites[".".join(filter(None, (path, child)))] = Site(kind=KIND, factor=factor, mechanism=mechanism)
+    return sites
+
+
+def _mechanism(build: Build, width: Width, example: Example, path: str) -> tuple[str, str]:
+    """The path of a module below ``path`` and the mechanism on it that multiplies the logits and nothing else."""
+    expected = trace(fresh(build, width), example).attention[path].logits
+    for child, mechanism in _candidates(fresh(build, width).get_submodule(path)):
+        model = fresh(build, width)
+        install(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
+        found = trace(model, example).attention.get(path)
+        if found is not None and _is_twice(found.logits, expected):
+            return child, mechanism
+    raise ClassificationError(
+        f"the heads of {path or 'the model'} grow with width, and its logits cannot be reached: no float attribute, "
+        "norm or projection of it multiplies them alone. Let the number of heads grow instead of their size, or divide "
+        "the logits by the head's size in the model"
+    )
+
+
+def _is_twice(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    if found.shape != expected.shape:
+        return False
+    return torch.allclose(found, 2 * expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def _candidates(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """What to try, the exact first: scale attributes, norms of queries or keys, projections, fused projections."""
+    for name, value in vars(module).items():
+        if isinstance(value, float):
+            yield "", f"attribute {name}"
+    children = [(name, child) for name, child in module.named_modules() if name and not list(child.children())]
+    yield from ((name, "output") for name, child in children if "norm" in type(child).__name__.lower())
+    yield from ((name, "output") for name, _ in children)
+    yield from ((name, f"output {part}/3") for name, _ in children for part in (1, 0))
+
+
+def check_multipliers(build: Build, width: Width, example: Example, multipliers: Mapping[str, str]) -> None:
+    """Refuse a multiplier, by path and mechanism, that changes nothing in what the model computes, in either mode.
+
+    A weight that is read without calling its module, or a fused kernel that skips an attribute, would be missed.
+    """
+    for path, mechanism in multipliers.items():
+        for training in (True, False):
+            plain, changed = (fresh(build, width).train(training) for _ in range(2))
+            install(changed.get_submodule(path), mechanism, 0.5)
+            if _same(_outputs(plain, example), _outputs(changed, example)):
+                mode = "train" if training else "eval"
+                raise ClassificationError(
+                    f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
+                    f"with what passes there. Use form='absorbed', or call {path} as a module"
+                )
+
+
+def _outputs(model: nn.Module, example: Example) -> list[torch.Tensor]:
+    with preserved_random_state(), torch.no_grad():
+        seed_everything(0)
+        return list(_tensors(call(model, example)))
+
+
+def _tensors(out: object) -> Iterator[torch.Tensor]:
+    if isinstance(out, torch.Tensor):
+        yield out
+    elif isinstance(out, Mapping):
+        yield from (t for value in out.values() for t in _tensors(value))
+    elif isinstance(out, tuple | list):
+        yield from (t for value in out for t in _tensors(value))
+
+
+def _same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

@@ -1,0 +1,44 @@
+"""A Plan that was put on a model before it had values (meta device): are those that it got since rescaled?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from mutransfer.errors import PlanError
+from mutransfer.parameterization.checks import has_values
+from mutransfer.parameterization.names import unwrapped
+
+# A plain attribute of the module, which deepcopy and pickle keep: what listens for a checkpoint.
+_LISTENER = "_mutransfer_pending"
+
+
+def wait(inner: nn.Module) -> None:
+    """From now on the values of ``inner`` are awaited; a whole checkpoint ends it, for its weights are rescaled."""
+    setattr(inner, _LISTENER, inner.register_load_state_dict_post_hook(_on_load))
+
+
+def is_pending(inner: nn.Module) -> bool:
+    return _LISTENER in vars(inner)
+
+
+def settle(inner: nn.Module) -> None:
+    if (listener := vars(inner).pop(_LISTENER, None)) is not None:
+        listener.remove()
+
+
+def check_rescaled(model: nn.Module) -> None:
+    """Raise PlanError where values came into the model after :func:`~mutransfer.apply`, and not from a checkpoint."""
+    inner = unwrapped(model)
+    if is_pending(inner) and has_values(inner.parameters()):
+        raise PlanError(
+            "this model had no values (meta device) when the plan was applied, and those that it has now are not "
+            "rescaled: call mutransfer.apply(model, plan) again. If they are from a checkpoint that was not loaded by "
+            "load_state_dict, call mutransfer.attach(model, plan)."
+        )
+
+
+def _on_load(module: nn.Module, keys: Any) -> None:
+    if not keys.missing_keys and has_values(module.parameters()):
+        vars(module).pop(_LISTENER, None)  # and stays registered: torch is going through its hooks right now

@@ -1,0 +1,172 @@
+"""What one forward pass shows that shapes do not: contractions of bare parameters, and factors in a forward."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mutransfer.errors import BuildError, ClassificationError
+from mutransfer.parameterization.layouts import Axes
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Role
+from mutransfer.parameterization.trace import trace
+
+BASE, WIDTH = 16, 64
+M = WIDTH / BASE
+
+
+class Bare(nn.Module):
+    """One parameter of a shape, used by a function of the parameter and the input."""
+
+    def __init__(self, shape, use):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(shape))
+        self.use = use
+
+    def forward(self, x):
+        return self.use(self.w, x)
+
+
+X = torch.randn(2, 5, 16)
+USES = [
+    ((8, 16), lambda w, x: F.linear(x, w), Axes(fan_in=(1,), fan_out=(0,))),
+    ((16, 8), lambda w, x: x @ w, Axes(fan_in=(0,), fan_out=(1,))),
+    ((16, 2, 4), lambda w, x: torch.einsum("bti,ihk->bthk", x, w), Axes(fan_in=(0,), fan_out=(1, 2))),
+    ((3, 8, 16), lambda w, x: torch.einsum("bti,eoi->bteo", x, w), Axes(fan_in=(2,), fan_out=(0, 1))),
+    ((3, 16, 8), lambda w, x: torch.bmm(x[0].expand(3, -1, -1), w), Axes(fan_in=(1,), fan_out=(0, 2))),
+    ((8, 16), lambda w, x: F.linear(x, w.double().float()), Axes(fan_in=(1,), fan_out=(0,))),
+    ((24, 16), lambda w, x: F.linear(x, w[8:16]), Axes(fan_in=(1,), fan_out=(0,))),
+    ((5, 16), lambda w, x: x + w, Axes(fan_in=(), fan_out=(0, 1))),
+    ((5, 16), lambda w, x: torch.cat([x, w.expand(2, -1, -1)]), Axes(fan_in=(), fan_out=(0, 1))),
+    ((5, 16), lambda w, x: x + F.embedding(torch.arange(5), w), Axes(fan_in=(), fan_out=(0, 1))),
+    ((8, 16, 3), lambda w, x: F.conv1d(x.mT, w), Axes(fan_in=(1, 2), fan_out=(0,))),
+    ((16, 8, 3), lambda w, x: F.conv_transpose1d(x.mT, w), Axes(fan_in=(0, 2), fan_out=(1,))),
+]
+
+
+@pytest.mark.parametrize(("shape", "use", "axes"), USES)
+def test_the_contracted_dimensions_are_seen_through_views_and_casts(shape, use, axes):
+    assert trace(Bare(shape, use), X).axes("w", len(shape)) == axes
+
+
+def test_a_parameter_used_in_two_ways_has_no_axes():
+    assert trace(Bare((5, 16), lambda w, x: (x + w) @ w.mT), X).axes("w", 2) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "use", "role"),
+    [
+        (lambda w: (4, w), lambda p, x: F.linear(x, p), Role.OUTPUT),
+        (lambda w: (w, 4), lambda p, x: x @ p, Role.OUTPUT),
+        (lambda w: (5, w), lambda p, x: x + p, Role.VECTOR),
+        (lambda w: (w, 2 * w), lambda p, x: x @ p, Role.HIDDEN),
+    ],
+)
+def test_an_ambiguous_bare_parameter_is_classified_with_an_example(shape, use, role):
+    def build(width):
+        layer = Bare(shape(width), use)
+        return nn.Sequential(nn.Linear(6, width), layer)
+
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+    assert plan["1.w"].role is role
+    assert "forward pass" in plan["1.w"].reason
+    if role is not Role.HIDDEN:
+        with pytest.raises(ClassificationError, match="Or give example="):
+            Plan.infer(build, width=WIDTH, base_width=BASE)
+
+
+class Scaled(nn.Module):
+    """Embeddings times sqrt(width), logits over sqrt(width), both written in the forward."""
+
+    def __init__(self, width, tied, rows=0.5, logits=-0.5):
+        super().__init__()
+        self.embedding, self.hidden = nn.Embedding(11, width), nn.Linear(width, width)
+        self.head = nn.Linear(width, 11, bias=False)
+        if tied:
+            self.head.weight = self.embedding.weight
+        self.factors = width**rows, width**logits
+
+    def forward(self, tokens):
+        h = self.embedding(tokens) * self.factors[0]
+        return self.head(torch.tanh(self.hidden(h)) * self.factors[1])
+
+
+TOKENS = torch.arange(8)[None]
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [("adamw", M**-0.5), ("sgd", 1.0)])
+def test_an_embedding_that_the_model_multiplies_by_sqrt_width_takes_it_as_a_shift(optimizer, lr):
+    plan = Plan.infer(
+        lambda w: Scaled(w, False), width=WIDTH, base_width=BASE, optimizer=optimizer, example=(TOKENS,)
+    )
+    found = plan["embedding.weight"]
+    assert found.init_mult == pytest.approx(M**-0.5)  # theory: b = 1/2, Adam c = 1/2, SGD c = 0
+    assert found.lr_mult == pytest.approx(lr)
+    if optimizer == "adamw":
+        assert found.eps_mult == pytest.approx(M**-0.5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_own_factors_and_none_train_the_same_function(tied):
+    """The factors are a shift of the same parameterization: with m a power of 16, bit for bit."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        histories = []
+        for rows, logits in ((0.0, 0.0), (0.5, -0.5), (1.0, 0.5)):
+            torch.manual_seed(0)
+            build = lambda w, r=rows, o=logits: _at_base(Scaled(w, tied, r, o))  # noqa: E731
+            histories.append(_trained(build))
+        assert histories[1] == pytest.approx(histories[0], rel=1e-9)
+        assert histories[2] == pytest.approx(histories[0], rel=1e-9)
+        assert histories[0][-1] < 0.9 * histories[0][0]
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _at_base(model):
+    """The same model with factors that are 1 at base width, so that only their growth differs."""
+    model.factors = tuple(f / BASE**x for f, x in zip(model.factors, _exponents(model), strict=True))
+    return model
+
+
+def _exponents(model):
+    width = model.embedding.embedding_dim
+    return [round(math.log(f) / math.log(width), 6) for f in model.factors]
+
+
+def _trained(build):
+    from mutransfer import param_groups, parameterize
+
+    model, plan = parameterize(build, width=16 * BASE, base_width=BASE, optimizer="adam", example=TOKENS)
+    optimizer = torch.optim.Adam(param_groups(model, plan, lr=2e-2, eps=1e-2))
+    losses = []
+    for _ in range(8):
+        loss = F.cross_entropy(model(TOKENS)[0], TOKENS[0])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_a_model_that_cannot_run_on_the_example_is_refused_with_its_own_error():
+    with pytest.raises(BuildError, match="cannot run on the example .*: RuntimeError: mat1 and mat2"):
+        Plan.infer(lambda w: nn.Sequential(nn.Linear(6, w)), width=64, base_width=16, example=torch.randn(2, 5))
+
+
+def test_a_large_target_is_extrapolated_from_twice_the_base(monkeypatch):
+    from mutransfer.parameterization import trace as module
+
+    small = Plan.infer(lambda w: Scaled(w, True), width=512, base_width=BASE, example=TOKENS)
+    monkeypatch.setattr(module, "LARGE", 1000)
+    large = Plan.infer(lambda w: Scaled(w, True), width=512, base_width=BASE, example=TOKENS)
+    assert large.sites["head"].factor == pytest.approx(small.sites["head"].factor)
+    assert large["embedding.weight"].init_mult == pytest.approx(small["embedding.weight"].init_mult)
+
+
+def test_random_state_and_mode_are_left_alone():
+    state = torch.get_rng_state()
+    Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE, example=TOKENS)
+    assert torch.equal(torch.get_rng_state(), state)
