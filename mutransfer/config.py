@@ -259,8 +259,8 @@ def _scored(out: Any, targets: Any) -> tuple[Any, Any]:
     predictions = out if hasattr(out, "shape") else getattr(out, "logits", out)
     if not hasattr(predictions, "shape"):
         raise ConfigError(
-            f"loss: the model returns {type(out).__name__}, neither a tensor nor an output with .logits; name a function "
-            "(model, batch) -> scalar as package.module:function"
+            f"loss: the model returns {type(out).__name__}, neither a tensor nor an output with .logits; name a "
+            "function (model, batch) -> scalar as package.module:function"
         )
     if not targets.is_floating_point() and predictions.shape[:-1] == targets.shape and targets.ndim > 1:
         return predictions.flatten(0, -2), targets.flatten()  # a class per position, as language models score

@@ -13,6 +13,10 @@ class BuildError(MutransferError):
     """The user's factory could not build the model at a width."""
 
 
+class ExampleError(BuildError):
+    """A model that does not run on the example it was given to be traced with."""
+
+
 class ClassificationError(MutransferError):
     """A parameter whose role or initialisation law cannot be known from the model alone."""
 

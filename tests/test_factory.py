@@ -6,7 +6,7 @@ import yaml
 from mutransfer.cli import main
 from mutransfer.config import load_config, load_task
 
-MINE = '''\
+MINE = """\
 import torch
 import transformers
 from torch import nn
@@ -42,7 +42,7 @@ def batch(seed, step):
 
 
 NUMBER = 3
-'''
+"""
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ from mutransfer.parameterization.layouts import CONVS, TRANSPOSED, Axes, is_call
 from mutransfer.parameterization.rules import Role
 from mutransfer.parameterization.trace import Trace
 
-
 Overrides = Mapping[str, Role | str | Axes]
 
 

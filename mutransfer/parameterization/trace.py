@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mutransfer.errors import BuildError, MutransferError
+from mutransfer.errors import BuildError, ExampleError, MutransferError
 from mutransfer.parameterization.building import (
     Build,
     Width,
@@ -31,6 +31,8 @@ from mutransfer.parameterization.layouts import Axes
 Example = Any  # arguments of the model (a tensor, a tuple or a mapping), or a function that calls the model
 
 LARGE = 50_000_000  # parameters above which a target is not run for its trace
+
+NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"
 
 _SAME = {  # operations that hand their first argument's values on
     *("view", "_unsafe_view", "reshape", "t", "transpose", "permute", "unsqueeze", "squeeze", "expand", "slice"),
@@ -88,7 +90,7 @@ class Trace:
 def trace(model: nn.Module, example: Example) -> Trace:
     """Run ``model`` (a fresh build, changed to eval mode) on ``example`` and look at every operation.
 
-    Raises BuildError where the model does not run on the example.
+    Raises ExampleError where the model does not run on the example.
     """
     found = _Tracer(model)
     handles = [
@@ -103,7 +105,9 @@ def trace(model: nn.Module, example: Example) -> Trace:
     except MutransferError:  # says all that is to be said
         raise
     except Exception as error:
-        raise BuildError(f"the model cannot run on the example (its own, or example=): {type(error).__name__}: {error}") from error
+        raise ExampleError(
+            f"the model cannot run on the example (its own, or example=): {type(error).__name__}: {error}"
+        ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
@@ -125,7 +129,7 @@ def observe(build: Build, base: Width, target: Width, example: Example | None) -
 
     A target that is too large to be run here is extrapolated from a model of twice the base width.
 
-    Raises BuildError where a model does not run on the example that was given.
+    Raises ExampleError where a model does not run on the example that was given.
     """
     given = example is not None
     example = example if given else own_example(skeleton(build, base))
@@ -141,8 +145,8 @@ def observe(build: Build, base: Width, target: Width, example: Example | None) -
         return first, _extrapolated(first, trace(fresh(build, 2 * base), example), math.log2(target / base))
     except BuildError as error:
         if given:
-            raise
-        warnings.warn(f"{error}. Factors in its forward and the size of its heads are not looked at", stacklevel=2)
+            raise ExampleError(str(error)) from error
+        warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=2)
         return None
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 import math
 import time
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from mutransfer.errors import BuildError, PlanError
+from mutransfer.errors import BuildError, ExampleError, PlanError
 from mutransfer.measure.probes import MAX_EXAMPLES, activations, evaluating, relative_changes
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything, show_width
@@ -20,11 +22,12 @@ from mutransfer.parameterization.clipping import clip_grad_norm_
 from mutransfer.parameterization.groups import set_lr
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Parameterization, Role
+from mutransfer.parameterization.trace import NOT_SEEN
 from mutransfer.training.events import Scalars, Sink, silent
 from mutransfer.training.memory import is_out_of_memory
 from mutransfer.training.optimizers import lr_factor, make_optimizer
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.training.task import PROBE_SEED, Task, batch_size, label_of, split, to_device
+from mutransfer.training.task import PROBE_SEED, Task, batch_size, few, label_of, split, to_device
 
 CHECK_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 LOG_EVERY = 10
@@ -68,7 +71,8 @@ def run(
 
 def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = None) -> Plan:
     """The plan that a spec names; ``table`` is the user's own parameterization of that name, if it is one."""
-    plan = Plan.infer(
+    infer = partial(
+        Plan.infer,
         task.build,
         width=spec.width,
         base_width=spec.base_width,
@@ -78,8 +82,12 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
         wd_policy=spec.wd_policy,
         scale_eps=spec.scale_eps,
         overrides=getattr(task, "overrides", None),
-        example=lambda model: task.loss(model, task.batch(PROBE_SEED, 0)),
     )
+    try:
+        plan = infer(example=lambda model: task.loss(model, few(task.batch(PROBE_SEED, 0))))
+    except ExampleError as error:  # training will say what is wrong, or has another outcome for it
+        warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=2)
+        plan = infer()
     if spec.width != spec.base_width and all(scaling.role is Role.SCALAR for scaling in plan.values()):
         raise BuildError(
             f"no parameter of {label_of(task)} changes its shape between width {show_width(spec.base_width)} and "

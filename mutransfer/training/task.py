@@ -159,6 +159,11 @@ def split(batch: Any, pieces: int) -> list[Any]:
     ]
 
 
+def few(batch: Any) -> Any:
+    """Two or three examples of a batch: enough to see what a model does with them, batch statistics included."""
+    return split(batch, max(1, batch_size(batch) // 2))[0]
+
+
 @torch.no_grad()
 def mean_loss(loss: Callable[[nn.Module, Any], Tensor], model: nn.Module, batches: list[Any]) -> float:
     """The mean of ``loss(model, batch)`` over batches in eval mode, weighted by their size.

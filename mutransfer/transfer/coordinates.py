@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mutransfer.errors import ConfigError
+from mutransfer.errors import ConfigError, ExampleError
 from mutransfer.measure.probes import activations, changes, rms
 from mutransfer.measure.slopes import Slope, fit_slope
 from mutransfer.parameterization import regimes, rules
@@ -26,9 +27,10 @@ from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind, Regime
 from mutransfer.parameterization.rules import Family, Parameterization, Role
+from mutransfer.parameterization.trace import NOT_SEEN
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.spec import HYPERPARAMETERS
-from mutransfer.training.task import PROBE_SEED, Task, to_device
+from mutransfer.training.task import PROBE_SEED, Task, few, to_device
 from mutransfer.transfer.study import default_device, width_size
 
 TOLERANCE = 0.15  # on exponents; what finite widths leave over at ratios of 16 (theory: 0 or -1/2)
@@ -131,14 +133,14 @@ def coordinate_check(
     diverged: list[Width] = []
     plan: Plan | None = None
     for i, width in enumerate(ordered):
-        plan = Plan.infer(
+        plan = _plan(
             build,
+            lambda model: objective(model, few(draw(PROBE_SEED, 0))),
             width=width,
             base_width=base,
             parameterization=table,
             optimizer=optimizer,
             overrides=overrides,
-            example=lambda model: objective(model, draw(PROBE_SEED, 0)),
         )
         for seed in seed_list:
             found = _one_run(build, draw, objective, plan, seed, steps, lr or DEFAULT_LR[kind], where)
@@ -176,6 +178,14 @@ def coordinate_check(
         at_init=_at_init(measured, plan, regime),
         diverged=tuple(dict.fromkeys(map(_hashable, diverged))),
     )
+
+
+def _plan(build: Callable[..., nn.Module], example: Callable[[nn.Module], Tensor], **what: Any) -> Plan:
+    try:
+        return Plan.infer(build, example=example, **what)
+    except ExampleError as error:  # the loss may need more than a few examples
+        warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=3)
+        return Plan.infer(build, **what)
 
 
 def _one_run(

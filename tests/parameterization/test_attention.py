@@ -51,7 +51,9 @@ class Own(nn.Module):
 L = {"num_hidden_layers": 1, "vocab_size": 64}
 FAMILIES = {
     "llama": hf(transformers.LlamaConfig, transformers.LlamaForCausalLM, num_key_value_heads=2, **L),
-    "qwen3": hf(transformers.Qwen3Config, transformers.Qwen3ForCausalLM, head_dim=lambda w: w // 4, num_key_value_heads=2, **L),
+    "qwen3": hf(
+        transformers.Qwen3Config, transformers.Qwen3ForCausalLM, head_dim=lambda w: w // 4, num_key_value_heads=2, **L
+    ),
     "gpt2": hf(transformers.GPT2Config, transformers.GPT2LMHeadModel, "n_head", "n_embd", n_layer=1, vocab_size=64),
     "gpt_neo": hf(
         transformers.GPTNeoConfig, transformers.GPTNeoForCausalLM, "num_heads", num_layers=1, vocab_size=64,

@@ -11,8 +11,8 @@ from torch import nn
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization import rules
 from mutransfer.parameterization.axes import survey
-from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.init_law import CONSTANT, InitLaw, measure
+from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.plan import Plan
 
 from .models import D_IN, D_OUT, VOCAB, Dice, TiedLM, cnn, mlp, normal, two_widths

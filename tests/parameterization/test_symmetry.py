@@ -13,8 +13,8 @@ from torch import nn
 
 from mutransfer.parameterization import exponents, rules
 from mutransfer.parameterization.apply import parameterize
-from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.groups import param_groups
+from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.rules import Family, Power, Role
 
 from .models import D_IN, D_OUT, OPTIMIZERS, VOCAB, TiedLM, cnn, losses, mlp, regression, two_widths

@@ -98,9 +98,7 @@ TOKENS = torch.arange(8)[None]
 
 @pytest.mark.parametrize(("optimizer", "lr"), [("adamw", M**-0.5), ("sgd", 1.0)])
 def test_an_embedding_that_the_model_multiplies_by_sqrt_width_takes_it_as_a_shift(optimizer, lr):
-    plan = Plan.infer(
-        lambda w: Scaled(w, False), width=WIDTH, base_width=BASE, optimizer=optimizer, example=(TOKENS,)
-    )
+    plan = Plan.infer(lambda w: Scaled(w, False), width=WIDTH, base_width=BASE, optimizer=optimizer, example=(TOKENS,))
     found = plan["embedding.weight"]
     assert found.init_mult == pytest.approx(M**-0.5)  # theory: b = 1/2, Adam c = 1/2, SGD c = 0
     assert found.lr_mult == pytest.approx(lr)
@@ -152,7 +150,7 @@ def _trained(build):
 
 
 def test_a_model_that_cannot_run_on_the_example_is_refused_with_its_own_error():
-    with pytest.raises(BuildError, match="cannot run on the example .*: RuntimeError: mat1 and mat2"):
+    with pytest.raises(BuildError, match=r"cannot run on the example .*: RuntimeError: mat1 and mat2"):
         Plan.infer(lambda w: nn.Sequential(nn.Linear(6, w)), width=64, base_width=16, example=torch.randn(2, 5))
 
 
