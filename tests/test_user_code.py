@@ -49,9 +49,7 @@ def spec(task):
     return RunSpec(task=repr(task), width=32, base_width=8, hyperparameters={"lr": 0.1}, optimizer="adam")
 
 
-@pytest.mark.parametrize(
-    ("override", "role"), [({"fan_in": [0], "fan_out": [1]}, "hidden"), ("vector", "vector")]
-)
+@pytest.mark.parametrize(("override", "role"), [({"fan_in": [0], "fan_out": [1]}, "hidden"), ("vector", "vector")])
 def test_a_parameter_that_cannot_be_known_is_named_in_the_yaml(parts, override, role):
     with pytest.raises(ClassificationError, match="mix"):
         infer_plan(spec(task := load_task(StudyConfig(**STUDY))), task)

@@ -16,7 +16,7 @@ from mutransfer.errors import ConfigError, PlanError
 from mutransfer.integrations.movement import Movement
 from mutransfer.parameterization.apply import applied_plan
 from mutransfer.parameterization.building import show_width
-from mutransfer.parameterization.checkpoint import _differences
+from mutransfer.parameterization.checkpoint import differences
 from mutransfer.parameterization.clipping import clip_grad_norm_
 from mutransfer.parameterization.guard import check_lr
 from mutransfer.parameterization.names import canonical, unwrapped
@@ -154,7 +154,7 @@ def check_same(found: Plan, plan: Plan, what: str) -> None:
         ...
     mutransfer.errors.PlanError: the checkpoint was saved under another plan: base_width 64, here 128; ...
     """
-    if found != plan and (odd := list(islice(_differences(asdict(found), asdict(plan)), 3))):
+    if found != plan and (odd := list(islice(differences(asdict(found), asdict(plan)), 3))):
         raise PlanError(f"{what} under another plan: {'; '.join(odd)}")
 
 

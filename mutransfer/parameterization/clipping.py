@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.checks import fitting
+from mutransfer.parameterization.names import unwrapped
 from mutransfer.parameterization.plan import Plan
 
 
@@ -29,7 +30,7 @@ def clip_grad_norm_(model: nn.Module, plan: Plan, max_norm: float) -> torch.Tens
         The weighted norm before clipping, a scalar.
 
     Raises:
-        PlanError: the plan's table has no row for SGD.
+        PlanError: the plan's table has no row for SGD, or the plan is for another model.
 
     >>> import torch, mutransfer as mt
     >>> build = lambda width: torch.nn.Sequential(torch.nn.Linear(8, width), torch.nn.Linear(width, 3))
@@ -38,9 +39,9 @@ def clip_grad_norm_(model: nn.Module, plan: Plan, max_norm: float) -> torch.Tens
     >>> norm = mt.clip_grad_norm_(model, plan, max_norm=1.0)
     """
     by_weight: dict[float, list[torch.Tensor]] = {}
-    parameters = [(n, p) for n, p in unwrapped(model).named_parameters() if p.grad is not None]
+    parameters = [(n, p) for n, p in fitting(unwrapped(model), plan).items() if p.grad is not None]
     for name, parameter in parameters:
-        weight = plan[canonical(name, plan.keys())].norm_mult
+        weight = plan[name].norm_mult
         if weight is None:
             raise PlanError(f"parameterization {plan.parameterization!r} has no rule for SGD, which weights gradients")
         assert parameter.grad is not None

@@ -33,10 +33,16 @@ def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
     """
     if applied_plan(model) != plan:
         raise PlanError("this plan is not on the model: nothing to fold")
-    if sites := [path for path, site in plan.sites.items() if site.factor != 1.0]:
+    sites = {path: site.kind for path, site in plan.sites.items() if site.factor != 1.0}
+    if tied := [path for path, kind in sites.items() if kind == "tied readout"]:
         raise PlanError(
-            f"{', '.join(sites)} reads out with a tensor it shares with an embedding, and a multiplier on one use "
+            f"{', '.join(tied)} reads out with a tensor it shares with an embedding, and a multiplier on one use "
             "of a tensor cannot be folded into it. Untie the two first, or keep the wrapped model."
+        )
+    if sites:
+        raise PlanError(
+            f"the logits of attention are multiplied at {', '.join(sites)}, which no plain weight can hold: keep the "
+            "wrapped model, save_plan beside its checkpoint, and attach the plan where it is loaded"
         )
     inner = unwrapped(model)
     factors: dict[torch.Tensor, float] = {}

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.checks import fitting
+from mutransfer.parameterization.names import unwrapped
 from mutransfer.parameterization.pending import check_rescaled
 from mutransfer.parameterization.plan import Plan, Scaling
 from mutransfer.parameterization.rules import DEFAULT_EPS, Role, wd_factor
@@ -58,8 +59,8 @@ def muon_groups(
     check_rescaled(model)
     muon: dict[Any, dict[str, Any]] = {}
     adamw: dict[Any, dict[str, Any]] = {}
-    for name, parameter in unwrapped(model).named_parameters():
-        s = plan[canonical(name, plan.keys())]
+    for name, parameter in fitting(unwrapped(model), plan).items():
+        s = plan[name]
         if s.role is Role.HIDDEN and parameter.ndim == 2:
             mult = s.lr_mult / _growth(parameter, s, adjust_lr_fn)
             decay = wd_factor(plan.wd_policy, s.role, mult, s.m_in)
