@@ -13,9 +13,10 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.building import Build, Width, preserved_random_state, seed_everything
+from mutransfer.parameterization.examples import Observed, fresh
 from mutransfer.parameterization.exponents import Parameterization
 from mutransfer.parameterization.sites import Site, install
-from mutransfer.parameterization.trace import Example, Trace, call, fresh, trace
+from mutransfer.parameterization.trace import Example, call, trace
 
 KIND = "attention logits"
 
@@ -47,9 +48,7 @@ def packed_sites(models: Sequence[nn.Module], table: Parameterization) -> dict[s
     return sites
 
 
-def traced_sites(
-    build: Build, base_width: Width, example: Example, base: Trace, target: Trace, table: Parameterization
-) -> dict[str, Site]:
+def traced_sites(build: Build, base_width: Width, seen: Observed, table: Parameterization) -> dict[str, Site]:
     """Sites of every other attention, as forward passes at base and target width showed it.
 
     The mechanism is found by trial on the model at base width: a multiplier of 2 must double the logits, exactly.
@@ -59,14 +58,14 @@ def traced_sites(
     sites: dict[str, Site] = {}
     by_class: dict[type, tuple[str, str]] = {}
     model = fresh(build, base_width)
-    for path, attention in target.attention.items():
-        module, first = model.get_submodule(path), base.attention.get(path)
+    for path, attention in seen.target.attention.items():
+        module, first = model.get_submodule(path), seen.base.attention.get(path)
         if isinstance(module, nn.MultiheadAttention) or first is None or attention.head_size == first.head_size:
             continue
         growth = attention.head_size / first.head_size
         factor = growth**-table.attention / (attention.scale / first.scale)
         if type(module) not in by_class:
-            by_class[type(module)] = _mechanism(build, base_width, example, path)
+            by_class[type(module)] = _mechanism(build, base_width, seen.example, path)
         child, mechanism = by_class[type(module)]
         sites[".".join(filter(None, (path, child)))] = Site(kind=KIND, factor=factor, mechanism=mechanism)
     return sites
@@ -74,9 +73,9 @@ def traced_sites(
 
 def _mechanism(build: Build, width: Width, example: Example, path: str) -> tuple[str, str]:
     """The path of a module below ``path`` and the mechanism on it that multiplies the logits and nothing else."""
-    expected = trace(fresh(build, width), example).attention[path].logits
+    expected = trace(_lively(build, width), example).attention[path].logits
     for child, mechanism in _candidates(fresh(build, width).get_submodule(path)):
-        model = fresh(build, width)
+        model = _lively(build, width)
         install(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
         found = trace(model, example).attention.get(path)
         if found is not None and _is_twice(found.logits, expected):
@@ -89,9 +88,20 @@ def _mechanism(build: Build, width: Width, example: Example, path: str) -> tuple
 
 
 def _is_twice(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    if found.shape != expected.shape:
+    if found.shape != expected.shape or not bool(expected.any()):
         return False
     return torch.allclose(found, 2 * expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def _lively(build: Build, width: Width) -> nn.Module:
+    """A fresh model in which nothing is zero: a readout or a branch that starts at zero hides what is before it."""
+    model = fresh(build, width)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not bool(parameter.any()):
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
 
 
 def _candidates(module: nn.Module) -> Iterator[tuple[str, str]]:
@@ -112,7 +122,7 @@ def check_multipliers(build: Build, width: Width, example: Example, multipliers:
     """
     for path, mechanism in multipliers.items():
         for training in (True, False):
-            plain, changed = (fresh(build, width).train(training) for _ in range(2))
+            plain, changed = (_lively(build, width).train(training) for _ in range(2))
             install(changed.get_submodule(path), mechanism, 0.5)
             if _same(_outputs(plain, example), _outputs(changed, example)):
                 mode = "train" if training else "eval"

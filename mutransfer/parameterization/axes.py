@@ -128,7 +128,7 @@ def compare(
         )
     return Survey(
         widths=tuple(widths),
-        parameters=_mark_bottlenecks(parameters, overrides),
+        parameters=_mark_bottlenecks(parameters, overrides, list(traced.uses) if traced else []),
         tied=_tied(uses),
         models=(models[0], models[1]),
     )
@@ -277,15 +277,19 @@ def _role(axes: Axes, growing: set[int]) -> tuple[Role, str]:
     return Role.INPUT, "fan_out grows, fan_in is finite"
 
 
-def _mark_bottlenecks(parameters: dict[str, Parameter], overrides: Overrides) -> dict[str, Parameter]:
+def _mark_bottlenecks(
+    parameters: dict[str, Parameter], overrides: Overrides, order: Sequence[str]
+) -> dict[str, Parameter]:
     """A finite output that growing matrices follow is inside the network, not a readout.
 
-    Harmless where the order of registration misleads: a bottleneck's row is the readout's with the multiplier
-    absorbed, which trains the same function.
+    They follow in the ``order`` of a forward pass, or else of registration; harmless where that misleads: a
+    bottleneck's row is the readout's with the multiplier absorbed, which trains the same function.
     """
     marked: dict[str, Parameter] = {}
     followed = False
-    for name, parameter in reversed(parameters.items()):
+    used = [name for name in order if name in parameters]
+    for name in reversed([name for name in parameters if name not in used] + used):
+        parameter = parameters[name]
         if parameter.role is Role.OUTPUT and followed and not _match(name, overrides):
             parameter = replace(
                 parameter,

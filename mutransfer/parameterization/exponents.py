@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mutransfer.errors import PlanError
@@ -74,6 +74,7 @@ class Row:
     init: Power = ONE
     lr: Mapping[Family, Power]
     eps: Power = ONE
+    constant: Power = ONE  # on weights that start as constants, which init leaves alone: only shifts reach them
     source: str
 
     def rate(self, family: Family) -> Power:
@@ -91,6 +92,7 @@ class Row:
             init=self.init / f,
             lr={family: power / f ** SHIFT[family] for family, power in self.lr.items()},
             eps=self.eps * f,
+            constant=self.constant / f,
             source=self.source,
         )
 
@@ -98,8 +100,7 @@ class Row:
         """The same training with no forward multiplier."""
         if self.forward == ONE:
             return self
-        row = self.shifted(ONE / self.forward)
-        return Row(init=row.init, lr=row.lr, eps=row.eps, source=f"{self.source}, multiplier absorbed")
+        return replace(self.shifted(ONE / self.forward), source=f"{self.source}, multiplier absorbed")
 
 
 @dataclass(frozen=True, kw_only=True)

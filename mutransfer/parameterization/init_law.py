@@ -138,7 +138,8 @@ def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measur
             tensor = values[real[0]][name]
             expected = _default_rms(parameter, real[0])
             rms = math.sqrt(sums(tensor)[0] / tensor.numel())
-            slack = 4 / math.sqrt(2 * tensor.numel()) + 0.02
+            # Six standard deviations; 16/n where all n elements may be small by chance (probability e^-16).
+            slack = max(6 / math.sqrt(2 * tensor.numel()), 16 / tensor.numel()) + 0.02
             if expected is not None and rms and abs(math.log(rms / expected)) > slack:
                 odd.append(f"  {name}: root-mean-square {rms:.4g}, torch's default gives {expected:.4g}")
         measured[name] = Measured(law=law, base_rms=None)

@@ -15,11 +15,12 @@ from mutransfer.parameterization import init_law, rules
 from mutransfer.parameterization.attention import check_multipliers, packed_sites, traced_sites
 from mutransfer.parameterization.axes import Overrides, Parameter, Survey, compare, survey
 from mutransfer.parameterization.building import Build, Width, check_width, show_width
+from mutransfer.parameterization.examples import Observed, observe
 from mutransfer.parameterization.exponents import SHIFT
 from mutransfer.parameterization.init_law import Measured
 from mutransfer.parameterization.rules import Family, Parameterization, Role, Row
 from mutransfer.parameterization.sites import Site
-from mutransfer.parameterization.trace import Example, Trace, observe, own_example
+from mutransfer.parameterization.trace import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,8 @@ class Plan(Mapping[str, Scaling]):
             example: inputs that the model runs on at any width (a tensor, a tuple or a mapping of arguments), or a
                 function that calls the model. With it, one forward pass shows what shapes alone do not: what a bare
                 parameter is contracted with, a factor of your own that grows with width, attention whose heads grow;
-                and every run-time multiplier is checked to change the output. Hugging Face models need none.
+                and every run-time multiplier is checked to change the output. None: a Hugging Face model's config
+                says what it takes, and otherwise inputs that fit the first layer are tried.
 
         Raises:
             ClassificationError: a parameter whose role or init law cannot be known.
@@ -123,16 +125,15 @@ class Plan(Mapping[str, Scaling]):
                 f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the same keys"
             )
         table = rules.parameterization(parameterization, lr_rule)
-        traces = observe(build, base_width, width, example)
-        found = survey(build, base_width, width, overrides, traces and traces[0])
+        seen = observe(build, base_width, width, example)
+        found = survey(build, base_width, width, overrides, None if seen is None else seen.base)
         laws = init_law.measure(build, found) if table.corrects_init else None
-        plan = _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, traces)
-        if traces is None or not table.corrects_init:
+        plan = _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, seen)
+        if seen is None or not table.corrects_init:
             return plan
-        example = own_example(found.models[0]) if example is None else example
-        sites = traced_sites(build, base_width, example, *traces, table)
+        sites = traced_sites(build, base_width, seen, table)
         plan = replace(plan, sites={**plan.sites, **sites})
-        check_multipliers(build, base_width, example, _multiplied(plan))
+        check_multipliers(build, base_width, seen.example, _multiplied(plan))
         return plan
 
     @classmethod
@@ -218,7 +219,7 @@ def _plan(
     wd_policy: str,
     scale_eps: bool,
     embedding_lr_exponent: float,
-    traces: tuple[Trace, Trace] | None,
+    seen: Observed | None,
 ) -> Plan:
     if form not in rules.FORMS:
         raise PlanError(f"unknown form {form!r}: expected one of {', '.join(rules.FORMS)}")
@@ -226,9 +227,9 @@ def _plan(
     scalings, fresh = {}, {}
     for name, parameter in found.parameters.items():
         law = laws[name] if laws else None
-        own = _own_growth(parameter, traces)
+        own = _own_growth(parameter, seen)
         scalings[name] = _scaling(parameter, law, table, kind, form, wd_policy, scale_eps, embedding_lr_exponent, own)
-        if law and law.base_rms:
+        if law and law.base_rms and not law.law.constant:  # an identity's size depends on its shape
             fresh[name] = law.base_rms * init_law.law_factor(law.law, parameter, 1)
     return Plan(
         parameterization=table.name,
@@ -240,7 +241,7 @@ def _plan(
         scale_eps=scale_eps,
         scalings=scalings,
         sites={
-            **_tied_sites(found, table, traces),
+            **_tied_sites(found, table, seen),
             **(packed_sites(found.models, table) if table.corrects_init else {}),
         },
         shapes={name: p.shapes[1] for name, p in found.parameters.items()},
@@ -278,8 +279,8 @@ def _scaling(
         lr *= m_out**-embedding_lr_exponent
     init, reason = 1.0, f"{parameter.reason} [{row.source}]"
     if law is not None:
-        if not law.law.constant:
-            init = row.init(m_in, m_out) / shift / init_law.law_factor(law.law, parameter, 1)
+        grown = row.constant if law.law.constant else row.init
+        init = grown(m_in, m_out) / shift / init_law.law_factor(law.law, parameter, 1)
         reason = f"{parameter.reason}; drawn {law.law} [{row.source}]"
     return Scaling(
         role=parameter.role,
@@ -302,9 +303,9 @@ def _eps_mult(row: Row, kind: Family, m_in: float, m_out: float, shift: float) -
     return row.init(m_in, m_out) / shift if kind is Family.ADAFACTOR else 1.0
 
 
-def _own_growth(parameter: Parameter, traces: tuple[Trace, Trace] | None) -> float:
+def _own_growth(parameter: Parameter, seen: Observed | None) -> float:
     """How the factor that the user's own ``forward`` puts on an embedding or a readout grows from base to target."""
-    base, target = (t.uses.get(parameter.name) for t in traces) if traces else (None, None)
+    base, target = (t.uses.get(parameter.name) for t in (seen.base, seen.target)) if seen else (None, None)
     if base is None or target is None:
         return 1.0
     if parameter.role is Role.INPUT and base.lookup:
@@ -312,7 +313,7 @@ def _own_growth(parameter: Parameter, traces: tuple[Trace, Trace] | None) -> flo
     return target.logits_factor / base.logits_factor if parameter.role is Role.OUTPUT else 1.0
 
 
-def _tied_sites(found: Survey, table: Parameterization, traces: tuple[Trace, Trace] | None) -> dict[str, Site]:
+def _tied_sites(found: Survey, table: Parameterization, seen: Observed | None) -> dict[str, Site]:
     """Where an embedding is also the readout: the tensor keeps its row, the logits get the rest."""
     if not table.corrects_init:
         return {}
@@ -323,10 +324,9 @@ def _tied_sites(found: Survey, table: Parameterization, traces: tuple[Trace, Tra
         parameter = found.parameters[name]
         m = parameter.m_out  # what is fan_out for the embedding is fan_in for the readout
         factor = readout.forward(m, 1.0) * readout.init(m, 1.0) / embedding.init(1.0, m)
-        factor *= _own_growth(parameter, traces)  # by which the tensor is smaller
-        if traces:
-            base, target = (t.uses[name].logits_factor for t in traces)
-            factor /= target / base
+        factor *= _own_growth(parameter, seen)  # by which the tensor is smaller
+        if seen and name in seen.base.uses:
+            factor /= seen.target.uses[name].logits_factor / seen.base.uses[name].logits_factor
         sites[path] = Site(kind="tied readout", factor=factor, mechanism="input")
     return sites
 

@@ -17,6 +17,8 @@ Adafactor. Muon's rates follow from the spectral condition ||dW|| ~ sqrt(fan_out
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mutransfer.parameterization.exponents import (
     HALF_IN,
     HALF_OUT,
@@ -126,8 +128,7 @@ MUP = Parameterization(
 
 def _shift(which: Role, f: Power, source: str) -> Row:
     """A row of mup's with another forward multiplier: the same training by the symmetry of abc-parameterizations."""
-    shifted = MUP.rows[which].shifted(f)
-    return Row(forward=shifted.forward, init=shifted.init, lr=shifted.lr, eps=shifted.eps, source=source)
+    return replace(MUP.rows[which].shifted(f), source=source)
 
 
 MF = Parameterization(

@@ -6,8 +6,6 @@ sqrt(width), are written in a ``forward`` and not on any tensor. Both are seen i
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -17,22 +15,23 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mutransfer.errors import BuildError, ExampleError, MutransferError
+from mutransfer.errors import ExampleError, MutransferError
 from mutransfer.parameterization.building import (
-    Build,
-    Width,
-    build_at,
     preserved_random_state,
-    seed_everything,
-    skeleton,
 )
 from mutransfer.parameterization.layouts import Axes
 
 Example = Any  # arguments of the model (a tensor, a tuple or a mapping), or a function that calls the model
 
-LARGE = 50_000_000  # parameters above which a target is not run for its trace
 
-NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"
+def call(model: nn.Module, example: Example) -> Any:
+    """The model on an example, however that is given."""
+    if isinstance(example, Mapping):
+        return model(**example)
+    if isinstance(example, tuple | list):
+        return model(*example)
+    return model(example) if isinstance(example, torch.Tensor) else example(model)
+
 
 _SAME = {  # operations that hand their first argument's values on
     *("view", "_unsafe_view", "reshape", "t", "transpose", "permute", "unsqueeze", "squeeze", "expand", "slice"),
@@ -113,71 +112,6 @@ def trace(model: nn.Module, example: Example) -> Trace:
         for handle in handles:
             handle.remove()
     return found.result
-
-
-def call(model: nn.Module, example: Example) -> Any:
-    """The model on an example, however that is given."""
-    if isinstance(example, Mapping):
-        return model(**example)
-    if isinstance(example, tuple | list):
-        return model(*example)
-    return model(example) if isinstance(example, torch.Tensor) else example(model)
-
-
-def observe(build: Build, base: Width, target: Width, example: Example | None) -> tuple[Trace, Trace] | None:
-    """Traces at base and target width; None where no example is given and the model offers none.
-
-    A target that is too large to be run here is extrapolated from a model of twice the base width.
-
-    Raises ExampleError where a model does not run on the example that was given.
-    """
-    given = example is not None
-    example = example if given else own_example(skeleton(build, base))
-    if example is None:
-        return None
-    try:
-        first = trace(fresh(build, base), example)
-        if target == base:
-            return first, first
-        large = sum(p.numel() for p in skeleton(build, target).parameters()) > LARGE
-        if not large or not isinstance(base, int) or not isinstance(target, int):
-            return first, trace(fresh(build, target), example)
-        return first, _extrapolated(first, trace(fresh(build, 2 * base), example), math.log2(target / base))
-    except BuildError as error:
-        if given:
-            raise ExampleError(str(error)) from error
-        warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=2)
-        return None
-
-
-def _extrapolated(first: Trace, double: Trace, octaves: float) -> Trace:
-    """What grows by a factor per doubling, from base to ``octaves`` doublings of it."""
-
-    def along(a: float, b: float) -> float:
-        return a * (b / a) ** octaves if a and b else b
-
-    uses = {}
-    for name, use in double.uses.items():
-        at = first.uses.get(name, use)
-        uses[name] = replace(
-            use,
-            factor_in=along(at.factor_in, use.factor_in),
-            factor_out=along(at.factor_out, use.factor_out),
-            factor_rows=along(at.factor_rows, use.factor_rows),
-        )
-    attention = {}
-    for path, found in double.attention.items():
-        at = first.attention.get(path, found)
-        size = round(along(at.head_size, found.head_size))
-        attention[path] = replace(found, head_size=size, scale=along(at.scale, found.scale))
-    return Trace(uses, attention)
-
-
-def fresh(build: Build, width: Width) -> nn.Module:
-    """``build(width)`` as it always comes out, whatever the random state; which is left as it was."""
-    with preserved_random_state():
-        seed_everything(0)
-        return build_at(build, width)
 
 
 @dataclass(frozen=True)
@@ -327,22 +261,3 @@ def _dims_of(parameter: torch.Tensor, view: torch.Tensor, dims: tuple[int, ...])
         matches = [i for i in range(parameter.ndim) if parameter.stride(i) == view.stride(d) and parameter.shape[i] > 1]
         found |= set(matches[:1])
     return found
-
-
-def own_example(model: nn.Module) -> Example | None:
-    """The inputs that a Hugging Face model offers to be run with, or None."""
-    config, main = getattr(model, "config", None), getattr(model, "main_input_name", None)
-    if config is None or main is None:
-        return None
-    if main == "pixel_values":
-        size = getattr(config, "image_size", None)
-        if size is None:
-            return None
-        sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
-        return {"pixel_values": torch.zeros(1, getattr(config, "num_channels", 3), *sides)}
-    if main == "input_ids":
-        tokens = torch.tensor([[1, 2, 0, 3]])
-        return {"input_ids": tokens} | (
-            {"decoder_input_ids": tokens} if getattr(config, "is_encoder_decoder", False) else {}
-        )
-    return None

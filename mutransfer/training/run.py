@@ -19,10 +19,10 @@ from mutransfer.measure.probes import MAX_EXAMPLES, activations, evaluating, rel
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything, show_width
 from mutransfer.parameterization.clipping import clip_grad_norm_
+from mutransfer.parameterization.examples import NOT_SEEN
 from mutransfer.parameterization.groups import set_lr
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Parameterization, Role
-from mutransfer.parameterization.trace import NOT_SEEN
 from mutransfer.training.events import Scalars, Sink, silent
 from mutransfer.training.memory import is_out_of_memory
 from mutransfer.training.optimizers import lr_factor, make_optimizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,11 @@ from mutransfer.parameterization.building import (
     seed_everything,
     show_width,
 )
+from mutransfer.parameterization.examples import NOT_SEEN
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind, Regime
 from mutransfer.parameterization.rules import Family, Parameterization, Role
-from mutransfer.parameterization.trace import NOT_SEEN
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.spec import HYPERPARAMETERS
 from mutransfer.training.task import PROBE_SEED, Task, few, to_device
@@ -130,6 +130,7 @@ def coordinate_check(
     if optimizer not in HYPERPARAMETERS:
         raise ConfigError(f"optimizer must be one of {', '.join(HYPERPARAMETERS)}, found {optimizer!r}")
     measured: dict[str, dict[str, list[list[float]]]] = {}
+    handed_on: dict[str, str] = {}
     diverged: list[Width] = []
     plan: Plan | None = None
     for i, width in enumerate(ordered):
@@ -143,7 +144,8 @@ def coordinate_check(
             overrides=overrides,
         )
         for seed in seed_list:
-            found = _one_run(build, draw, objective, plan, seed, steps, lr or DEFAULT_LR[kind], where)
+            found, same = _one_run(build, draw, objective, plan, seed, steps, lr or DEFAULT_LR[kind], where)
+            handed_on |= same
             for module, quantities in found.items():
                 for quantity, value in quantities.items():
                     rows = measured.setdefault(module, {}).setdefault(quantity, [[] for _ in ordered])
@@ -164,7 +166,7 @@ def coordinate_check(
             slope = fit_slope(
                 [sizes[i] for i in keep],
                 [rows[i] for i in keep],
-                predicted=_predicted(module, quantity, plan, regime),
+                predicted=_predicted(handed_on.get(module, module), quantity, plan, regime),
             )
             if slope is not None:
                 slopes.setdefault(module, {})[quantity] = slope
@@ -175,7 +177,7 @@ def coordinate_check(
         steps=steps,
         slopes=slopes,
         sizes={m: {q: tuple(map(tuple, rows)) for q, rows in qs.items()} for m, qs in measured.items()},
-        at_init=_at_init(measured, plan, regime),
+        at_init=_at_init({m: handed_on.get(m, m) for m in measured}, plan, regime),
         diverged=tuple(dict.fromkeys(map(_hashable, diverged))),
     )
 
@@ -197,7 +199,8 @@ def _one_run(
     steps: int,
     lr: float,
     device: torch.device,
-) -> dict[str, dict[str, float]]:
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Size and change of every module's output, and the modules that hand on a readout's."""
     with preserved_random_state():
         seed_everything(seed)
         model = apply(build_at(build, plan.width), plan).to(device)
@@ -210,7 +213,15 @@ def _one_run(
             optimizer.step()
         after = activations(model, lambda: objective(model, probe))
     moved = changes(before, after)
-    return {m: {"size": rms(after[m]), "change": moved[m]} for m in moved}
+    found = {m: {"size": rms(after[m]), "change": moved[m]} for m in moved}
+    return found, {m: inner for m in moved if (inner := _handed_on(m, before, plan)) is not None}
+
+
+def _handed_on(module: str, outputs: Mapping[str, Tensor], plan: Plan) -> str | None:
+    """The readout whose output this module hands on: a head around it, or the model itself."""
+    within = "" if module == "model" else f"{module}."
+    inside = [m for m in outputs if m != module and m.startswith(within) and _is_readout(m, plan)]
+    return next((m for m in inside if torch.equal(outputs[m], outputs[module])), None)
 
 
 def _predicted(module: str, quantity: str, plan: Plan, regime: Regime | None) -> float | None:
@@ -227,22 +238,22 @@ def _predicted(module: str, quantity: str, plan: Plan, regime: Regime | None) ->
     return change if quantity == "change" else 0.0
 
 
-def _at_init(modules: Iterable[str], plan: Plan, regime: Regime | None) -> dict[str, float]:
+def _at_init(modules: Mapping[str, str], plan: Plan, regime: Regime | None) -> dict[str, float]:
     """Of readouts and bottlenecks, which under mup are fainter before training than in it.
 
     So are the siblings of a bottleneck that come after it, which it may feed: the output projection behind values with
-    a fixed number of heads.
+    a fixed number of heads. ``modules`` names for each the one whose output it hands on, itself as a rule.
     """
     if regime is None:
         return {}
     start, faint = {}, set()
-    for module in modules:
+    for module, inner in modules.items():
         parent = module.rpartition(".")[0]
         if Role.BOTTLENECK in _roles(module, plan):
             faint.add(parent)
         if parent in faint and regime.bottleneck_at_init is not None:
             start[module] = regime.bottleneck_at_init
-        if _is_readout(module, plan):
+        if _is_readout(inner, plan):
             start[module] = regime.logits_at_init
     return start
 
@@ -252,7 +263,8 @@ def _roles(module: str, plan: Plan) -> set[Role]:
 
 
 def _is_readout(module: str, plan: Plan) -> bool:
-    return Role.OUTPUT in _roles(module, plan) or module in plan.sites
+    tied = module in plan.sites and plan.sites[module].kind == "tied readout"
+    return tied or Role.OUTPUT in _roles(module, plan)
 
 
 def _parts(

@@ -189,3 +189,20 @@ def test_a_weight_that_two_modules_share_gets_its_multiplier_at_both():
         run = partial(trained, TwoReadouts, "sgd", parameterization=name)
         assert run(form="forward") == run(form="absorbed")
     assert run(parameterization="mf") == run()
+
+
+def constant_weights(width):
+    """A hidden matrix that starts as the identity, and a readout of one number."""
+    model = nn.Sequential(nn.Linear(D_IN, width), nn.Tanh(), nn.Linear(width, width), nn.Linear(width, D_OUT))
+    nn.init.eye_(model[2].weight)
+    nn.init.constant_(model[3].weight, 0.1)
+    return model
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("other", [{"form": "absorbed"}, {"parameterization": "mf"}, {"parameterization": "mup_t9"}])
+def test_weights_that_start_as_constants_follow_the_forms_too(optimizer, other):
+    run = partial(trained, constant_weights, optimizer)
+    assert run(**other) == run()
+    model, _ = parameterize(constant_weights, width=16, base_width=4)
+    assert torch.equal(model[2].weight, torch.eye(16))  # and are else left alone

@@ -40,8 +40,7 @@ OPTIMIZERS = {
     "adafactor": (torch.optim.Adafactor, {"lr": 1e-2, "eps": (1e-100, 0.1), "weight_decay": 0.3}),
     "relative step": (RelativeStep, {"lr": 1e-2}),
 }
-# Of the size of gradients, so that it decides many steps and must be scaled.
-EPS = 1e-2
+EPS = 1e-2  # of the size of gradients, so that it decides many steps and must be scaled
 NOISE = 1e-12
 
 
@@ -125,10 +124,10 @@ def shifted(table, theta):
     return replace(table, rows={role: row.shifted(theta[role]) for role, row in table.rows.items()})
 
 
-def planned(shape, widths, table, optimizer, form="forward", noise=0.0):
+def planned(shape, widths, table, optimizer, noise=0.0, **more):
     with torch.device("meta"):  # torch's own init: nothing to measure
         base, target = map(shape, widths)
-    plan = Plan.from_models(target, base=base, parameterization=table, optimizer=optimizer, form=form)
+    plan = Plan.from_models(target, base=base, parameterization=table, optimizer=optimizer, **more)
     torch.manual_seed(1)
     model, (x, y) = apply(shape(widths[1]), plan), shape.data()
     with torch.no_grad():
@@ -157,10 +156,16 @@ def apart(a, b):
 def test_a_shifted_table_trains_to_the_same_losses_bit_for_bit(optimizer):
     changes = []
 
-    @given(shape=shapes(), widths=fours, table=tables(WILD), theta=thetas(WILD))
+    @given(
+        shape=shapes(),
+        widths=fours,
+        table=tables(WILD),
+        theta=thetas(WILD),
+        wd_policy=st.sampled_from(["independent", "sqrt"]),
+    )
     @settings(max_examples=16)
-    def check(shape, widths, table, theta):
-        run = partial(trained, shape, widths, optimizer=optimizer)
+    def check(shape, widths, table, theta, wd_policy):
+        run = partial(trained, shape, widths, optimizer=optimizer, wd_policy=wd_policy)
         found = run(table=table)
         assert run(table=shifted(table, theta)) == found
         changes.append(apart(found, found[:1] * len(found)))

@@ -72,9 +72,41 @@ def test_an_ambiguous_bare_parameter_is_classified_with_an_example(shape, use, r
     plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
     assert plan["1.w"].role is role
     assert "forward pass" in plan["1.w"].reason
-    if role is not Role.HIDDEN:
-        with pytest.raises(ClassificationError, match="Or give example="):
-            Plan.infer(build, width=WIDTH, base_width=BASE)
+
+
+def test_inputs_that_fit_the_first_layer_are_tried_where_no_example_is_given():
+    build = lambda w: nn.Sequential(nn.Linear(6, w), Bare((w, 4), lambda p, x: x @ p))  # noqa: E731
+    assert Plan.infer(build, width=WIDTH, base_width=BASE)["1.w"].role is Role.OUTPUT
+    plan = Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE)
+    assert plan == Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE, example=TOKENS)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.inward, self.w = nn.Linear(6, width), nn.Parameter(torch.randn(width, 4))
+
+    def forward(self, x, y):
+        return self.inward(x) @ self.w + y
+
+
+def test_a_model_that_takes_other_inputs_needs_an_example_for_what_is_ambiguous():
+    with pytest.raises(ClassificationError, match="Or give example="):
+        Plan.infer(TwoInputs, width=WIDTH, base_width=BASE)
+    named = {"x": torch.randn(2, 6), "y": torch.randn(2, 4)}
+    for example in (named, tuple(named.values()), lambda model: model(**named)):
+        assert Plan.infer(TwoInputs, width=WIDTH, base_width=BASE, example=example)["w"].role is Role.OUTPUT
+
+
+def test_a_readout_that_starts_at_zero_is_no_reason_to_refuse_its_multiplier():
+    def build(width):
+        model = nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Linear(width, 3))
+        nn.init.zeros_(model[2].weight)
+        nn.init.zeros_(model[2].bias)
+        return model
+
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=torch.randn(2, 6))
+    assert plan["2.weight"].forward_mult == 1 / M
 
 
 class Scaled(nn.Module):
@@ -155,7 +187,7 @@ def test_a_model_that_cannot_run_on_the_example_is_refused_with_its_own_error():
 
 
 def test_a_large_target_is_extrapolated_from_twice_the_base(monkeypatch):
-    from mutransfer.parameterization import trace as module
+    from mutransfer.parameterization import examples as module
 
     small = Plan.infer(lambda w: Scaled(w, True), width=512, base_width=BASE, example=TOKENS)
     monkeypatch.setattr(module, "LARGE", 1000)

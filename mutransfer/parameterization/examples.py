@@ -1,0 +1,145 @@
+"""Running the user's model once at base and once at target width, on an example of theirs or one that fits."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from mutransfer.errors import BuildError, ExampleError
+from mutransfer.parameterization.building import (
+    Build,
+    Width,
+    build_at,
+    preserved_random_state,
+    seed_everything,
+    skeleton,
+)
+from mutransfer.parameterization.trace import Example, Trace, trace
+
+LARGE = 50_000_000  # parameters above which a target is not run for its trace
+NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Traces at base and at target width, and the example on which they were made."""
+
+    example: Example
+    base: Trace
+    target: Trace
+
+
+def observe(build: Build, base: Width, target: Width, example: Example | None) -> Observed | None:
+    """What forward passes show; None where no example is given and none can be made up.
+
+    A target that is too large to be run here is extrapolated from a model of twice the base width.
+
+    Raises ExampleError where a model does not run on the example that was given.
+    """
+    if example is not None:
+        try:
+            return _observed(build, base, target, example)
+        except BuildError as error:
+            raise ExampleError(str(error)) from error
+    model = skeleton(build, base)
+    if _size(model) > LARGE:
+        return None
+    own = own_example(model)
+    for candidate in _guesses(model) if own is None else [own]:
+        try:
+            return _observed(build, base, target, candidate)
+        except BuildError as error:
+            if own is not None:
+                warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=2)
+    return None
+
+
+def fresh(build: Build, width: Width) -> nn.Module:
+    """``build(width)`` as it always comes out, whatever the random state; which is left as it was."""
+    with preserved_random_state():
+        seed_everything(0)
+        return build_at(build, width)
+
+
+def own_example(model: nn.Module) -> Example | None:
+    """Inputs for a Hugging Face model, from its config; None for other models."""
+    config, main = getattr(model, "config", None), getattr(model, "main_input_name", None)
+    if config is None or main is None:
+        return None
+    if main == "pixel_values":
+        size = getattr(config, "image_size", None)
+        if size is None:
+            return None
+        sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+        return {"pixel_values": torch.zeros(1, getattr(config, "num_channels", 3), *sides)}
+    if main == "input_ids":
+        tokens = torch.tensor([[1, 2, 0, 3]])
+        return {"input_ids": tokens} | (
+            {"decoder_input_ids": tokens} if getattr(config, "is_encoder_decoder", False) else {}
+        )
+    return None
+
+
+def _guesses(model: nn.Module) -> Iterator[Example]:
+    """Inputs that fit the first layer. What the model does with any that it accepts is what it does."""
+    generator = torch.Generator().manual_seed(0)
+    layers = [
+        m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Embedding | nn.RNNBase)
+    ]
+    if not layers:
+        return
+    first = layers[0]
+    if isinstance(first, nn.Embedding):
+        yield torch.tensor([[0, 1, 2, 3], [3, 1, 0, 2]]) % first.num_embeddings
+        return
+    if isinstance(first, nn.Linear | nn.RNNBase):
+        size = first.in_features if isinstance(first, nn.Linear) else first.input_size
+        shapes = [(2, size), (2, 4, size)]
+    elif isinstance(first, nn.Conv1d):
+        shapes = [(2, first.in_channels, 32)]
+    else:
+        shapes = [(2, first.in_channels, side, side) for side in (32, 8, 28, 224)]
+    for shape in shapes:
+        yield torch.randn(shape, generator=generator)
+
+
+def _observed(build: Build, base: Width, target: Width, example: Example) -> Observed:
+    first = trace(fresh(build, base), example)
+    if target == base:
+        return Observed(example, first, first)
+    if _size(skeleton(build, target)) <= LARGE or not isinstance(base, int) or not isinstance(target, int):
+        return Observed(example, first, trace(fresh(build, target), example))
+    double = trace(fresh(build, 2 * base), example)
+    return Observed(example, first, _extrapolated(first, double, math.log2(target / base)))
+
+
+def _size(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _extrapolated(first: Trace, double: Trace, octaves: float) -> Trace:
+    """What grows by a factor per doubling, from base to ``octaves`` doublings of it."""
+
+    def along(a: float, b: float) -> float:
+        return a * (b / a) ** octaves if a and b else b
+
+    uses = {}
+    for name, use in double.uses.items():
+        at = first.uses.get(name, use)
+        uses[name] = replace(
+            use,
+            factor_in=along(at.factor_in, use.factor_in),
+            factor_out=along(at.factor_out, use.factor_out),
+            factor_rows=along(at.factor_rows, use.factor_rows),
+        )
+    attention = {}
+    for path, found in double.attention.items():
+        at = first.attention.get(path, found)
+        size = round(along(at.head_size, found.head_size))
+        attention[path] = replace(found, head_size=size, scale=along(at.scale, found.scale))
+    return Trace(uses, attention)
