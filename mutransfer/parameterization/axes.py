@@ -105,8 +105,9 @@ def compare(
     parameters, unresolved = {}, []
     for name in names[0]:
         shapes = tuple(tuple(found[name].shape) for found in names)
-        owner, attribute = _owner(uses[name])
-        parameter = _classify(name, owner, attribute, shapes, overrides, traced)
+        path, owner, attribute = _owner(uses[name])
+        grouped = _groups_grow(owner, models[1].get_submodule(path))
+        parameter = _classify(name, owner, attribute, shapes, overrides, traced, grouped)
         if parameter is None:
             unresolved.append(_plea(name, owner, shapes, widths))
             continue
@@ -167,9 +168,14 @@ def bias_fan_ins(model: nn.Module) -> dict[str, int]:
 Uses = list[tuple[str, nn.Module, str]]  # of one tensor: path of a module, the module, its attribute
 
 
-def _owner(uses: Uses) -> tuple[nn.Module, str]:
+def _owner(uses: Uses) -> tuple[str, nn.Module, str]:
     """The module that decides a parameter's role; for a shared tensor, the embedding."""
-    return next((use[1:] for use in uses if isinstance(use[1], nn.Embedding)), uses[0][1:])
+    return next((use for use in uses if isinstance(use[1], nn.Embedding)), uses[0])
+
+
+def _groups_grow(base: nn.Module, target: nn.Module) -> bool:
+    """Whether a convolution has more groups in a wider model, so that each sums over no more channels than before."""
+    return isinstance(base, (*CONVS, *TRANSPOSED)) and base.groups != getattr(target, "groups", base.groups)
 
 
 def _tied(uses: Mapping[str, Uses]) -> dict[str, str]:
@@ -198,6 +204,7 @@ def _classify(
     shapes: tuple[tuple[int, ...], ...],
     overrides: Overrides,
     traced: Trace | None,
+    grouped: bool,
 ) -> Parameter | None:
     owner_name = type(owner).__name__
     growing = _growing(shapes)
@@ -220,11 +227,17 @@ def _classify(
         return replace(base, axes=None, role=Role.SCALAR, reason=f"{owner_name}.{attribute}: no dimension grows")
     if known is not None:
         stray = growing - {*known.fan_in, *known.fan_out}
-        if stray or (isinstance(owner, TRANSPOSED) and owner.groups > 1):
-            return None  # an embedding whose count grows, a grouped transposed convolution: no rule fits
+        if stray or (grouped and len(growing) > 1):
+            return None  # an embedding whose count grows, groups that grow in number and in size: no rule fits
+        if grouped:
+            if shapes[0][1] == 1:
+                return replace(base, axes=None, role=Role.VECTOR, reason="depthwise kernel: one filter per channel")
+            axes, reason = (
+                Axes(fan_in=(), fan_out=tuple(growing)),
+                "groups grow in number, each sums over as many channels",
+            )
+            return replace(base, axes=axes, role=Role.INPUT, reason=f"{owner_name}.{attribute}: {reason}")
         role, reason = _role(known, growing)
-        if role is Role.INPUT and isinstance(owner, CONVS) and shapes[0][1] == 1 and owner.groups > 1:
-            return replace(base, axes=None, role=Role.VECTOR, reason="depthwise kernel: one filter per channel")
         return replace(base, role=role, reason=f"{owner_name}.{attribute}: {reason}")
     if is_vector(owner, attribute) or _is_row(shapes[0]):
         return replace(
