@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.building import Build, Width, preserved_random_state, seed_everything
+from mutransfer.parameterization.building import Build, Width, preserved_random_state, seed_everything, skeleton
 from mutransfer.parameterization.examples import Observed, fresh
 from mutransfer.parameterization.exponents import Parameterization
 from mutransfer.parameterization.sites import Site, install
@@ -57,12 +57,16 @@ def traced_sites(build: Build, base_width: Width, seen: Observed, table: Paramet
     """
     sites: dict[str, Site] = {}
     by_class: dict[type, tuple[str, str]] = {}
-    model = fresh(build, base_width)
-    for path, attention in seen.target.attention.items():
-        module, first = model.get_submodule(path), seen.base.attention.get(path)
-        if isinstance(module, nn.MultiheadAttention) or first is None or attention.head_size == first.head_size:
+    grows = {
+        path: attention.head_size / first.head_size
+        for path, attention in seen.target.attention.items()
+        if (first := seen.base.attention.get(path)) is not None and attention.head_size != first.head_size
+    }
+    model = skeleton(build, base_width)
+    for path, growth in grows.items():
+        module, first, attention = model.get_submodule(path), seen.base.attention[path], seen.target.attention[path]
+        if isinstance(module, nn.MultiheadAttention):
             continue
-        growth = attention.head_size / first.head_size
         factor = growth**-table.attention / (attention.scale / first.scale)
         if type(module) not in by_class:
             by_class[type(module)] = _mechanism(build, base_width, seen.example, path)
@@ -122,14 +126,19 @@ def check_multipliers(build: Build, width: Width, example: Example, multipliers:
     """
     for path, mechanism in multipliers.items():
         for training in (True, False):
-            plain, changed = (_lively(build, width).train(training) for _ in range(2))
-            install(changed.get_submodule(path), mechanism, 0.5)
-            if _same(_outputs(plain, example), _outputs(changed, example)):
+            if not _has_effect(_lively(build, width).train(training), example, path, mechanism):
                 mode = "train" if training else "eval"
                 raise ClassificationError(
                     f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
                     f"with what passes there. Use form='absorbed', or call {path} as a module"
                 )
+
+
+def _has_effect(model: nn.Module, example: Example, path: str, mechanism: str) -> bool:
+    before = _outputs(model, example)
+    install(model.get_submodule(path), mechanism, 0.5)
+    after = _outputs(model, example)
+    return not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def _outputs(model: nn.Module, example: Example) -> list[torch.Tensor]:
@@ -145,7 +154,3 @@ def _tensors(out: object) -> Iterator[torch.Tensor]:
         yield from (t for value in out.values() for t in _tensors(value))
     elif isinstance(out, tuple | list):
         yield from (t for value in out for t in _tensors(value))
-
-
-def _same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

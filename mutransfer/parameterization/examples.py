@@ -37,7 +37,7 @@ class Observed:
 def observe(build: Build, base: Width, target: Width, example: Example | None) -> Observed | None:
     """What forward passes show; None where no example is given and none can be made up.
 
-    A target that is too large to be run here is extrapolated from a model of twice the base width.
+    A target that is too large to be run here is extrapolated from a model of half or twice the base width.
 
     Raises ExampleError where a model does not run on the example that was given.
     """
@@ -114,22 +114,29 @@ def _observed(build: Build, base: Width, target: Width, example: Example) -> Obs
         return Observed(example, first, first)
     if _size(skeleton(build, target)) <= LARGE or not isinstance(base, int) or not isinstance(target, int):
         return Observed(example, first, trace(fresh(build, target), example))
-    double = trace(fresh(build, 2 * base), example)
-    return Observed(example, first, _extrapolated(first, double, math.log2(target / base)))
+    for other in (base // 2, 2 * base):  # half, if it builds: models may be large at base already
+        try:
+            second = trace(fresh(build, other), example)
+        except BuildError:
+            if other > base:
+                raise
+            continue
+        return Observed(example, first, _extrapolated(first, second, math.log(target / base) / math.log(other / base)))
+    raise AssertionError("not reached")
 
 
 def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _extrapolated(first: Trace, double: Trace, octaves: float) -> Trace:
-    """What grows by a factor per doubling, from base to ``octaves`` doublings of it."""
+def _extrapolated(first: Trace, second: Trace, steps: float) -> Trace:
+    """What grows by a factor from the first trace to the second, after ``steps`` such factors."""
 
     def along(a: float, b: float) -> float:
-        return a * (b / a) ** octaves if a and b else b
+        return a * (b / a) ** steps if a and b else b
 
     uses = {}
-    for name, use in double.uses.items():
+    for name, use in second.uses.items():
         at = first.uses.get(name, use)
         uses[name] = replace(
             use,
@@ -138,7 +145,7 @@ def _extrapolated(first: Trace, double: Trace, octaves: float) -> Trace:
             factor_rows=along(at.factor_rows, use.factor_rows),
         )
     attention = {}
-    for path, found in double.attention.items():
+    for path, found in second.attention.items():
         at = first.attention.get(path, found)
         size = round(along(at.head_size, found.head_size))
         attention[path] = replace(found, head_size=size, scale=along(at.scale, found.scale))

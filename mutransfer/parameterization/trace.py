@@ -143,7 +143,7 @@ class _Tracer(TorchDispatchMode):
         self.paths = {module: path for path, module in model.named_modules()}
         self.stack: list[str] = [""]
         self.tags: dict[int, _Tag] = {id(p): _Tag(parameter=name) for name, p in self.parameters.items()}
-        self.alive: list[Any] = []  # ids of dead tensors would be given out again
+        self.tagged: list[torch.Tensor] = []  # ids of dead tensors would be given out again
 
     def enter(self, module: nn.Module, args: Any) -> None:
         self.stack.append(self.paths.get(module, self.stack[-1]))
@@ -153,7 +153,6 @@ class _Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.alive.append((args, out))
         name = func.overloadpacket.__name__
         if name in ("cat", "stack"):
             args = tuple(args[0])
@@ -161,19 +160,19 @@ class _Tracer(TorchDispatchMode):
         if name in _SAME:
             if tags and tags[0]:
                 for tensor in out if isinstance(out, tuple | list) else [out]:
-                    self.tags[id(tensor)] = tags[0]
+                    self._tag(tensor, tags[0])
         elif name in ("mul", "mul_", "div", "div_") and (factor := _scalar(args)) is not None:
             which, value = factor
             tag = tags[which] or _Tag()
             times = value if name.startswith("mul") else 1 / value if value else 0.0
-            self.tags[id(out)] = replace(tag, parameter=None, factor=tag.factor * times)
+            self._tag(out, replace(tag, parameter=None, factor=tag.factor * times))
             self._elementwise([replace(tag, source=None)])
         elif name in _CONTRACTIONS or name in _GROUPED or name == "convolution":
             alpha = float((kwargs or {}).get("alpha", 1))
             self._contraction(name, args, tags, out, alpha)
         elif name in ("embedding", "index", "index_select") and tags[0] and tags[0].parameter:
             self._use(tags[0]).lookup = True
-            self.tags[id(out)] = _Tag(source=tags[0].parameter, rows=True)
+            self._tag(out, _Tag(source=tags[0].parameter, rows=True))
         elif name.startswith("_scaled_dot_product"):
             scale = (kwargs or {}).get("scale")
             size = args[0].shape[-1]
@@ -188,11 +187,15 @@ class _Tracer(TorchDispatchMode):
             seen = Attention(found.head_size, found.before * after, found.values * after)
             self.result.attention[found.path] = seen
         elif name in _MASKS and (logits := next((t for t in tags if t and t.product), None)):
-            self.tags[id(out)] = logits
+            self._tag(out, logits)
             self._elementwise([t for t in tags if t is not logits])
         else:
             self._elementwise(tags)
         return out
+
+    def _tag(self, tensor: torch.Tensor, tag: _Tag) -> None:
+        self.tags[id(tensor)] = tag
+        self.tagged.append(tensor)
 
     def _use(self, tag: _Tag) -> Use:
         assert tag.parameter is not None
@@ -222,12 +225,12 @@ class _Tracer(TorchDispatchMode):
             beside = tags[other] or _Tag()
             if beside.source is None:  # else the factor is that of the layer before
                 use.factor_in = beside.factor
-            self.tags[id(out)] = _Tag(source=tag.parameter)
+            self._tag(out, _Tag(source=tag.parameter))
         pair = [tags[left], tags[right]]
         if not any(t and t.parameter for t in pair):
             before = prod(t.factor for t in pair if t) * alpha
             values = args[left] @ args[right] * alpha if name == "baddbmm" else out  # without what is added
-            self.tags[id(out)] = _Tag(product=_Product(self.stack[-1], args[left].shape[-1], before, values))
+            self._tag(out, _Tag(product=_Product(self.stack[-1], args[left].shape[-1], before, values)))
         self._elementwise([replace(t, parameter=None) for t in pair if t and t.source])
 
 
