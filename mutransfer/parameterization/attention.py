@@ -6,7 +6,9 @@ head's size d and not like its root. Where heads grow in number and not in size,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +18,8 @@ from mutransfer.parameterization.building import Build, Width, preserved_random_
 from mutransfer.parameterization.examples import Observed, fresh
 from mutransfer.parameterization.exponents import Parameterization
 from mutransfer.parameterization.sites import Site, install
-from mutransfer.parameterization.trace import Example, call, trace
+from mutransfer.parameterization.trace import Example, call, tensors
+from mutransfer.parameterization.tracer import trace
 
 KIND = "attention logits"
 
@@ -56,7 +59,7 @@ def traced_sites(build: Build, base_width: Width, seen: Observed, table: Paramet
     Raises ClassificationError where heads grow and nothing outside the model reaches their logits alone.
     """
     sites: dict[str, Site] = {}
-    by_class: dict[type, tuple[str, str]] = {}
+    by_class: dict[Any, tuple[str, str]] = {}
     grows = {
         path: attention.head_size / first.head_size
         for path, attention in seen.target.attention.items()
@@ -68,21 +71,29 @@ def traced_sites(build: Build, base_width: Width, seen: Observed, table: Paramet
         if isinstance(module, nn.MultiheadAttention):
             continue
         factor = growth**-table.attention / (attention.scale / first.scale)
-        if type(module) not in by_class:
-            by_class[type(module)] = _mechanism(build, base_width, seen.example, path)
-        child, mechanism = by_class[type(module)]
+        if math.isclose(factor, 1.0):  # the model's own scale grows as it should
+            continue
+        if path in seen.base.shared:
+            raise ClassificationError(
+                f"{path or 'the model'} computes several attentions in one module, and their heads grow: no multiplier "
+                "reaches each alone. Put each into a module of its own, or let the number of heads grow"
+            )
+        like = (type(module), *(type(m) for m in module.modules()))
+        if like not in by_class:
+            by_class[like] = _mechanism(build, base_width, seen.example, path)
+        child, mechanism = by_class[like]
         sites[".".join(filter(None, (path, child)))] = Site(kind=KIND, factor=factor, mechanism=mechanism)
     return sites
 
 
 def _mechanism(build: Build, width: Width, example: Example, path: str) -> tuple[str, str]:
     """The path of a module below ``path`` and the mechanism on it that multiplies the logits and nothing else."""
-    expected = trace(_lively(build, width), example).attention[path].logits
+    plain = trace(_lively(build, width), example).attention[path]
     for child, mechanism in _candidates(fresh(build, width).get_submodule(path)):
         model = _lively(build, width)
         install(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
         found = trace(model, example).attention.get(path)
-        if found is not None and _is_twice(found.logits, expected):
+        if found is not None and _is_twice(found.logits, plain.logits) and _is_same(found.values, plain.values):
             return child, mechanism
     raise ClassificationError(
         f"the heads of {path or 'the model'} grow with width, and its logits cannot be reached: no float attribute, "
@@ -95,6 +106,12 @@ def _is_twice(found: torch.Tensor, expected: torch.Tensor) -> bool:
     if found.shape != expected.shape or not bool(expected.any()):
         return False
     return torch.allclose(found, 2 * expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def _is_same(found: torch.Tensor | None, expected: torch.Tensor | None) -> bool:
+    if found is None or expected is None:
+        return found is expected
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def _lively(build: Build, width: Width) -> nn.Module:
@@ -116,7 +133,7 @@ def _candidates(module: nn.Module) -> Iterator[tuple[str, str]]:
     children = [(name, child) for name, child in module.named_modules() if name and not list(child.children())]
     yield from ((name, "output") for name, child in children if "norm" in type(child).__name__.lower())
     yield from ((name, "output") for name, _ in children)
-    yield from ((name, f"output {part}/3") for name, _ in children for part in (1, 0))
+    yield from ((name, f"output {part}/{n}") for name, _ in children for n in (3, 2) for part in (1, 0))
 
 
 def check_multipliers(build: Build, width: Width, example: Example, multipliers: Mapping[str, str]) -> None:
@@ -138,19 +155,12 @@ def _has_effect(model: nn.Module, example: Example, path: str, mechanism: str) -
     before = _outputs(model, example)
     install(model.get_submodule(path), mechanism, 0.5)
     after = _outputs(model, example)
+    if not before:
+        return True  # nothing to see the effect in
     return not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def _outputs(model: nn.Module, example: Example) -> list[torch.Tensor]:
     with preserved_random_state(), torch.no_grad():
         seed_everything(0)
-        return list(_tensors(call(model, example)))
-
-
-def _tensors(out: object) -> Iterator[torch.Tensor]:
-    if isinstance(out, torch.Tensor):
-        yield out
-    elif isinstance(out, Mapping):
-        yield from (t for value in out.values() for t in _tensors(value))
-    elif isinstance(out, tuple | list):
-        yield from (t for value in out for t in _tensors(value))
+        return list(tensors(call(model, example)))

@@ -239,7 +239,9 @@ def _classify(
             return replace(base, axes=axes, role=Role.INPUT, reason=f"{owner_name}.{attribute}: {reason}")
         role, reason = _role(known, growing)
         return replace(base, role=role, reason=f"{owner_name}.{attribute}: {reason}")
-    if is_vector(owner, attribute) or _is_row(shapes[0]):
+    use = traced.uses.get(name) if traced else None
+    contracted = use is not None and use.matrix and not use.elementwise
+    if is_vector(owner, attribute) or (_is_row(shapes[0]) and not contracted):
         return replace(
             base, role=Role.VECTOR, reason=f"{owner_name}.{attribute}: one growing dimension, not contracted"
         )

@@ -19,7 +19,8 @@ from mutransfer.parameterization.building import (
     seed_everything,
     skeleton,
 )
-from mutransfer.parameterization.trace import Example, Trace, trace
+from mutransfer.parameterization.trace import Example, Trace
+from mutransfer.parameterization.tracer import trace
 
 LARGE = 50_000_000  # parameters above which a target is not run for its trace
 NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from mutransfer.errors import PlanError
+from mutransfer.errors import ClassificationError, PlanError
 from mutransfer.parameterization import init_law, rules
 from mutransfer.parameterization.attention import check_multipliers, packed_sites, traced_sites
 from mutransfer.parameterization.axes import Overrides, Parameter, Survey, compare, survey
@@ -133,7 +133,9 @@ class Plan(Mapping[str, Scaling]):
             return plan
         sites = traced_sites(build, base_width, seen, table)
         plan = replace(plan, sites={**plan.sites, **sites})
-        check_multipliers(build, base_width, seen.example, _multiplied(plan))
+        lone = {path for path, a in seen.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
+        multiplied = {path: how for path, how in _multiplied(plan).items() if path not in lone}
+        check_multipliers(build, base_width, seen.example, multiplied)
         return plan
 
     @classmethod
@@ -272,8 +274,9 @@ def _scaling(
     kind = rules.family_of(kind, parameter.role, len(parameter.shapes[0]))
     # A forward factor of the user's own that grows: taken out of ours where there is one, else made up for by init,
     # learning rate and eps, like any forward multiplier (Tensor Programs IV Eq. 5, IVb Eq. 2.5).
-    forward = row.forward(m_in, m_out) / (own if parameter.multipliable and form == "forward" else 1.0)
-    shift = 1.0 if parameter.multipliable and form == "forward" else own
+    ours = row.forward != rules.ONE
+    forward = row.forward(m_in, m_out) / (own if ours else 1.0)
+    shift = 1.0 if ours else own
     lr = row.rate(kind)(m_in, m_out) / shift ** SHIFT[kind]
     if parameter.role is Role.INPUT and parameter.owner in ("Embedding", "EmbeddingBag"):
         lr *= m_out**-embedding_lr_exponent
@@ -304,13 +307,15 @@ def _eps_mult(row: Row, kind: Family, m_in: float, m_out: float, shift: float) -
 
 
 def _own_growth(parameter: Parameter, seen: Observed | None) -> float:
-    """How the factor that the user's own ``forward`` puts on an embedding or a readout grows from base to target."""
+    """How the factor that the user's own ``forward`` puts on a parameter's use grows from base to target."""
     base, target = (t.uses.get(parameter.name) for t in (seen.base, seen.target)) if seen else (None, None)
     if base is None or target is None:
         return 1.0
-    if parameter.role is Role.INPUT and base.lookup:
+    if base.matrix and base.lookup:  # tied: the readout's factor is that of its site
         return target.factor_rows / base.factor_rows
-    return target.logits_factor / base.logits_factor if parameter.role is Role.OUTPUT else 1.0
+    if base.matrix:
+        return target.logits_factor / base.logits_factor
+    return target.factor_rows / base.factor_rows
 
 
 def _tied_sites(found: Survey, table: Parameterization, seen: Observed | None) -> dict[str, Site]:
@@ -320,6 +325,14 @@ def _tied_sites(found: Survey, table: Parameterization, seen: Observed | None) -
     # What is looked up has no input to multiply: the tensor is under the embedding's row with all absorbed.
     readout, embedding = table.rows[Role.OUTPUT], table.rows[Role.INPUT].absorbed()
     sites = {}
+    for name, use in (seen.base.uses if seen else {}).items():
+        grows = found.parameters[name].role is not Role.SCALAR
+        if use.lookup and use.matrix and grows and use.contracted and name not in found.tied.values():
+            raise ClassificationError(
+                f"{name} is looked up and multiplied as a matrix too, without an nn.Linear that shares it: nothing can "
+                "be multiplied where it reads out. Tie it to the weight of an nn.Linear and call that: "
+                "head.weight = embedding.weight"
+            )
     for path, name in found.tied.items():
         parameter = found.parameters[name]
         m = parameter.m_out  # what is fan_out for the embedding is fan_in for the readout

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch._dynamo.config
 from torch import nn
 
 from mutransfer.errors import PlanError
@@ -36,7 +37,8 @@ class InputMultiplier:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         if args:
             return (args[0] * self.factor, *args[1:]), kwargs
-        return args, {**kwargs, "input": kwargs["input"] * self.factor}
+        name = "input" if "input" in kwargs else next(iter(kwargs))
+        return args, {**kwargs, name: kwargs[name] * self.factor}
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class OutputMultiplier:
 
 def install(module: nn.Module, mechanism: str, factor: float) -> None:
     """Put a multiplier on a module."""
+    # Else torch.compile reuses the graph of a plain model of the same class that it compiled before, without the hook.
+    torch._dynamo.config.skip_nnmodule_hook_guards = False
     kind, _, detail = mechanism.partition(" ")
     if kind == "attribute":
         setattr(module, detail, getattr(module, detail) * factor)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import time
-import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -86,7 +86,7 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
     try:
         plan = infer(example=lambda model: task.loss(model, few(task.batch(PROBE_SEED, 0))))
     except ExampleError as error:  # training will say what is wrong, or has another outcome for it
-        warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=2)
+        logging.getLogger("mutransfer").warning("%s. %s", error, NOT_SEEN)
         plan = infer()
     if spec.width != spec.base_width and all(scaling.role is Role.SCALAR for scaling in plan.values()):
         raise BuildError(

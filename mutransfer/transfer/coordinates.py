@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -186,7 +186,7 @@ def _plan(build: Callable[..., nn.Module], example: Callable[[nn.Module], Tensor
     try:
         return Plan.infer(build, example=example, **what)
     except ExampleError as error:  # the loss may need more than a few examples
-        warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=3)
+        logging.getLogger("mutransfer").warning("%s. %s", error, NOT_SEEN)
         return Plan.infer(build, **what)
 
 

@@ -12,7 +12,7 @@ from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.attention import KIND
 from mutransfer.parameterization.examples import own_example
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.trace import trace
+from mutransfer.parameterization.tracer import trace
 
 BASE, WIDTH = 32, 128
 M = WIDTH / BASE
@@ -200,3 +200,35 @@ def test_a_multiplier_that_the_model_goes_around_is_refused():
     with pytest.raises(ClassificationError, match=r"a multiplier on head \(input\) changes nothing in train mode"):
         Plan.infer(Around, width=WIDTH, base_width=BASE, example=torch.randn(2, 6))
     assert Plan.infer(Around, width=WIDTH, base_width=BASE, form="absorbed", example=torch.randn(2, 6)).sites == {}
+
+
+def test_a_projection_that_makes_the_values_too_is_not_the_mechanism():
+    class Shared(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.size = width // 4
+            self.inward, self.kv = nn.Linear(6, width), nn.Linear(width, 2 * width)
+            self.q, self.out = nn.Linear(width, width), nn.Linear(width, 3)
+
+        def forward(self, x):
+            h = self.inward(x)
+            q, k, v = (t.unflatten(-1, (4, self.size)).transpose(1, 2) for t in (self.q(h), *self.kv(h).chunk(2, -1)))
+            return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    found = sites(Plan.infer(Shared, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6)))
+    assert {path: site.mechanism for path, site in found.items()} == {"q": "output"}
+
+
+def test_compiled_after_a_plain_model_of_the_same_class_the_multipliers_are_in_force():
+    class Net(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.inward, self.head = nn.Linear(6, width), nn.Linear(width, 3)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.inward(x)))
+
+    x = torch.randn(2, 6)
+    torch.compile(Net(WIDTH), backend="eager")(x)
+    model = apply(Net(WIDTH), Plan.infer(Net, width=WIDTH, base_width=BASE))
+    torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))

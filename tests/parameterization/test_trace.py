@@ -11,7 +11,7 @@ from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Role
-from mutransfer.parameterization.trace import trace
+from mutransfer.parameterization.tracer import trace
 
 BASE, WIDTH = 16, 64
 M = WIDTH / BASE
@@ -200,3 +200,84 @@ def test_random_state_and_mode_are_left_alone():
     state = torch.get_rng_state()
     Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE, example=TOKENS)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class After(nn.Module):
+    """Factors behind the readout, on sums, on other parameters: what a forward may do with sqrt(width)."""
+
+    def __init__(self, width, how):
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(11, width), nn.Embedding(8, width)
+        self.hidden, self.head = nn.Linear(width, width), nn.Linear(width, 5, bias=False)
+        self.how, self.width = how, width
+
+    def forward(self, tokens):
+        h, p = self.embedding(tokens), self.positions(torch.arange(tokens.shape[-1]))
+        if self.how == "sum":
+            return self.head(F.relu(self.hidden((h + p) * self.width**0.5)))
+        if self.how == "mean":
+            return self.head((F.relu(self.hidden(h + p)) / self.width).mean(1))
+        if self.how == "measured":
+            h = F.relu(self.hidden(h + p))
+            return self.head(h / h.norm())
+        return self.head(F.relu(self.hidden(h + p))) / self.width  # the logits that are handed out
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        ("sum", {"embedding.weight": (M**-0.5, 1.0), "positions.weight": (M**-0.5, 1.0), "head.weight": (1.0, 1 / M)}),
+        ("logits", {"embedding.weight": (1.0, 1.0), "head.weight": (1.0, 1.0)}),
+        ("mean", {"head.weight": (1.0, 1.0)}),
+        ("measured", {"head.weight": (1.0, 1 / M)}),  # a norm of the data is no factor of the model's
+    ],
+)
+def test_factors_are_followed_to_where_they_act(how, found):
+    def build(width):
+        model = After(width, how)
+        nn.init.normal_(model.head.weight)  # as the table draws it, so that only factors are seen
+        return model
+
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=TOKENS)
+    seen = {name: (plan[name].init_mult, plan[name].forward_mult) for name in found}
+    assert seen == {name: pytest.approx(x) for name, x in found.items()}
+
+
+def test_an_equalized_learning_rate_layer_is_a_shift_of_a_hidden_matrix():
+    class Equalized(nn.Linear):
+        def forward(self, x):
+            return F.linear(x, self.weight * self.in_features**-0.5, self.bias)
+
+    def build(width):
+        model = nn.Sequential(nn.Linear(6, width), Equalized(width, width), nn.Linear(width, 3))
+        nn.init.normal_(model[1].weight)
+        return model
+
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE)
+    assert (plan["1.weight"].init_mult, plan["1.weight"].lr_mult) == (1.0, M**-0.5)
+
+
+def test_a_row_that_is_contracted_is_no_vector():
+    plan = Plan.infer(lambda w: nn.Sequential(nn.Linear(6, w), Bare((w,), lambda p, x: x @ p)), width=64, base_width=16)
+    assert plan["1.w"].role is Role.OUTPUT
+
+
+@pytest.mark.parametrize(
+    "use", [lambda p, x: F.linear(x, p - p.mean(1, keepdim=True)), lambda p, x: F.linear(x, torch.cat([p, p]))]
+)
+def test_a_matrix_that_is_made_of_a_parameter_is_not_guessed(use):
+    with pytest.raises(ClassificationError, match="cannot be classified"):
+        Plan.infer(lambda w: nn.Sequential(nn.Linear(6, w), Bare((4, w), use)), width=64, base_width=16)
+
+
+def test_an_embedding_that_reads_out_without_a_linear_is_refused():
+    class Functional(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.embedding, self.hidden = nn.Embedding(11, width), nn.Linear(width, width)
+
+        def forward(self, tokens):
+            return F.linear(torch.tanh(self.hidden(self.embedding(tokens))), self.embedding.weight)
+
+    with pytest.raises(ClassificationError, match=r"embedding.weight is looked up and multiplied as a matrix too"):
+        Plan.infer(Functional, width=WIDTH, base_width=BASE)
