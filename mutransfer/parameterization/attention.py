@@ -7,6 +7,7 @@ head's size d and not like its root. Where heads grow in number and not in size,
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,7 @@ def traced_sites(build: Build, base_width: Width, seen: Observed, table: Paramet
         for path, attention in seen.target.attention.items()
         if (first := seen.base.attention.get(path)) is not None and attention.head_size != first.head_size
     }
+    _warn_of_products(seen)
     model = skeleton(build, base_width)
     for path, growth in grows.items():
         module, first, attention = model.get_submodule(path), seen.base.attention[path], seen.target.attention[path]
@@ -84,6 +86,18 @@ def traced_sites(build: Build, base_width: Width, seen: Observed, table: Paramet
         child, mechanism = by_class[like]
         sites[".".join(filter(None, (path, child)))] = Site(kind=KIND, factor=factor, mechanism=mechanism)
     return sites
+
+
+def _warn_of_products(seen: Observed) -> None:
+    """Products of activations over a growing dimension that no softmax follows: attention of another kind, perhaps."""
+    pairs = zip(seen.base.products, seen.target.products, strict=False)
+    grown = {path for (path, small), (_, large) in pairs if small != large} - seen.base.attention.keys()
+    if grown:
+        warnings.warn(
+            f"{', '.join(map(repr, sorted(grown)))}: a product of two activations sums over a dimension that grows, "
+            "and no softmax follows that could be rescaled. If these are attention logits, divide them by that size yourself",
+            stacklevel=4,
+        )
 
 
 def _mechanism(build: Build, width: Width, example: Example, path: str) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import nn
@@ -57,7 +59,14 @@ def observe(build: Build, base: Width, target: Width, example: Example | None) -
         except BuildError as error:
             if own is not None:
                 warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=2)
+    if own is None:
+        _tell_once(f"no inputs were found that {type(model).__name__} runs on: give example=. {NOT_SEEN}")
     return None
+
+
+@cache
+def _tell_once(text: str) -> None:
+    logging.getLogger("mutransfer").warning(text)
 
 
 def fresh(build: Build, width: Width) -> nn.Module:
@@ -105,8 +114,9 @@ def _guesses(model: nn.Module) -> Iterator[Example]:
         shapes = [(2, first.in_channels, 32)]
     else:
         shapes = [(2, first.in_channels, side, side) for side in (32, 8, 28, 224)]
+    dtype = next(first.parameters()).dtype
     for shape in shapes:
-        yield torch.randn(shape, generator=generator)
+        yield torch.randn(shape, generator=generator).to(dtype)
 
 
 def _observed(build: Build, base: Width, target: Width, example: Example) -> Observed:
