@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +32,7 @@ class Scaling:
     reason: str
     m_in: float  # fan_in over fan_in at base; 1 if it does not grow
     m_out: float
+    own_mult: float = 1.0  # how a factor in the model's own forward grows; made up for in the others
     init_mult: float = 1.0  # on the values that the factory drew
     forward_mult: float = 1.0  # on the product with the input, at every forward pass
     lr_mult: float = 1.0
@@ -290,6 +292,7 @@ def _scaling(
         reason=reason,
         m_in=m_in,
         m_out=m_out,
+        own_mult=own,
         init_mult=init,
         forward_mult=forward,
         lr_mult=lr,
@@ -311,11 +314,11 @@ def _own_growth(parameter: Parameter, seen: Observed | None) -> float:
     base, target = (t.uses.get(parameter.name) for t in (seen.base, seen.target)) if seen else (None, None)
     if base is None or target is None:
         return 1.0
-    if base.matrix and base.lookup:  # tied: the readout's factor is that of its site
-        return target.factor_rows / base.factor_rows
-    if base.matrix:
-        return target.logits_factor / base.logits_factor
-    return target.factor_rows / base.factor_rows
+    # Of a tied tensor, the readout's factor is that of its site.
+    matrix = base.matrix and not base.lookup
+    before, after = (use.logits_factor if matrix else use.factor_rows for use in (base, target))
+    grown = after / before if before else 1.0
+    return grown if grown > 0 and math.isfinite(grown) else 1.0  # a factor of the data's, a NaN in them say, is none
 
 
 def _tied_sites(found: Survey, table: Parameterization, seen: Observed | None) -> dict[str, Site]:

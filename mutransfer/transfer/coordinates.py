@@ -49,6 +49,7 @@ class CoordinateCheck:
     slopes: Mapping[str, Mapping[str, Slope]]
     sizes: Mapping[str, Mapping[str, tuple[tuple[float, ...], ...]]]  # module -> quantity -> width -> seed
     at_init: Mapping[str, float]  # exponents of the sizes of readouts and bottlenecks before training
+    factored: frozenset[str]  # modules whose output the model multiplies by a factor that grows: not judged
     diverged: tuple[Width, ...]  # widths at which an activation was not finite
 
     @property
@@ -62,6 +63,8 @@ class CoordinateCheck:
         return tuple(found)
 
     def _off(self, module: str, slope: Slope) -> bool:
+        if module in self.factored:  # what is behind them is
+            return False
         if slope.predicted is None:
             return slope.low > TOLERANCE
         # Logits start at their size at initialisation and only later move by the predicted power: in between
@@ -178,6 +181,7 @@ def coordinate_check(
         slopes=slopes,
         sizes={m: {q: tuple(map(tuple, rows)) for q, rows in qs.items()} for m, qs in measured.items()},
         at_init=_at_init({m: handed_on.get(m, m) for m in measured}, plan, regime),
+        factored=frozenset(name.rpartition(".")[0] or "model" for name, s in plan.items() if s.own_mult != 1.0),
         diverged=tuple(dict.fromkeys(map(_hashable, diverged))),
     )
 

@@ -94,25 +94,34 @@ class Amplified(DigitsMLP):
     """A model that multiplies its hidden activations by a power of its width behind the plan's back."""
 
     power: float
+    hidden: bool
 
     def build(self, width, /):
         model = super().build(width)
-        model[4] = Times((width / 64) ** self.power)
+        model[4] = Times((width / 64) ** self.power, self.hidden)
         return model
 
 
 class Times(nn.Module):
-    def __init__(self, factor):
+    def __init__(self, factor, hidden):
         super().__init__()
-        self.factor = factor
+        self.factor, self.hidden = factor, hidden
 
     def forward(self, x):
-        return self.factor * x
+        return x * torch.full_like(x, self.factor) if self.hidden else self.factor * x
+
+
+@pytest.mark.parametrize("power", [0.5, -1.0])
+def test_a_factor_in_the_models_code_is_made_up_for_where_the_plan_sees_it(power):
+    found = coordinate_check(Amplified(power=power, hidden=False), widths=WIDTHS, optimizer="adam", device="cpu")
+    assert found.passed, found.failures
+    assert found.factored == {"3"}
+    assert abs(found.slopes[READOUT]["size"].value) < 0.15
 
 
 @pytest.mark.parametrize(("power", "sign"), [(0.5, "+"), (-1.0, "-")])
 def test_a_factor_hidden_in_the_models_code_is_caught_where_the_plan_sees_nothing(power, sign):
-    found = coordinate_check(Amplified(power=power), widths=WIDTHS, optimizer="adam", device="cpu")
+    found = coordinate_check(Amplified(power=power, hidden=True), widths=WIDTHS, optimizer="adam", device="cpu")
     assert found.regime.kind is Kind.FEATURE_LEARNING  # the table itself is right
     assert not found.passed
     assert all(f"of {READOUT} goes like n^{sign}" in failure for failure in found.failures)
