@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization import sites
 from mutransfer.parameterization.names import canonical, unwrapped
-from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.plan import Plan, multipliers
 
 
 def install(inner: nn.Module, plan: Plan) -> None:
@@ -19,11 +17,11 @@ def install(inner: nn.Module, plan: Plan) -> None:
         PlanError: ``inner`` lacks a module that the plan multiplies, or a mechanism is unknown.
     """
     modules = dict(inner.named_modules())
-    found = {path: modules.get(canonical(path, modules.keys())) for path, _, _ in _multipliers(plan)}
+    found = {path: modules.get(canonical(path, modules.keys())) for path, _, _ in multipliers(plan)}
     if odd := sorted(path for path, module in found.items() if module is None):
         raise PlanError(f"the plan is for another model: it multiplies {', '.join(odd)}, which this one lacks")
     try:
-        for path, mechanism, factor in _multipliers(plan):
+        for path, mechanism, factor in multipliers(plan):
             if (module := found[path]) is not None:
                 # Inside what activation checkpointing put around a block: the attributes are there.
                 sites.install(unwrapped(module), mechanism, factor)
@@ -36,13 +34,3 @@ def uninstall(inner: nn.Module) -> None:
     """Undo :func:`install`."""
     for module in inner.modules():
         sites.uninstall(module)
-
-
-def _multipliers(plan: Plan) -> Iterator[tuple[str, str, float]]:
-    """Path of a module, mechanism and factor, where that is not 1."""
-    for name, scaling in plan.items():
-        if scaling.forward_mult != 1.0:
-            yield name.rpartition(".")[0], "input", scaling.forward_mult
-    for path, site in plan.sites.items():
-        if site.factor != 1.0:
-            yield path, site.mechanism, site.factor

@@ -136,7 +136,7 @@ class Plan(Mapping[str, Scaling]):
         sites = traced_sites(build, base_width, seen, table)
         plan = replace(plan, sites={**plan.sites, **sites})
         lone = {path for path, a in seen.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
-        multiplied = {path: how for path, how in _multiplied(plan).items() if path not in lone}
+        multiplied = {path: how for path, how, _ in multipliers(plan) if path not in lone}
         check_multipliers(build, base_width, seen.example, multiplied)
         return plan
 
@@ -231,7 +231,7 @@ def _plan(
     scalings, fresh = {}, {}
     for name, parameter in found.parameters.items():
         law = laws[name] if laws else None
-        own = _own_growth(parameter, seen)
+        own = _own_growth(parameter, seen) if table.corrects_init else 1.0  # else the model is left as it is
         scalings[name] = _scaling(parameter, law, table, kind, form, wd_policy, scale_eps, embedding_lr_exponent, own)
         if law and law.base_rms and not law.law.constant:  # an identity's size depends on its shape
             fresh[name] = law.base_rms * init_law.law_factor(law.law, parameter, 1)
@@ -347,10 +347,14 @@ def _tied_sites(found: Survey, table: Parameterization, seen: Observed | None) -
     return sites
 
 
-def _multiplied(plan: Plan) -> dict[str, str]:
-    """Where ``plan`` multiplies at run time, and how."""
-    inputs = {name.rpartition(".")[0]: "input" for name, s in plan.items() if s.forward_mult != 1.0}
-    return inputs | {path: site.mechanism for path, site in plan.sites.items() if site.factor != 1.0}
+def multipliers(plan: Plan) -> Iterator[tuple[str, str, float]]:
+    """Where ``plan`` multiplies at run time: path of a module, mechanism and factor, where that is not 1."""
+    for name, scaling in plan.items():
+        if scaling.forward_mult != 1.0:
+            yield name.rpartition(".")[0], "input", scaling.forward_mult
+    for path, site in plan.sites.items():
+        if site.factor != 1.0:
+            yield path, site.mechanism, site.factor
 
 
 def _stacked(plan: Plan) -> dict[str, list[str]]:

@@ -281,3 +281,12 @@ def test_an_embedding_that_reads_out_without_a_linear_is_refused():
 
     with pytest.raises(ClassificationError, match=r"embedding.weight is looked up and multiplied as a matrix too"):
         Plan.infer(Functional, width=WIDTH, base_width=BASE)
+
+
+@pytest.mark.parametrize("rows", [0.5, -1.0])
+def test_a_model_that_is_left_as_it_is_trains_at_its_own_rates_whatever_its_factors(rows):
+    plan = Plan.infer(
+        lambda w: Scaled(w, False, rows), width=WIDTH, base_width=BASE, parameterization="as_is", example=(TOKENS,)
+    )
+    factors = {(s.init_mult, s.forward_mult, s.lr_mult, s.wd_mult, s.eps_mult) for s in plan.values()}
+    assert factors == {(1.0, 1.0, 1.0, 1.0, 1.0)}
