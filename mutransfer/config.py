@@ -117,7 +117,7 @@ class StudyConfig(_Section):
     loss: str | None = None  # cross_entropy, mse, or package.module:function, called (model, batch)
     parameterization: Table = "mup"
     compare: list[Table] = []  # controls
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    optimizer: Literal["sgd", "adam", "adamw", "lion"] = "adamw"
     base_width: WidthValue
     widths: list[WidthValue] = Field(min_length=1)
     seeds: int = Field(3, ge=2)
@@ -129,6 +129,7 @@ class StudyConfig(_Section):
     overrides: dict[str, RoleName | AxesConfig] = {}  # parameter pattern: role, for what cannot be inferred
     device: str = "auto"  # cuda where there is one, else cpu
     threads: int | None = Field(None, ge=1)  # of torch on the CPU
+    members: int | None = Field(None, ge=1)  # most runs to train as one program; null: what is fastest, 1: one by one
     storage: str | None = None  # URL of another Optuna storage; None: runs.db in the run directory
 
     @model_validator(mode="after")

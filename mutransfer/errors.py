@@ -31,3 +31,7 @@ class DataError(MutransferError):
 
 class RecordError(MutransferError):
     """A run directory or storage that cannot be opened or is in use."""
+
+
+class StackError(MutransferError):
+    """Runs cannot be trained as one program; they can be one by one."""

@@ -66,7 +66,7 @@ loss: cross_entropy          # or mse, or package.module:function (model, batch)
 {overrides}
 parameterization: mup        # under study: {", ".join(rules.PARAMETERIZATIONS)}, or a variant (see README)
 compare: [sp, ntk]           # controls: verified in the same way, their verdicts do not change the exit code
-optimizer: adamw             # sgd, adam or adamw
+optimizer: adamw             # sgd, adam, adamw or lion
 
 base_width: {base}               # tuned here; every parameterization is your own model at this width
 widths: {widths}    # verified here: reach 8 times the base or more for intervals that decide

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.space import Range
-from mutransfer.transfer.study import Record, default_device, width_size
+from mutransfer.transfer.study import Record, Runner, default_device, width_size
+from mutransfer.transfer.sweep import at_lr
 from mutransfer.transfer.tuner import TuneResult, make_template, tune
 from mutransfer.transfer.verifier import Verification, verify
 
@@ -186,6 +188,7 @@ class Workflow:
             record=self.record,
             device=self.device,
             sink=self.sink,
+            members=self.config.members,
             **self.config.training.model_dump(),
         )
 
@@ -200,6 +203,7 @@ class Workflow:
                 record=self.record,
                 device=self.device,
                 sink=self.sink,
+                members=self.config.members,
             )
             self.sink(Note(text=f"{name}: {found[name].headline}: {found[name].sentence}"))
         return found
@@ -233,12 +237,12 @@ class Workflow:
             sweeps = [replace(template, width=width, parameterization=name) for name in names]
             left = sum(max(0, per_sweep - self.record.count(sweep)) for sweep in sweeps)
             if left:
-                seconds += left * self._seconds(replace(template, width=width), template.steps)
+                seconds += left * self._seconds(replace(template, width=width), left)
             runs += left
         return runs, seconds
 
-    def _seconds(self, spec: RunSpec, steps: int) -> float:
-        """Of a run of ``steps``, from a short and a longer one after one to warm up."""
+    def _seconds(self, spec: RunSpec, runs: int) -> float:
+        """Of one of ``runs`` runs: a short and a longer one after one to warm up, less what training together saves."""
         plan = self.plans[str(spec.width)]
         _, short, longer = (
             run_once(
@@ -247,7 +251,9 @@ class Workflow:
             for n in (1, 2, 8)
         )
         per_step = max(longer - short, 0.0) / 6
-        return max(short - 2 * per_step, 0.0) + steps * per_step
+        runner = Runner(self.task, device=self.device, members=self.config.members)
+        saving = runner.saving([at_lr(spec, math.log2(spec.lr), seed) for seed in range(runs)])
+        return max(short - 2 * per_step, 0.0) + saving * spec.steps * per_step
 
     def _template(self) -> RunSpec:
         start = {name: r.low for name, r in self._space().items()}

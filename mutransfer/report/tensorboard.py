@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from mutransfer.parameterization.building import show_width
-from mutransfer.training.events import Event, RunFinished, RunStarted, Scalars
+from mutransfer.training.events import Event, PhaseStarted, RunFinished, RunStarted, Scalars
 from mutransfer.training.spec import RunSpec
 
 
@@ -18,28 +18,32 @@ class TensorBoardSink:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._writer: SummaryWriter | None = None
+        self._writers: dict[str, SummaryWriter] = {}  # of the runs under way, by key
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, RunStarted):
+        if isinstance(event, PhaseStarted):  # an interrupted phase leaves writers open
+            for key in list(self._writers):
+                self._writers.pop(key).close()
+        elif isinstance(event, RunStarted):
             self._open(event.spec)
-        elif isinstance(event, Scalars) and self._writer is not None:
+        elif isinstance(event, Scalars) and (writer := self._writers.get(event.spec.key)) is not None:
             for tag, value in event.values.items():
-                self._writer.add_scalar(tag, value, event.step)
-        elif isinstance(event, RunFinished) and self._writer is not None:
+                writer.add_scalar(tag, value, event.step)
+        elif isinstance(event, RunFinished) and (writer := self._writers.pop(event.spec.key, None)) is not None:
             loss = event.result.final_loss
-            self._writer.add_scalar("final/loss", loss if math.isfinite(loss) else math.nan, event.spec.steps)
+            writer.add_scalar("final/loss", loss if math.isfinite(loss) else math.nan, event.spec.steps)
             for module, change in event.result.movement.items():
-                self._writer.add_scalar(f"movement/{module}", change, event.spec.steps)
-            self._close()
+                writer.add_scalar(f"movement/{module}", change, event.spec.steps)
+            writer.close()
 
     def _open(self, spec: RunSpec) -> None:
-        self._close()  # an interrupted run leaves its writer open
+        if (left := self._writers.pop(spec.key, None)) is not None:  # begun in a stack that could not go on
+            left.close()
         log2_lr = math.log2(spec.lr)
         which = "base" if spec.width == spec.base_width else spec.parameterization
         sweep = self.folder / which / f"width={show_width(spec.width)}"
         path = sweep / f"lr=2^{log2_lr:.3g}" / f"seed={spec.seed} {spec.key[:6]}"  # the key tells close specs apart
-        self._writer = SummaryWriter(str(path))
+        writer = self._writers[spec.key] = SummaryWriter(str(path))
         row = {
             "parameterization": which,
             "width": show_width(spec.width),
@@ -48,12 +52,7 @@ class TensorBoardSink:
             **spec.hyperparameters,
         }
         # add_hparams would open a second event file; written here, table and curves share one.
-        file_writer = self._writer.file_writer
+        file_writer = writer.file_writer
         assert file_writer is not None  # opened by SummaryWriter's constructor
         for summary in hparams(row, {"final/loss": 0.0}):
             file_writer.add_summary(summary)
-
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None

@@ -9,6 +9,7 @@ from torch import nn
 
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.plan import Plan
+from mutransfer.training.lion import Lion
 from mutransfer.training.spec import RunSpec
 
 
@@ -20,6 +21,8 @@ def make_optimizer(model: nn.Module, plan: Plan, spec: RunSpec) -> torch.optim.O
     fused = None if spec.precision == "float16" else True
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=h.get("momentum", 0.0), fused=fused)
+    if spec.optimizer == "lion":
+        return Lion(groups, betas=(h.get("beta1", 0.9), h.get("beta2", 0.99)))
     kind = torch.optim.Adam if spec.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, betas=(h.get("beta1", 0.9), h.get("beta2", 0.999)), fused=fused)
 

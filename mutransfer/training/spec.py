@@ -20,6 +20,7 @@ HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = {
     "sgd": ("lr", "momentum", "weight_decay"),
     "adam": ("lr", "beta1", "beta2", "eps"),  # no weight decay: as L2 inside Adam it has no width-invariant form
     "adamw": ("lr", "beta1", "beta2", "eps", "weight_decay"),
+    "lion": ("lr", "beta1", "beta2", "weight_decay"),
 }
 
 

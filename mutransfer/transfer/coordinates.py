@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError, ExampleError
-from mutransfer.measure.probes import activations, changes, rms
+from mutransfer.measure.probes import changes, rms
 from mutransfer.measure.slopes import Slope, fit_slope
 from mutransfer.parameterization import regimes, rules
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.axes import Overrides
-from mutransfer.parameterization.building import (
-    Width,
-    build_at,
-    preserved_random_state,
-    seed_everything,
-    show_width,
-)
+from mutransfer.parameterization.building import Width, preserved_random_state, show_width
 from mutransfer.parameterization.examples import NOT_SEEN
-from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind, Regime
 from mutransfer.parameterization.rules import Family, Parameterization, Role
 from mutransfer.training.events import Note, Sink, silent
-from mutransfer.training.spec import HYPERPARAMETERS
-from mutransfer.training.task import PROBE_SEED, Task, few, to_device
+from mutransfer.training.short import activations_around
+from mutransfer.training.spec import HYPERPARAMETERS, RunSpec
+from mutransfer.training.task import PROBE_SEED, PartsTask, Task, few, label_of
 from mutransfer.transfer.study import default_device, width_size
 
 TOLERANCE = 0.15  # on exponents; what finite widths leave over at ratios of 16 (theory: 0 or -1/2)
 DEFAULT_LR = {Family.SGD: 0.1, Family.ADAM: 2.0**-8}
-_OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +114,7 @@ def coordinate_check(
     if len({width_size(w) for w in ordered}) < 2:
         raise ConfigError(f"a coordinate check needs at least two widths, found {list(widths)}")
     base = ordered[0] if base_width is None else base_width
-    build, draw, objective = _parts(build_or_task, batch, loss)
+    task = _task(build_or_task, batch, loss)
     table, kind = rules.parameterization(parameterization), rules.family(optimizer)
     if overrides is None:
         overrides = getattr(build_or_task, "overrides", None)
@@ -138,16 +130,15 @@ def coordinate_check(
     plan: Plan | None = None
     for i, width in enumerate(ordered):
         plan = _plan(
-            build,
-            lambda model: objective(model, few(draw(PROBE_SEED, 0))),
+            task.build,
+            lambda model: task.loss(model, few(task.batch(PROBE_SEED, 0))),
             width=width,
             base_width=base,
             parameterization=table,
             optimizer=optimizer,
             overrides=overrides,
         )
-        for seed in seed_list:
-            found, same = _one_run(build, draw, objective, plan, seed, steps, lr or DEFAULT_LR[kind], where)
+        for found, same in _runs(task, plan, seed_list, steps, lr or DEFAULT_LR[kind], where):
             handed_on |= same
             for module, quantities in found.items():
                 for quantity, value in quantities.items():
@@ -194,31 +185,24 @@ def _plan(build: Callable[..., nn.Module], example: Callable[[nn.Module], Tensor
         return Plan.infer(build, **what)
 
 
-def _one_run(
-    build: Callable[..., nn.Module],
-    draw: Callable[[int, int], Any],
-    objective: Callable[[nn.Module, Any], Tensor],
-    plan: Plan,
-    seed: int,
-    steps: int,
-    lr: float,
-    device: torch.device,
-) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-    """Size and change of every module's output, and the modules that hand on a readout's."""
+def _runs(
+    task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float, device: torch.device
+) -> Iterator[tuple[dict[str, dict[str, float]], dict[str, str]]]:
+    """For every seed: size and change of every module's output, and the modules that hand on a readout's."""
+    template = RunSpec(
+        task=label_of(task),
+        width=plan.width,
+        base_width=plan.base_width,
+        hyperparameters={"lr": lr},
+        parameterization=plan.parameterization,
+        optimizer=plan.optimizer,
+        steps=steps,
+    )
     with preserved_random_state():
-        seed_everything(seed)
-        model = apply(build_at(build, plan.width), plan).to(device)
-        optimizer = _OPTIMIZERS[plan.optimizer](param_groups(model, plan, lr=lr))
-        probe = to_device(draw(PROBE_SEED, 0), device)
-        before = activations(model, lambda: objective(model, probe))
-        for step in range(steps):
-            optimizer.zero_grad()
-            objective(model, to_device(draw(seed, step), device)).backward()
-            optimizer.step()
-        after = activations(model, lambda: objective(model, probe))
-    moved = changes(before, after)
-    found = {m: {"size": rms(after[m]), "change": moved[m]} for m in moved}
-    return found, {m: inner for m in moved if (inner := _handed_on(m, before, plan)) is not None}
+        for before, after in activations_around([replace(template, seed=seed) for seed in seeds], task, plan, device):
+            moved = changes(before, after)
+            found = {m: {"size": rms(after[m]), "change": moved[m]} for m in moved}
+            yield found, {m: inner for m in moved if (inner := _handed_on(m, before, plan)) is not None}
 
 
 def _handed_on(module: str, outputs: Mapping[str, Tensor], plan: Plan) -> str | None:
@@ -271,17 +255,15 @@ def _is_readout(module: str, plan: Plan) -> bool:
     return tied or Role.OUTPUT in _roles(module, plan)
 
 
-def _parts(
-    build_or_task: Any, batch: Any, loss: Callable[[nn.Module, Any], Tensor] | None
-) -> tuple[Callable[..., nn.Module], Callable[[int, int], Any], Callable[[nn.Module, Any], Tensor]]:
+def _task(build_or_task: Any, batch: Any, loss: Callable[[nn.Module, Any], Tensor] | None) -> Task:
     if all(hasattr(build_or_task, m) for m in ("build", "batch", "loss")):
-        return build_or_task.build, build_or_task.batch, build_or_task.loss
+        return build_or_task
     if batch is None:
         raise ConfigError(
             "a coordinate check of a factory needs batch=..., a batch or a function (seed, step) -> batch"
         )
     draw = batch if callable(batch) else lambda seed, step: batch
-    return build_or_task, draw, loss or _own_loss
+    return PartsTask(model=build_or_task, data=draw, loss_fn=loss or _own_loss, label="coordinate check")
 
 
 def _own_loss(model: nn.Module, batch: Any) -> Tensor:

@@ -17,8 +17,9 @@ from mutransfer.errors import RecordError
 from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Parameterization
-from mutransfer.training.events import PhaseFinished, PhaseStarted, RunFinished, RunStarted, Sink, silent
-from mutransfer.training.run import infer_plan, run
+from mutransfer.training.dispatch import Dispatcher
+from mutransfer.training.events import PhaseFinished, PhaseStarted, RunFinished, Sink, silent
+from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task
 
@@ -105,26 +106,40 @@ class Runner:
         device: torch.device | str | None = None,
         sink: Sink = silent,
         tables: Iterable[Parameterization] = (),
+        members: int | None = None,
     ) -> None:
-        """``tables``: parameterizations of the user's own that specs refer to by name."""
+        """
+        Args:
+            tables: parameterizations of the user's own that specs refer to by name.
+            members: the most runs to train as one program; None: what is fastest and fits; 1: one by one.
+        """
         self.task = check_task(task)
         self.record = Record() if record is None else record
         self.device = default_device() if device is None else torch.device(device)
         self.sink = sink
+        self._dispatcher = Dispatcher(self.task, device=self.device, sink=sink, members=members)
         self._tables = {table.name: table for table in tables}
         self._plans: dict[tuple[object, ...], Plan] = {}
 
     def perform(self, specs: Sequence[RunSpec], title: str) -> list[RunResult]:
-        """Results in the order of ``specs``, each from the record or by training now."""
+        """Results in the order of ``specs``, each from the record or by training now.
+
+        Runs of one width are trained together where that is faster; an interruption then loses those of one stack.
+        """
         queued = list({s.key: s for s in specs if self.record.find(s) is None}.values())
         self.sink(PhaseStarted(title=title, queued=queued, already_done=len(specs) - len(queued)))
-        for spec in queued:
-            self.sink(RunStarted(spec=spec))
-            result = run(spec, self.task, plan=self.plan(spec), device=self.device, sink=self.sink)
+        for spec, result in self._dispatcher.perform(queued, self.plan):
             self.record.add(spec, result)
             self.sink(RunFinished(spec=spec, result=result))
         self.sink(PhaseFinished(title=title))
         return [result for spec in specs if (result := self.record.find(spec)) is not None]
+
+    def saving(self, specs: Sequence[RunSpec]) -> float:
+        """Time of a step of ``specs``, all of one width, as they will be trained over that of training them singly."""
+        costs = self._dispatcher.costs(specs, self.plan(specs[0]))
+        if not costs.known:
+            return 1.0
+        return costs.seconds(len(specs), costs.members(len(specs))) / costs.seconds(len(specs), 1)
 
     def plan(self, spec: RunSpec) -> Plan:
         """The plan of a spec, inferred once for all specs that agree on what a plan depends on."""

@@ -65,6 +65,7 @@ def tune(
     record: Record | None = None,
     device: torch.device | str | None = None,
     sink: Sink = silent,
+    members: int | None = None,
     **training: Any,
 ) -> TuneResult:
     """Search hyperparameters at ``base_width``, where every parameterization is the user's own model.
@@ -76,6 +77,7 @@ def tune(
         seeds: how many, or which.
         fixed: hyperparameters that are not searched, e.g. {"weight_decay": 0.1}.
         record: where runs are kept and looked up; None keeps them in memory.
+        members: the most runs to train as one program; None: what is fastest and fits; 1: one by one.
         training: further fields of RunSpec: schedule, warmup_steps, eval_every, accumulate, precision, ...
 
     Raises:
@@ -96,7 +98,7 @@ def tune(
         **training,
     )
     table = rules.parameterization(parameterization)
-    runner = Runner(task, record=record, device=device, sink=sink, tables=[table])
+    runner = Runner(task, record=record, device=device, sink=sink, tables=[table], members=members)
     study = _point_study(runner.record, template, ranges, seed_list)
     if set(ranges) == {"lr"}:
         return _tune_lr(runner, template, ranges["lr"], seed_list, study, table)

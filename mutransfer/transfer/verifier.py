@@ -91,6 +91,7 @@ def verify(
     record: Record | None = None,
     device: torch.device | str | None = None,
     sink: Sink = silent,
+    members: int | None = None,
     **training: Any,
 ) -> Verification:
     """Check at larger widths that the tuned learning rate is still right, and whether features move.
@@ -102,6 +103,7 @@ def verify(
         parameterization: None takes that of ``tuned``.
         grid: log2 learning rates; None takes the tuner's. It is extended where the minimum lies on its border.
         seeds: None takes the tuner's. At least two.
+        members: the most runs to train as one program; None: what is fastest and fits; 1: one by one.
 
     Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift`` and ``.regret``.
     """
@@ -127,7 +129,7 @@ def verify(
     transferred = round(math.log2(template.lr), 6)
     if grid is None:
         grid = lr_range.grid() if lr_range else [transferred + i for i in range(-4, 5)]
-    runner = Runner(task, record=record, device=device, sink=sink, tables=[table])
+    runner = Runner(task, record=record, device=device, sink=sink, tables=[table], members=members)
     ordered = _ordered(template.base_width, widths)
     sweeps = {
         _key(width): sweep(

@@ -108,7 +108,7 @@ def test_mapping_widths_equal_to_the_base_are_base_width_in_any_order():
     [
         ({"schedule": "step"}, "schedule must be one of constant, linear, cosine, found 'step'"),
         ({"precision": "float8"}, "precision must be one of float32, bfloat16, float16, found 'float8'"),
-        ({"optimizer": "lion"}, "optimizer must be one of sgd, adam, adamw, found 'lion'"),
+        ({"optimizer": "muon"}, "optimizer must be one of sgd, adam, adamw, lion, found 'muon'"),
         ({"hyperparameters": {"lr": 1.0, "beta1": 0.9}}, "sgd has no hyperparameter 'beta1' here: expected lr, mom"),
         ({"hyperparameters": {}}, "lr must be positive, found None"),
         ({"hyperparameters": {"lr": 0.0}}, "lr must be positive, found 0"),
