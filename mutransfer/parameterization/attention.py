@@ -91,7 +91,7 @@ def traced_sites(build: Build, base_width: Width, seen: Observed, table: Paramet
 def _warn_of_products(seen: Observed) -> None:
     """Products of activations over a growing dimension that no softmax follows: another kind of attention, perhaps."""
     pairs = zip(seen.base.products, seen.target.products, strict=False)
-    grown = {path for (path, small), (_, large) in pairs if small != large} - seen.base.attention.keys()
+    grown = {a.path for a, b in pairs if a.size != b.size} - seen.base.attention.keys()
     if grown:
         warnings.warn(
             f"{', '.join(map(repr, sorted(grown)))}: a product of two activations sums over a dimension that grows, "

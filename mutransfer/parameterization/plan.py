@@ -19,6 +19,7 @@ from mutransfer.parameterization.building import Build, Width, check_width, show
 from mutransfer.parameterization.examples import Observed, observe
 from mutransfer.parameterization.exponents import SHIFT
 from mutransfer.parameterization.init_law import Measured
+from mutransfer.parameterization.own_factors import NONE, Growth, own_growth
 from mutransfer.parameterization.rules import Family, Parameterization, Role, Row
 from mutransfer.parameterization.sites import Site
 from mutransfer.parameterization.trace import Example
@@ -228,10 +229,12 @@ def _plan(
     if form not in rules.FORMS:
         raise PlanError(f"unknown form {form!r}: expected one of {', '.join(rules.FORMS)}")
     kind = rules.family(optimizer)
+    # Without a target for the init, the model is left as it is.
+    growth = own_growth(seen.base, seen.target) if seen and table.corrects_init else NONE
     scalings, fresh = {}, {}
     for name, parameter in found.parameters.items():
         law = laws[name] if laws else None
-        own = _own_growth(parameter, seen) if table.corrects_init else 1.0  # else the model is left as it is
+        own = growth.of(name, seen.base.uses.get(name) if seen else None)
         scalings[name] = _scaling(parameter, law, table, kind, form, wd_policy, scale_eps, embedding_lr_exponent, own)
         if law and law.base_rms and not law.law.constant:  # an identity's size depends on its shape
             fresh[name] = law.base_rms * init_law.law_factor(law.law, parameter, 1)
@@ -245,7 +248,7 @@ def _plan(
         scale_eps=scale_eps,
         scalings=scalings,
         sites={
-            **_tied_sites(found, table, seen),
+            **_tied_sites(found, table, seen, growth),
             **(packed_sites(found.models, table) if table.corrects_init else {}),
         },
         shapes={name: p.shapes[1] for name, p in found.parameters.items()},
@@ -309,19 +312,7 @@ def _eps_mult(row: Row, kind: Family, m_in: float, m_out: float, shift: float) -
     return row.init(m_in, m_out) / shift if kind is Family.ADAFACTOR else 1.0
 
 
-def _own_growth(parameter: Parameter, seen: Observed | None) -> float:
-    """How the factor that the user's own ``forward`` puts on a parameter's use grows from base to target."""
-    base, target = (t.uses.get(parameter.name) for t in (seen.base, seen.target)) if seen else (None, None)
-    if base is None or target is None:
-        return 1.0
-    # Of a tied tensor, the readout's factor is that of its site.
-    matrix = base.matrix and not base.lookup
-    before, after = (use.logits_factor if matrix else use.factor_rows for use in (base, target))
-    grown = after / before if before else 1.0
-    return grown if grown > 0 and math.isfinite(grown) else 1.0  # a factor of the data's, a NaN in them say, is none
-
-
-def _tied_sites(found: Survey, table: Parameterization, seen: Observed | None) -> dict[str, Site]:
+def _tied_sites(found: Survey, table: Parameterization, seen: Observed | None, growth: Growth) -> dict[str, Site]:
     """Where an embedding is also the readout: the tensor keeps its row, the logits get the rest."""
     if not table.corrects_init:
         return {}
@@ -340,9 +331,8 @@ def _tied_sites(found: Survey, table: Parameterization, seen: Observed | None) -
         parameter = found.parameters[name]
         m = parameter.m_out  # what is fan_out for the embedding is fan_in for the readout
         factor = readout.forward(m, 1.0) * readout.init(m, 1.0) / embedding.init(1.0, m)
-        factor *= _own_growth(parameter, seen)  # by which the tensor is smaller
-        if seen and name in seen.base.uses:
-            factor /= seen.target.uses[name].logits_factor / seen.base.uses[name].logits_factor
+        factor *= growth.rows.get(name, 1.0)  # by which the tensor is smaller
+        factor /= growth.logits.get(name, 1.0)
         sites[path] = Site(kind="tied readout", factor=factor, mechanism="input")
     return sites
 

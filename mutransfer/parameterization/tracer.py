@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -12,19 +13,35 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mutransfer.errors import ExampleError, MutransferError
 from mutransfer.parameterization.building import preserved_random_state
-from mutransfer.parameterization.trace import Attention, Example, Trace, Use, call, tensors
+from mutransfer.parameterization.provenance import NOTHING, Tag, Weighed
+from mutransfer.parameterization.strides import contracted_dims, dims_of, is_copied, reduced, reduced_dims
+from mutransfer.parameterization.trace import (
+    Attention,
+    Example,
+    Feed,
+    Product,
+    Source,
+    Taken,
+    Trace,
+    Use,
+    call,
+    tensors,
+)
 
 _VIEWS = {  # operations that hand their first argument's values on
     *("view", "_unsafe_view", "reshape", "t", "transpose", "permute", "unsqueeze", "squeeze", "expand", "slice"),
     *("select", "split", "split_with_sizes", "unbind", "clone", "_to_copy", "alias", "detach", "native_dropout"),
     *("dropout", "lift_fresh", "contiguous", "as_strided", "unsafe_split", "chunk", "_reshape_alias", "repeat"),
 }
-_LINEAR = {"mean", "sum", "neg", "gather", "masked_select", "index_select"}
+_SAME_SHAPE = {"clone", "_to_copy", "contiguous", "native_dropout", "dropout", "lift_fresh", "alias", "detach"}
+_REDUCTIONS = {"mean", "sum"}
+_LINEAR = {"neg", "gather", "masked_select", "index_select", "tril", "triu"}
 _HOMOGENEOUS = {"relu", "relu_", "leaky_relu", "abs"}  # let factors through, but to what computed their input no more
 _SUMS = {"add", "add_", "sub", "sub_", "cat", "stack", "masked_fill", "masked_fill_", "where"}
+_SCALINGS = {"mul", "mul_", "div", "div_"}
 _CONTRACTIONS = {
-    **{"mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "linear": (0, 1), "_grouped_mm": (0, 1), "convolution": (0, 1)},
-    **{"addmm": (1, 2), "baddbmm": (1, 2)},
+    **{"mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "linear": (0, 1), "_grouped_mm": (0, 1)},
+    **{"convolution": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2)},
 }
 
 
@@ -34,17 +51,22 @@ def trace(model: nn.Module, example: Example) -> Trace:
     Raises ExampleError where the model does not run on the example.
     """
     found = Tracer(model)
+    run(model, example, found)
+    return found.result
+
+
+def run(model: nn.Module, example: Example, tracer: Tracer) -> list[torch.Tensor]:
+    """The outputs of ``model``, run under ``tracer`` in eval mode; errors as of :func:`trace`."""
     handles = [
-        nn.modules.module.register_module_forward_pre_hook(found.enter),
-        nn.modules.module.register_module_forward_hook(found.leave, always_call=True),
+        nn.modules.module.register_module_forward_pre_hook(tracer.enter),
+        nn.modules.module.register_module_forward_hook(tracer.leave, always_call=True),
     ]
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # a fused kernel that hides everything
     try:
-        with preserved_random_state(), torch.no_grad(), found:
-            out = call(model.eval(), example)
-            for tensor in tensors(out):
-                found.consume(found.tags.get(id(tensor)))
+        with preserved_random_state(), torch.no_grad(), tracer:
+            outputs = list(tensors(call(model.eval(), example)))
+            tracer.finish(outputs)
     except MutransferError:  # says all that is to be said
         raise
     except Exception as error:
@@ -55,69 +77,41 @@ def trace(model: nn.Module, example: Example) -> Trace:
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
-    return found.result
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A parameter whose product, or whose rows, a tensor holds, and by what it was multiplied since."""
-
-    name: str
-    rows: bool
-    factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class _Product:
-    """Of two tensors of which neither is a parameter: queries and keys, if a softmax follows."""
-
-    path: str  # of the module that computes it
-    head_size: int
-    before: float  # the user's factors on both
-    values: torch.Tensor
-
-
-@dataclass(frozen=True)
-class _Tag:
-    """Where a tensor comes from, and by which factor it was multiplied since."""
-
-    sources: tuple[_Source, ...] = ()
-    parameter: str | None = None  # that it is a view of, times ``factor``
-    derived: frozenset[str] = frozenset()  # parameters that it is computed from, and from nothing else
-    product: _Product | None = None  # of queries and keys
-    weights: str | None = None  # path of the attention whose softmax it is
-    factor: float = 1.0
-
-    def times(self, x: float) -> _Tag:
-        sources = tuple(replace(s, factor=s.factor * x) for s in self.sources)
-        return replace(self, sources=sources, factor=self.factor * x)
-
-    @property
-    def names(self) -> frozenset[str]:
-        return self.derived | ({self.parameter} if self.parameter else frozenset())
-
-
-_NOTHING = _Tag()
+    return outputs
 
 
 class Tracer(TorchDispatchMode):
-    """Fills ``result`` while it is active."""
+    """Fills ``result`` while it is active; multiplies those of ``result.products`` by 2 that are in ``doubled``."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, doubled: Collection[int] = ()) -> None:
         super().__init__()
         self.result = Trace()
+        self.doubled = doubled
         self.parameters = dict(model.named_parameters())
         self.paths = {module: path for path, module in model.named_modules()}
         self.stack: list[str] = [""]
-        self.tags: dict[int, _Tag] = {id(p): _Tag(parameter=name) for name, p in self.parameters.items()}
+        self.tags: dict[int, Tag] = {id(p): Tag(parameter=name) for name, p in self.parameters.items()}
         self.tagged: list[torch.Tensor] = []  # ids of dead tensors would be given out again
         self.measured: set[int] = set()  # numbers that were computed from data: a norm, a mean
+        self.unsettled: set[str] = set()  # parameters in a Weighed: elementwise, unless a sum is found
 
     def enter(self, module: nn.Module, args: Any) -> None:
         self.stack.append(self.paths.get(module, self.stack[-1]))
 
     def leave(self, module: nn.Module, args: Any, out: Any) -> None:
         self.stack.pop()
+
+    def finish(self, outputs: list[torch.Tensor]) -> None:
+        """After the pass: nothing more becomes of the outputs."""
+        for tensor in outputs:
+            self.consume(self.tags.get(id(tensor), NOTHING))
+        for name in self.unsettled:
+            use = self._use(name)
+            use.elementwise = use.elementwise or not use.summed
+        for use in self.result.uses.values():
+            use.settle()
+        for product in self.result.products:
+            product.values = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -126,14 +120,12 @@ class Tracer(TorchDispatchMode):
         if name in ("cat", "stack"):
             args = tuple(args[0])
         self._note_number(args, out)
-        tags = [self.tags.get(id(a), _NOTHING) if isinstance(a, torch.Tensor) else _NOTHING for a in args]
-        first = tags[0] if tags else _NOTHING
+        tags = [self.tags.get(id(a), NOTHING) if isinstance(a, torch.Tensor) else NOTHING for a in args]
+        first = tags[0] if tags else NOTHING
         if name in _VIEWS:
-            self._view(name, args, first, out)
-        elif name in ("mul", "mul_", "div", "div_") and (found := self._scalar(name, args)) is not None:
-            which, number = found
-            if tags[which] is not _NOTHING or number != 1.0:
-                self._put(out, tags[which].times(number))
+            self._view(func, name, args, kwargs, first, out)
+        elif name in _SCALINGS:
+            self._scaling(name, args, tags, out)
         elif name in _CONTRACTIONS:
             self._contraction(name, args, tags, out, float(kwargs.get("alpha", 1)))
         elif name in ("embedding", "index", "index_select", "_embedding_bag") and first.parameter:
@@ -142,27 +134,33 @@ class Tracer(TorchDispatchMode):
             # Gathered matrices, of experts say, are going to be contracted: what is summed over is not followed.
             use.matrix = use.matrix or self.parameters[first.parameter].ndim > 2
             for tensor in tensors(out):
-                self._put(tensor, _Tag(sources=(_Source(first.parameter, True, first.factor),)))
+                self._put(tensor, Tag(sources=(Source(first.parameter, True, first.factor),)))
                 break
         elif name.startswith("_scaled_dot_product"):
             self._fused(args, tags, kwargs)
-        elif name in ("_softmax", "softmax", "_safe_softmax") and first.product:
-            p = first.product
-            self._attend(p.path, Attention(p.head_size, p.before * first.factor, p.values * first.factor))
-            self._put(out, _Tag(weights=p.path))
+        elif name in ("_softmax", "softmax", "_safe_softmax") and first.products:
+            p = first.products[-1]
+            assert p.values is not None
+            self._attend(p.path, Attention(p.size, first.scale, p.values * first.factor))
+            self._put(out, Tag(weights=p.path))
         elif name in _SUMS:
-            self._sum(args, tags, out, float(kwargs.get("alpha", 1)))
+            self._sum(name, args, tags, out, float(kwargs.get("alpha", 1)))
+        elif name in _REDUCTIONS and not first.names:
+            self._reduction(name, args, first, out)
         elif name in _LINEAR and not first.names:
-            self._put(out, replace(first, product=None))
+            self._give_up(first)
+            self._put(out, replace(first, weighed=()))
         elif name in _HOMOGENEOUS and not first.names:
             self.consume(first)
-            self._put(out, _Tag(factor=first.factor / prod(s.factor for s in first.sources[:1])))
+            self._put(out, Tag(factor=first.factor / prod(s.factor for s in first.sources[:1])))
         else:
             self._elementwise(args, tags, out)
         return out
 
-    def _put(self, tensor: torch.Tensor, tag: _Tag) -> None:
-        if tag is _NOTHING:
+    def _put(self, tensor: torch.Tensor, tag: Tag) -> None:
+        if tag is NOTHING:
+            if (old := self.tags.get(id(tensor))) is not None and not old.parameter:
+                del self.tags[id(tensor)]  # an operation in place made something else of it
             return
         self.tags[id(tensor)] = tag
         self.tagged.append(tensor)
@@ -170,57 +168,151 @@ class Tracer(TorchDispatchMode):
     def _use(self, name: str) -> Use:
         return self.result.uses.setdefault(name, Use())
 
-    def consume(self, tag: _Tag | None) -> None:
-        """What becomes of a tensor is not followed further: the factors on its sources are what they are."""
-        for source in tag.sources if tag else ():
-            if source.rows:
-                self._use(source.name).factor_rows = source.factor
-            else:
-                self._use(source.name).factor_out = source.factor
+    def consume(self, tag: Tag, by: str | None = None) -> None:
+        """What becomes of a tensor is not followed further: the factors on its sources are what they are.
 
-    def _view(self, name: str, args: Any, tag: _Tag, out: Any) -> None:
-        if tag.parameter and _copied(name, args[0], out):  # strides no longer say which dimension is which
+        ``by``: the matrix that it is multiplied with; nothing else could make up for a factor.
+        """
+        for source in tag.sources:
+            use = self._use(source.name)
+            (use.rows if source.rows else use.outputs).append(Taken(source.factor, by))
+        for product in tag.products:
+            product.scale = tag.scale if by is None else tag.products[-1].before
+        self._give_up(tag)
+
+    def _give_up(self, tag: Tag) -> None:
+        for weighed in tag.weighed:
+            if not weighed.summed:
+                use = self._use(weighed.name)
+                use.elementwise = True
+                use.rows.append(Taken(weighed.own, None))
+
+    def _view(self, func: Any, name: str, args: Any, kwargs: Any, tag: Tag, out: Any) -> None:
+        if tag is NOTHING:
+            return
+        if tag.parameter and is_copied(name, args[0], out):  # strides no longer say which dimension is which
             self._use(tag.parameter).elementwise = True
-            tag = _Tag(derived=tag.names)
-        for tensor in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(tensor, torch.Tensor):
-                self._put(tensor, tag)
+            tag = Tag(derived=tag.names)
+        outs = [t for t in (out if isinstance(out, tuple | list) else [out]) if isinstance(t, torch.Tensor)]
+        shadows = [self._shadows(func, name, args, kwargs, w, len(outs)) for w in tag.weighed]
+        kept = [(w, s) for w, s in zip(tag.weighed, shadows, strict=True) if s is not None]
+        self._give_up(replace(tag, weighed=tuple(w for w in tag.weighed if all(w is not k for k, _ in kept))))
+        for i, tensor in enumerate(outs):
+            self._put(tensor, replace(tag, weighed=tuple(replace(w, shadow=s[i]) for w, s in kept)))
 
-    def _elementwise(self, args: Any, tags: list[_Tag], out: Any) -> None:
+    def _shadows(
+        self, func: Any, name: str, args: Any, kwargs: Any, weighed: Weighed, outs: int
+    ) -> list[torch.Tensor] | None:
+        """The same view of the parameter; None where it is none."""
+        if name in _SAME_SHAPE:
+            return [weighed.shadow] * outs
+        if name in ("as_strided", "_reshape_alias", "repeat"):  # strides of another tensor; a copy
+            return None
+        try:
+            made = func(weighed.shadow, *args[1:], **kwargs)
+        except RuntimeError:  # dimensions that the parameter walks along are merged with others
+            return None
+        views = list(made) if isinstance(made, tuple | list) else [made]
+        memory = weighed.shadow.untyped_storage().data_ptr()
+        return views if all(v.untyped_storage().data_ptr() == memory for v in views) else None
+
+    def _scaling(self, name: str, args: Any, tags: list[Tag], out: Any) -> None:
+        """A product or quotient that is elementwise: with a number, a parameter, or of two activations."""
+        if (found := self._scalar(name, args)) is not None:
+            which, number = found
+            if tags[which] is not NOTHING or number != 1.0:
+                self._put(out, tags[which].times(number))
+            return
+        orders = ((0, 1), (1, 0)) if name.startswith("mul") else ((0, 1),)
+        for this, other in orders:
+            tag, beside = tags[this], tags[other]
+            if tag.products and not beside.products:
+                # As linear in the logits as before; a temperature that is learned, a mask of zeros and ones.
+                self._elementwise(args[other : other + 1], [beside], None)
+                self._put(out, replace(tag, sources=(), weighed=()))
+                return
+        for this, other in orders:
+            tag, beside = tags[this], tags[other]
+            if tag.parameter and len(orders) > 1 and isinstance(args[other], torch.Tensor) and not beside.names:
+                self.consume(beside)
+                self.unsettled.add(tag.parameter)
+                shadow = args[this].expand(out.shape)
+                self._put(out, Tag(weighed=(Weighed(tag.parameter, shadow, tag.factor, tag.factor),)))
+                return
+        self._elementwise(args, tags, out)
+
+    def _reduction(self, name: str, args: Any, tag: Tag, out: torch.Tensor) -> None:
+        dims = reduced_dims(args, args[0].ndim)
+        share = out.numel() / args[0].numel() if name == "mean" else 1.0
+        sources, left = list(tag.sources), []
+        for w in tag.weighed:
+            contracted = dims_of(self.parameters[w.name], w.shadow, dims)
+            self._use(w.name).summed |= contracted
+            if contracted:
+                sources.append(Source(w.name, False, w.factor * share))
+            shadow = reduced(w.shadow, dims, keepdim=out.ndim == args[0].ndim)
+            left.append(replace(w, shadow=shadow, summed=w.summed or bool(contracted)))
+        self._put(out, replace(tag, sources=tuple(sources), weighed=tuple(left), products=()))
+
+    def _elementwise(self, args: Any, tags: list[Tag], out: Any) -> None:
         for tag in tags:
             self.consume(tag)
             if tag.parameter:
                 use = self._use(tag.parameter)
-                use.elementwise, use.factor_rows = True, tag.factor
+                use.elementwise = True
+                use.rows.append(Taken(tag.factor, None))
         names = frozenset().union(*(tag.names for tag in tags))
         alone = all(tag.names for tag, a in zip(tags, args, strict=False) if isinstance(a, torch.Tensor) and a.ndim)
-        if names and alone:
-            for tensor in out if isinstance(out, tuple | list) else [out]:
-                if isinstance(tensor, torch.Tensor):
-                    self._put(tensor, _Tag(derived=names))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self._put(tensor, Tag(derived=names) if names and alone else NOTHING)
 
-    def _sum(self, args: Any, tags: list[_Tag], out: Any, alpha: float) -> None:
-        if (logits := next((t for t in tags if t.product), None)) is not None:
-            self._put(out, logits)
-            self._elementwise(args, [t for t in tags if t is not logits], None)
-            return
+    def _sum(self, name: str, args: Any, tags: list[Tag], out: Any, alpha: float) -> None:
         if len(tags) > 1 and alpha != 1.0:
             tags = [tags[0], tags[1].times(alpha), *tags[2:]]
-        if any(t.names for t in tags):
-            self._elementwise(args, [replace(t, sources=()) for t in tags], out)
-        data = [t for t, a in zip(tags, args, strict=False) if isinstance(a, torch.Tensor) and a.ndim and not t.names]
-        sources = tuple(dict.fromkeys(s for t in data for s in t.sources))
+        if (logits := next((t for t in tags if t.products), None)) is not None:
+            self._elementwise(args, [t for t in tags if t is not logits], None)
+            self._put(out, logits)
+            return
+        data, added = [], []
+        for tag, a in zip(tags, args, strict=True):
+            if not isinstance(a, torch.Tensor) or not a.ndim or a.dtype is torch.bool:
+                continue
+            if tag.parameter:
+                self._use(tag.parameter).elementwise = True
+                added.append(Source(tag.parameter, True, tag.factor))
+            elif not tag.names:
+                data.append(tag)
+        if not data:
+            self._elementwise(args, tags, out)
+            return
+        if not all(t.sources or t.weighed for t in data):
+            # Part of the sum has no source that could make up for a factor: it is for what comes next to do.
+            for source_tag in (*data, Tag(sources=tuple(added))):
+                self.consume(replace(source_tag, weighed=()))
+            added = []
+            data = [replace(t, sources=(), factor=t.factor / prod(s.factor for s in t.sources[:1])) for t in data]
+        weighed: list[Weighed] = []
+        for tag in data:
+            if name in ("cat", "stack"):
+                self._give_up(tag)
+            else:
+                weighed += [replace(w, shadow=w.shadow.expand(out.shape)) for w in tag.weighed]
+        sources = tuple(dict.fromkeys([*(s for t in data for s in t.sources), *added]))
         factors = {t.factor for t in data}
-        if data and (sources or factors != {1.0}):
-            self._put(out, _Tag(sources=sources, factor=factors.pop() if len(factors) == 1 else 1.0))
+        factor = factors.pop() if len(factors) == 1 else 1.0
+        made = Tag(sources=sources, weighed=tuple(weighed), factor=factor)
+        self._put(out, NOTHING if made == NOTHING else made)
 
-    def _fused(self, args: Any, tags: list[_Tag], kwargs: Any) -> None:
+    def _fused(self, args: Any, tags: list[Tag], kwargs: Any) -> None:
         size, scale = args[0].shape[-1], kwargs.get("scale")
         scale = size**-0.5 if scale is None else scale
         groups = args[0].shape[-3] // args[1].shape[-3]  # queries that share a key
         product = args[0] @ args[1].repeat_interleave(groups, -3).transpose(-2, -1)
-        before = prod(tag.factor for tag in tags[:2])
-        self.result.products.append((self.stack[-1], size))
+        before = prod(tag.scale for tag in tags[:2])
+        for tag in tags:
+            self._give_up(tag)
+        self.result.products.append(Product(self.stack[-1], size, before, product, scale * before))
         self._attend(self.stack[-1], Attention(size, scale * before, product * scale, args[2]))
 
     def _attend(self, path: str, found: Attention) -> None:
@@ -228,35 +320,50 @@ class Tracer(TorchDispatchMode):
             self.result.shared.add(path)
         self.result.attention[path] = found
 
-    def _contraction(self, name: str, args: Any, tags: list[_Tag], out: Any, alpha: float) -> None:
+    def _contraction(self, name: str, args: Any, tags: list[Tag], out: Any, alpha: float) -> None:
         left, right = _CONTRACTIONS[name]
-        self._elementwise(args, [t for i, t in enumerate(tags) if i not in (left, right)], None)
+        added = []
+        for i, tag in enumerate(tags):
+            if i in (left, right):
+                continue
+            if tag.parameter:  # a bias: part of what is computed
+                self._use(tag.parameter).elementwise = True
+                added.append(Source(tag.parameter, True, tag.factor))
+            else:
+                self._elementwise(args[i : i + 1], [tag], None)
         pair = [tags[left], tags[right]]
-        made = _NOTHING
-        for this, other in ((left, right), (right, left)):
-            tag, beside = tags[this], tags[other]
+        for tag in pair:
             for derived in tag.derived:
                 self._use(derived).matrix = True
-            if tag.parameter is None:
-                continue
-            use, dims = self._use(tag.parameter), _contracted_dims(name, this, left, args)
-            use.matrix = True
-            use.contracted |= _dims_of(self.parameters[tag.parameter], args[this], dims)
-            # The factor on what a layer before computed is that layer's own.
-            use.factor_in = tag.factor * (1.0 if beside.sources else beside.factor)
-            made = _Tag(sources=(_Source(tag.parameter, False),))
-        if made is not _NOTHING or any(t.derived for t in pair):
+        matrices = [(this, other) for this, other in ((left, right), (right, left)) if tags[this].parameter]
+        made = NOTHING
+        for this, other in matrices:
+            tag, beside = tags[this], tags[other]
+            assert tag.parameter is not None
+            use, dims = self._use(tag.parameter), contracted_dims(name, this, left, args)
+            use.matrix, use.factor = True, tag.factor
+            use.contracted |= dims_of(self.parameters[tag.parameter], args[this], dims)
+            use.feeds.append(Feed(beside.sources, beside.factor))
+            self.consume(beside, tag.parameter)
+            made = Tag(sources=(Source(tag.parameter, False, alpha), *added), factor=alpha)
+        if matrices:
+            pass
+        elif any(t.derived for t in pair):
             for tag in pair:
                 self.consume(tag)
         elif pair[0].weights is not None:
             self.result.attention[pair[0].weights].values = args[right]
             self.consume(pair[1])
         else:  # factors on queries and keys are the attention's, and not of what computed them
-            size = args[left].shape[-1]
-            before = prod(t.factor for t in pair) * alpha
+            for tag in pair:
+                self._give_up(tag)
+            before = prod(t.scale for t in pair) * alpha
             values = args[left] @ args[right] * alpha if name == "baddbmm" else out  # without what is added
-            made = _Tag(product=_Product(self.stack[-1], size, before, values))
-            self.result.products.append((self.stack[-1], size))
+            product = Product(self.stack[-1], args[left].shape[-1], before, values, before)
+            if len(self.result.products) in self.doubled:
+                out += values
+            self.result.products.append(product)
+            made = Tag(products=(*(p for t in pair for p in t.products), product))
         self._put(out, made)
 
     def _scalar(self, name: str, args: Any) -> tuple[int, float] | None:
@@ -278,32 +385,3 @@ class Tracer(TorchDispatchMode):
             if any(a.numel() > 1 or id(a) in self.measured for a in given):
                 self.measured.add(id(out))
                 self.tagged.append(out)
-
-
-def _copied(name: str, before: torch.Tensor, after: Any) -> bool:
-    if not isinstance(after, torch.Tensor):
-        return False
-    same_shape = after.shape == before.shape
-    return name == "repeat" or (
-        name in ("clone", "contiguous", "_to_copy") and same_shape and after.stride() != before.stride()
-    )
-
-
-def _contracted_dims(name: str, this: int, left: int, args: Any) -> tuple[int, ...]:
-    ndim = args[this].ndim
-    if name == "convolution":
-        transposed = bool(args[6])
-        return (0 if transposed else 1, *range(2, ndim))
-    if name == "linear" or this == left:
-        return (ndim - 1,)
-    return (max(ndim - 2, 0),)
-
-
-def _dims_of(parameter: torch.Tensor, view: torch.Tensor, dims: tuple[int, ...]) -> set[int]:
-    """The parameter's dimensions that dimensions of a view of it walk along, by their strides; several if merged."""
-    found = set()
-    for d in dims:
-        low, high = view.stride(d), view.stride(d) * view.shape[d]
-        if view.shape[d] > 1:
-            found |= {i for i in range(parameter.ndim) if parameter.shape[i] > 1 and low <= parameter.stride(i) < high}
-    return found
