@@ -107,5 +107,5 @@ def test_by_hand_or_by_a_linear_layer_the_same_function_is_trained():
 
 
 def test_a_matrix_that_is_used_elementwise_too_is_refused():
-    with pytest.raises(ClassificationError, match="w .*could be hidden"):
+    with pytest.raises(ClassificationError, match=r"w .*could be hidden"):
         planned(lambda w: (w, 2 * w), lambda h, v: ((h[..., None] * v).sum(-2), torch.relu(h[..., None] * v)))
