@@ -14,7 +14,7 @@ from mutransfer.errors import ClassificationError, PlanError
 from mutransfer.parameterization import init_law, rules
 from mutransfer.parameterization.attention import check_multipliers, packed_sites, traced_sites
 from mutransfer.parameterization.axes import Overrides, Parameter, Survey, compare, survey
-from mutransfer.parameterization.building import Build, Width, check_width, show_width
+from mutransfer.parameterization.building import Build, Width, check_factory, check_width, show_width
 from mutransfer.parameterization.examples import Observed, observe
 from mutransfer.parameterization.exponents import SHIFT
 from mutransfer.parameterization.init_law import Measured
@@ -116,7 +116,8 @@ class Plan(Mapping[str, Scaling]):
 
         Raises:
             ClassificationError: a parameter whose role or init law cannot be known.
-            BuildError: the factory fails at ``width`` or ``base_width``.
+            BuildError: the factory fails at ``width`` or ``base_width``, or what it returns is not a new, plain model
+                whose parameters have their shapes.
         """
         check_width(width, "width")
         check_width(base_width, "base_width")
@@ -127,6 +128,7 @@ class Plan(Mapping[str, Scaling]):
                 f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the same keys"
             )
         table = rules.parameterization(parameterization, lr_rule)
+        check_factory(build, base_width)
         seen = observe(build, base_width, width, example)
         found = survey(build, base_width, width, overrides, None if seen is None else seen.base)
         laws = init_law.measure(build, found) if table.corrects_init else None
