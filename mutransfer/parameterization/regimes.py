@@ -75,7 +75,8 @@ def classify(
         omega_out: alignment of the readout's initial weights with the change of its input: 1 as in Tensor
             Programs, 1/2 relaxed as in Everett et al.
         eps: exponents of Adam's eps; where they differ from those of the gradient the update is unfaithful
-            (Tensor Programs IVb, Lemma 2.8.11) and the binding says so.
+            (Tensor Programs IVb, Lemma 2.8.11) and the binding says so; and so it is, whatever eps, where the readout
+            is drawn smaller than it is updated (b > c, Theorem 2.8.12).
 
     >>> classify((0, 0, 1), (0, 0.5, 0), (0, 1, 0), optimizer="adam", depth=3).kind  # mup, Table 8
     <Kind.FEATURE_LEARNING: 'feature learning'>
@@ -171,7 +172,10 @@ def _classify(
 ) -> Regime:
     deep = depth > 1
     first, hidden, readout = a[0] + b[0], a[1] + b[1], a[2] + b[2]
-    gradient = min(readout, 2 * a[2] + c[2]) if kinds[2] is Family.SGD else readout  # of the loss by last features
+    # Of the loss by the last features: by the readout as it is drawn, or by what its updates have made of it since.
+    gradient = min(readout, 2 * a[2] + c[2]) if kinds[2] is Family.SGD else readout
+    if kinds[2] is Family.ADAM:
+        gradient = min(readout, a[2] + c[2])
     gradients = [gradient, gradient, 0.0, gradient][: len(a)]
     terms = dict(
         zip(
@@ -209,7 +213,7 @@ def _classify(
         kind, binding = Kind.FEATURE_LEARNING, "r = 0"
     else:
         kind, binding = Kind.KERNEL, f"r = {r:g} > 0"
-    unfaithful = _unfaithful(a, kinds, gradients, eps)
+    unfaithful = _unfaithful(a, kinds, gradients, eps, readout - gradient)
     return Regime(
         kind=kind,
         r=r,
@@ -225,15 +229,25 @@ def _classify(
 
 
 def _unfaithful(
-    a: Sequence[float], kinds: Sequence[Family], gradients: Sequence[float], eps: Sequence[float] | None
+    a: Sequence[float], kinds: Sequence[Family], gradients: Sequence[float], eps: Sequence[float] | None, jump: float
 ) -> str:
-    """What to say of an eps that does not follow the gradient of its weight, a factor n**-a of dL/dh (IVb, 2.8.11)."""
+    """What to say of an eps that does not follow the gradient of its weight, a factor n**-a of dL/dh (IVb, 2.8.11).
+
+    ``jump``: by what power of n the gradients grow once the readout's updates have outgrown its initialisation
+    (b > c): then no eps follows them from the first step on, which is why Theorem 2.8.12 asks for b <= c.
+    """
     if eps is None:
         return ""
     expected = [x + y for x, y in zip(a, gradients, strict=True)]
     odd = any(k is Family.ADAM and abs(x - y) > _TIGHT for k, x, y in zip(kinds, eps, expected, strict=True))
     given, found = (", ".join(f"{x:g}" for x in xs) for xs in (eps, expected))
-    return f"; eps unfaithful: ({given}), the gradient scales as ({found})" if odd else ""
+    said = [f"eps unfaithful: ({given}), the gradient scales as ({found})"] if odd else []
+    if jump > _TIGHT and any(k is Family.ADAM for k in kinds):
+        said.append(
+            f"{'' if odd else 'eps unfaithful: '}the readout is drawn smaller than its updates (b > c), so gradients "
+            f"grow by n^{jump:g} in the first step and no eps follows both"
+        )
+    return "".join(f"; {text}" for text in said)
 
 
 def drift(table: Parameterization, *, optimizer: str, depth: int) -> float:
