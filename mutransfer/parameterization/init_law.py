@@ -125,7 +125,8 @@ def measure(build: Build, survey: Survey) -> dict[str, Measured]:
 def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measured]:
     """The laws from one sample each of existing models.
 
-    Where a model holds no values (meta device), the laws are taken to be torch's defaults.
+    Where a model holds no values (meta device), the laws are taken to be torch's defaults, and so are the sizes: a
+    model that does not have them when the plan is applied is refused.
     """
     values = [dict(model.named_parameters()) for model in models]
     real = [i for i, found in enumerate(values) if not any(p.is_meta for p in found.values())]
@@ -134,6 +135,7 @@ def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measur
     measured, odd = {}, []
     for name, parameter in survey.parameters.items():
         law = default_law(parameter)
+        expected_at_base = _default_rms(parameter, 0)
         if real:  # one side has values: they must at least look like the default
             tensor = values[real[0]][name]
             expected = _default_rms(parameter, real[0])
@@ -142,7 +144,9 @@ def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measur
             slack = max(6 / math.sqrt(2 * tensor.numel()), 16 / tensor.numel()) + 0.02
             if expected is not None and rms and abs(math.log(rms / expected)) > slack:
                 odd.append(f"  {name}: root-mean-square {rms:.4g}, torch's default gives {expected:.4g}")
-        measured[name] = Measured(law=law, base_rms=None)
+            if not rms:  # a bias that starts at zero: no law is seen, and rescaling leaves it
+                expected_at_base = None
+        measured[name] = Measured(law=law, base_rms=expected_at_base)
     if odd:
         raise ClassificationError(
             "the base model holds no values (meta device), and these parameters are not initialised by torch's "

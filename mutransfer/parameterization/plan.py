@@ -164,7 +164,8 @@ class Plan(Mapping[str, Scaling]):
 
         ``delta`` is a third model at yet another width; it shows growth that ``base`` and ``model`` hide
         because their sizes agree. Modules may be on the meta device; their init law is then taken to be
-        torch's default (checked against whichever of the two has values).
+        torch's default (checked against whichever of the two has values, and against the model that the plan is
+        applied to).
         """
         models = [base, model] if delta is None else [base, model, delta]
         found = compare(models, [base_width, width, -1][: len(models)], overrides)
