@@ -67,6 +67,7 @@ def traced_sites(build: Build, base_width: Width, seen: Observed, table: Paramet
         if (first := seen.base.attention.get(path)) is not None and attention.head_size != first.head_size
     }
     _warn_of_products(seen)
+    _warn_of_groups(seen)
     model = skeleton(build, base_width)
     for path, growth in grows.items():
         module, first, attention = model.get_submodule(path), seen.base.attention[path], seen.target.attention[path]
@@ -97,6 +98,25 @@ def _warn_of_products(seen: Observed) -> None:
             f"{', '.join(map(repr, sorted(grown)))}: a product of two activations sums over a dimension that grows, "
             "and no softmax follows that could be rescaled. If these are attention logits, divide them by that size "
             "yourself",
+            stacklevel=4,
+        )
+
+
+def _warn_of_groups(seen: Observed) -> None:
+    """Keys that more and more heads of queries share."""
+    changed = {
+        path: (first.shared_by, attention.shared_by)
+        for path, attention in seen.target.attention.items()
+        if (first := seen.base.attention.get(path)) is not None and first.shared_by != attention.shared_by
+    }
+    if changed:
+        path, (before, after) = next(iter(changed.items()))
+        warnings.warn(
+            f"{path or 'the model'}{f' and {len(changed) - 1} more' if len(changed) > 1 else ''}: each head of keys "
+            f"serves {before:g} heads of queries at base width and {after:g} at the target. What is scaled here keeps "
+            "activations and their change bounded, but that hyperparameters transfer across this ratio is not known "
+            "(arXiv:2605.15290 has rules of its own for it): let the number of key-value heads grow like that of "
+            "query heads",
             stacklevel=4,
         )
 

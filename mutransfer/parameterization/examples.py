@@ -167,7 +167,8 @@ def _extrapolated(first: Trace, second: Trace, steps: float) -> Trace:
     for path, found in second.attention.items():
         at = first.attention.get(path, found)
         size = round(along(at.head_size, found.head_size))
-        attention[path] = replace(found, head_size=size, scale=along(at.scale, found.scale))
+        shared_by = along(at.shared_by, found.shared_by)
+        attention[path] = replace(found, head_size=size, scale=along(at.scale, found.scale), shared_by=shared_by)
     products = [
         replace(b, size=round(along(a.size, b.size)), scale=along(a.scale, b.scale))
         for a, b in zip(first.products, second.products, strict=False)

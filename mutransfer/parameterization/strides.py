@@ -1,4 +1,4 @@
-"""Which dimensions of a parameter an operation sums over, told from the strides of the view that it is given."""
+"""What the tensors that an operation is given say of it: which dimensions it sums over, which matrices it repeats."""
 
 from __future__ import annotations
 
@@ -51,3 +51,12 @@ def reduced(view: torch.Tensor, dims: Iterable[int], keepdim: bool) -> torch.Ten
     for d in sorted(dims, reverse=True):
         view = view.narrow(d, 0, 1) if keepdim else view.select(d, 0)
     return view
+
+
+def repeats(matrices: torch.Tensor) -> float:
+    """How often each of a stack of matrices comes in a row: keys that several heads of queries share, say."""
+    stack = matrices.reshape(-1, *matrices.shape[-2:])
+    if len(stack) < 2 or not bool(stack.any()):
+        return 1.0
+    new = (stack[1:] != stack[:-1]).flatten(1).any(1)
+    return len(stack) / (1 + int(new.sum()))

@@ -92,6 +92,7 @@ class Attention:
     head_size: int
     scale: float  # what the user multiplies it with before the softmax
     logits: torch.Tensor  # the scaled product
+    shared_by: float  # how many heads of queries use the same keys
     values: torch.Tensor | None = None  # what the softmax weighs
 
 
@@ -104,6 +105,7 @@ class Product:
     before: float  # on both
     values: torch.Tensor | None  # while the pass goes on
     scale: float  # on the whole, as far as it is followed
+    shared_by: float = 1.0  # how many heads on its left use the same right
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mutransfer.errors import ExampleError, MutransferError
 from mutransfer.parameterization.building import preserved_random_state
 from mutransfer.parameterization.provenance import NOTHING, Tag, Weighed
-from mutransfer.parameterization.strides import contracted_dims, dims_of, is_copied, reduced, reduced_dims
+from mutransfer.parameterization.strides import contracted_dims, dims_of, is_copied, reduced, reduced_dims, repeats
 from mutransfer.parameterization.trace import (
     Attention,
     Example,
@@ -141,7 +141,7 @@ class Tracer(TorchDispatchMode):
         elif name in ("_softmax", "softmax", "_safe_softmax") and first.products:
             p = first.products[-1]
             assert p.values is not None
-            self._attend(p.path, Attention(p.size, first.scale, p.values * first.factor))
+            self._attend(p.path, Attention(p.size, first.scale, p.values * first.factor, p.shared_by))
             self._put(out, Tag(weights=p.path))
         elif name in _SUMS:
             self._sum(name, args, tags, out, float(kwargs.get("alpha", 1)))
@@ -312,8 +312,9 @@ class Tracer(TorchDispatchMode):
         before = prod(tag.scale for tag in tags[:2])
         for tag in tags:
             self._give_up(tag)
-        self.result.products.append(Product(self.stack[-1], size, before, product, scale * before))
-        self._attend(self.stack[-1], Attention(size, scale * before, product * scale, args[2]))
+        shared_by = groups * repeats(args[1])
+        self.result.products.append(Product(self.stack[-1], size, before, product, scale * before, shared_by))
+        self._attend(self.stack[-1], Attention(size, scale * before, product * scale, shared_by, args[2]))
 
     def _attend(self, path: str, found: Attention) -> None:
         if path in self.result.attention:
@@ -359,7 +360,7 @@ class Tracer(TorchDispatchMode):
                 self._give_up(tag)
             before = prod(t.scale for t in pair) * alpha
             values = args[left] @ args[right] * alpha if name == "baddbmm" else out  # without what is added
-            product = Product(self.stack[-1], args[left].shape[-1], before, values, before)
+            product = Product(self.stack[-1], args[left].shape[-1], before, values, before, repeats(args[right]))
             if len(self.result.products) in self.doubled:
                 out += values
             self.result.products.append(product)
