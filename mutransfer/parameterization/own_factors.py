@@ -77,6 +77,8 @@ def _pairs(base: list[Taken], target: list[Taken]) -> list[tuple[float, bool]]:
 
 
 def _fed(base: Feed, target: Feed) -> tuple[dict[_Key, float], float]:
+    if any(a.size != b.size for a, b in zip(base.products, target.products, strict=False)):
+        return {}, 1.0  # a factor on logits, which are multiplied as a whole
     pairs = zip(base.sources, target.sources, strict=False)
     return {(a.name, a.rows): _grown(a.factor, b.factor) for a, b in pairs}, _grown(base.factor, target.factor)
 

@@ -12,13 +12,15 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError, PlanError
 from mutransfer.parameterization import init_law, rules
-from mutransfer.parameterization.attention import check_multipliers, packed_sites, traced_sites
+from mutransfer.parameterization.attention import packed_sites, traced_sites
 from mutransfer.parameterization.axes import Overrides, Parameter, Survey, compare, survey
 from mutransfer.parameterization.building import Build, Width, check_factory, check_width, show_width
 from mutransfer.parameterization.examples import Observed, observe
 from mutransfer.parameterization.exponents import SHIFT
 from mutransfer.parameterization.init_law import Measured
+from mutransfer.parameterization.mechanisms import check_multipliers
 from mutransfer.parameterization.own_factors import NONE, Growth, own_growth
+from mutransfer.parameterization.products import product_sites
 from mutransfer.parameterization.rules import Family, Parameterization, Role, Row
 from mutransfer.parameterization.sites import Site
 from mutransfer.parameterization.trace import Example
@@ -135,8 +137,11 @@ class Plan(Mapping[str, Scaling]):
         plan = _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, seen)
         if seen is None or not table.corrects_init:
             return plan
-        sites = traced_sites(build, base_width, seen, table)
-        plan = replace(plan, sites={**plan.sites, **sites})
+        logits = {
+            **traced_sites(build, base_width, seen, table),
+            **product_sites(build, base_width, seen, table),
+        }
+        plan = replace(plan, sites={**plan.sites, **logits})
         lone = {path for path, a in seen.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
         multiplied = {path: how for path, how, _ in multipliers(plan) if path not in lone}
         check_multipliers(build, base_width, seen.example, multiplied)

@@ -1,4 +1,4 @@
-"""What the tensors that an operation is given say of it: which dimensions it sums over, which matrices it repeats."""
+"""What an operation's tensors say of it: dimensions that are summed over, matrices that are repeated, sizes."""
 
 from __future__ import annotations
 
@@ -60,3 +60,10 @@ def repeats(matrices: torch.Tensor) -> float:
         return 1.0
     new = (stack[1:] != stack[:-1]).flatten(1).any(1)
     return len(stack) / (1 + int(new.sum()))
+
+
+def entry_size(tensor: torch.Tensor, dim: int) -> float:
+    """The size of entries that shrink as ``dim`` grows because vectors along it are normed to length 1; else 1."""
+    lengths = torch.linalg.vector_norm(tensor.double(), dim=dim)
+    unit = bool((lengths - 1).abs().max() < 1e-3)
+    return tensor.shape[dim] ** -0.5 if unit else 1.0

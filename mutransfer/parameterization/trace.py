@@ -48,12 +48,25 @@ class Source:
     factor: float = 1.0
 
 
+@dataclass
+class Product:
+    """A product of two activations, a sum over ``size`` terms, and the user's factors on it."""
+
+    path: str  # of the module that computes it
+    size: int
+    before: float  # on both, and by how much normed vectors shrink
+    values: torch.Tensor | None  # while the pass goes on
+    scale: float  # on the whole, as far as it is followed
+    shared_by: float = 1.0  # how many heads on its left use the same right
+
+
 @dataclass(frozen=True)
 class Feed:
     """What a matrix was multiplied with: a sum of ``sources``, or else something times ``factor``."""
 
     sources: tuple[Source, ...]
     factor: float
+    products: tuple[Product, ...] = ()  # of activations, whose factor it is if they grow
 
 
 @dataclass(frozen=True)
@@ -94,18 +107,6 @@ class Attention:
     logits: torch.Tensor  # the scaled product
     shared_by: float  # how many heads of queries use the same keys
     values: torch.Tensor | None = None  # what the softmax weighs
-
-
-@dataclass
-class Product:
-    """A product of two activations, a sum over ``size`` terms, and the user's factors on it."""
-
-    path: str  # of the module that computes it
-    size: int
-    before: float  # on both
-    values: torch.Tensor | None  # while the pass goes on
-    scale: float  # on the whole, as far as it is followed
-    shared_by: float = 1.0  # how many heads on its left use the same right
 
 
 @dataclass

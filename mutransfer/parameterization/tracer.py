@@ -14,7 +14,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mutransfer.errors import ExampleError, MutransferError
 from mutransfer.parameterization.building import preserved_random_state
 from mutransfer.parameterization.provenance import NOTHING, Tag, Weighed
-from mutransfer.parameterization.strides import contracted_dims, dims_of, is_copied, reduced, reduced_dims, repeats
+from mutransfer.parameterization.strides import (
+    contracted_dims,
+    dims_of,
+    entry_size,
+    is_copied,
+    reduced,
+    reduced_dims,
+    repeats,
+)
 from mutransfer.parameterization.trace import (
     Attention,
     Example,
@@ -177,7 +185,7 @@ class Tracer(TorchDispatchMode):
             use = self._use(source.name)
             (use.rows if source.rows else use.outputs).append(Taken(source.factor, by))
         for product in tag.products:
-            product.scale = tag.scale if by is None else tag.products[-1].before
+            product.scale = tag.scale
         self._give_up(tag)
 
     def _give_up(self, tag: Tag) -> None:
@@ -309,7 +317,7 @@ class Tracer(TorchDispatchMode):
         scale = size**-0.5 if scale is None else scale
         groups = args[0].shape[-3] // args[1].shape[-3]  # queries that share a key
         product = args[0] @ args[1].repeat_interleave(groups, -3).transpose(-2, -1)
-        before = prod(tag.scale for tag in tags[:2])
+        before = prod(tag.scale * entry_size(a, -1) for tag, a in zip(tags[:2], args[:2], strict=True))
         for tag in tags:
             self._give_up(tag)
         shared_by = groups * repeats(args[1])
@@ -344,7 +352,7 @@ class Tracer(TorchDispatchMode):
             use, dims = self._use(tag.parameter), contracted_dims(name, this, left, args)
             use.matrix, use.factor = True, tag.factor
             use.contracted |= dims_of(self.parameters[tag.parameter], args[this], dims)
-            use.feeds.append(Feed(beside.sources, beside.factor))
+            use.feeds.append(Feed(beside.sources, beside.factor, beside.products))
             self.consume(beside, tag.parameter)
             made = Tag(sources=(Source(tag.parameter, False, alpha), *added), factor=alpha)
         if matrices:
@@ -358,7 +366,7 @@ class Tracer(TorchDispatchMode):
         else:  # factors on queries and keys are the attention's, and not of what computed them
             for tag in pair:
                 self._give_up(tag)
-            before = prod(t.scale for t in pair) * alpha
+            before = prod(t.scale for t in pair) * alpha * entry_size(args[left], -1) * entry_size(args[right], -2)
             values = args[left] @ args[right] * alpha if name == "baddbmm" else out  # without what is added
             product = Product(self.stack[-1], args[left].shape[-1], before, values, before, repeats(args[right]))
             if len(self.result.products) in self.doubled:

@@ -234,19 +234,6 @@ def test_compiled_after_a_plain_model_of_the_same_class_the_multipliers_are_in_f
     torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))
 
 
-def test_a_product_over_a_growing_dimension_without_a_softmax_is_warned_of():
-    class Linear(nn.Module):
-        def __init__(self, width):
-            super().__init__()
-            self.q, self.k, self.out = nn.Linear(6, width), nn.Linear(6, width), nn.Linear(6, 3)
-
-        def forward(self, x):
-            return self.out(torch.sigmoid(self.q(x) @ self.k(x).transpose(-2, -1)) @ x)
-
-    with pytest.warns(UserWarning, match="sums over a dimension that grows"):
-        Plan.infer(Linear, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
-
-
 def grouped(width, kv_heads, implementation="sdpa"):
     config = transformers.LlamaConfig(
         hidden_size=width, intermediate_size=2 * width, num_attention_heads=width // 8, head_dim=8,
