@@ -341,10 +341,20 @@ class Tracer(TorchDispatchMode):
             else:
                 self._elementwise(args[i : i + 1], [tag], None)
         pair = [tags[left], tags[right]]
-        for tag in pair:
-            for derived in tag.derived:
-                self._use(derived).matrix = True
         matrices = [(this, other) for this, other in ((left, right), (right, left)) if tags[this].parameter]
+        if all(tag.names for tag in pair):
+            # Of parameters alone, latents that a layer is called on are an activation; of others it is not known.
+            matrices = [(this, other) for this, other in matrices if self._is_called(tags[this], tags[other])]
+            if not matrices:
+                for name in pair[0].names | pair[1].names:
+                    self._use(name).matrix = self._use(name).elementwise = True
+                self._put(out, Tag(derived=pair[0].names | pair[1].names))
+                return
+            (this, other), *_ = matrices
+            self._elementwise((), [tags[other]], None)
+        elif not matrices:
+            for derived in pair[0].derived | pair[1].derived:
+                self._use(derived).matrix = True
         made = NOTHING
         for this, other in matrices:
             tag, beside = tags[this], tags[other]
@@ -374,6 +384,12 @@ class Tracer(TorchDispatchMode):
             self.result.products.append(product)
             made = Tag(products=(*(p for t in pair for p in t.products), product))
         self._put(out, made)
+
+    def _is_called(self, weight: Tag, beside: Tag) -> bool:
+        """Whether ``weight`` is that of the module that runs, and what it is multiplied with is not that module's."""
+        here = self.stack[-1]
+        assert weight.parameter is not None
+        return weight.parameter.rpartition(".")[0] == here and all(n.rpartition(".")[0] != here for n in beside.names)
 
     def _scalar(self, name: str, args: Any) -> tuple[int, float] | None:
         """Which argument is the tensor, and the number that it is multiplied with."""
