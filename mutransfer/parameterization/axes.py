@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.building import Build, Width, growth, scaled, show_width, skeleton
@@ -16,6 +18,13 @@ from mutransfer.parameterization.rules import Role
 from mutransfer.parameterization.trace import Trace
 
 Overrides = Mapping[str, Role | str | Axes]
+
+_ANY_OTHER = "input, output, bottleneck, vector"
+_PARAMETRIZED = (
+    "\n    The layer's weight is made of it (weight_norm, spectral_norm or the like) and does not scale as it does, so "
+    "that the rules for a weight need not hold: leave that out of the factory, or give a role and look at "
+    "mutransfer.coordinate_check"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +118,7 @@ def compare(
         grouped = _groups_grow(owner, models[1].get_submodule(path))
         parameter = _classify(name, owner, attribute, shapes, overrides, traced, grouped)
         if parameter is None:
-            unresolved.append(_plea(name, owner, shapes, widths))
+            unresolved.append(_plea(name, owner, attribute, shapes, widths))
             continue
         parameter = replace(parameter, growth=tuple(growth(widths[0], w) for w in widths))
         if name in fan_ins[0]:
@@ -371,14 +380,17 @@ def _match(name: str, overrides: Overrides) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in overrides)
 
 
-def _plea(name: str, owner: nn.Module, shapes: tuple[tuple[int, ...], ...], widths: Sequence[Width]) -> str:
+def _plea(
+    name: str, owner: nn.Module, attribute: str, shapes: tuple[tuple[int, ...], ...], widths: Sequence[Width]
+) -> str:
     seen = ", ".join(f"{show_width(w)}: {tuple(s)}" for w, s in zip(widths, shapes, strict=True))
     growing = _growing(shapes)
-    roles = "hidden" if len(growing) == 2 else "input, output, bottleneck, vector"
+    roles = "hidden; or output, where all of them are summed over" if len(growing) == 2 else _ANY_OTHER
+    made = isinstance(owner, ParametrizationList) or attribute in ("weight_v", "weight_orig")
     return (
         f"  {name} (in {type(owner).__name__}), shape by width {{{seen}}}, growing dimensions {sorted(growing)}; "
-        f"could be {roles}.\n    Say which: overrides={{{name!r}: Role.{roles.split(',')[0].upper()}}} "
-        f"or overrides={{{name!r}: Axes(fan_in=(...), fan_out=(...))}}"
+        f"could be {roles}.\n    Say which: overrides={{{name!r}: Role.{re.split('[,;]', roles)[0].upper()}}} "
+        f"or overrides={{{name!r}: Axes(fan_in=(...), fan_out=(...))}}{_PARAMETRIZED if made else ''}"
     )
 
 
