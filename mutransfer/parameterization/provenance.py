@@ -31,6 +31,7 @@ class Tag:
     sources: tuple[Source, ...] = ()
     parameter: str | None = None  # that it is a view of, times ``factor``
     derived: frozenset[str] = frozenset()  # parameters that it is computed from, and from nothing else
+    constant: bool = False  # computed from buffers: no activation
     weighed: tuple[Weighed, ...] = ()
     products: tuple[Product, ...] = ()  # of activations, one in the other: the last holds this tensor, but for factors
     weights: str | None = None  # path of the attention whose softmax it is
@@ -47,6 +48,11 @@ class Tag:
     @property
     def names(self) -> frozenset[str]:
         return self.derived | ({self.parameter} if self.parameter else frozenset())
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is the same whatever the model is given."""
+        return self.constant or bool(self.names)
 
     @property
     def scale(self) -> float:

@@ -98,7 +98,8 @@ class Tracer(TorchDispatchMode):
         self.parameters = dict(model.named_parameters())
         self.paths = {module: path for path, module in model.named_modules()}
         self.stack: list[str] = [""]
-        self.tags: dict[int, Tag] = {id(p): Tag(parameter=name) for name, p in self.parameters.items()}
+        self.tags: dict[int, Tag] = {id(b): Tag(constant=True) for b in model.buffers() if b.numel() > 1}
+        self.tags |= {id(p): Tag(parameter=name) for name, p in self.parameters.items()}
         self.tagged: list[torch.Tensor] = []  # ids of dead tensors would be given out again
         self.measured: set[int] = set()  # numbers that were computed from data: a norm, a mean
         self.unsettled: set[str] = set()  # parameters in a Weighed: elementwise, unless a sum is found
@@ -241,7 +242,7 @@ class Tracer(TorchDispatchMode):
                 return
         for this, other in orders:
             tag, beside = tags[this], tags[other]
-            if tag.parameter and len(orders) > 1 and isinstance(args[other], torch.Tensor) and not beside.names:
+            if tag.parameter and len(orders) > 1 and isinstance(args[other], torch.Tensor) and not beside.fixed:
                 self.consume(beside)
                 self.unsettled.add(tag.parameter)
                 shadow = args[this].expand(out.shape)
@@ -270,10 +271,11 @@ class Tracer(TorchDispatchMode):
                 use.elementwise = True
                 use.rows.append(Taken(tag.factor, None))
         names = frozenset().union(*(tag.names for tag in tags))
-        alone = all(tag.names for tag, a in zip(tags, args, strict=False) if isinstance(a, torch.Tensor) and a.ndim)
+        alone = all(tag.fixed for tag, a in zip(tags, args, strict=False) if isinstance(a, torch.Tensor) and a.ndim)
+        made = Tag(derived=names, constant=not names) if alone and any(t.fixed for t in tags) else NOTHING
         for tensor in out if isinstance(out, tuple | list) else [out]:
             if isinstance(tensor, torch.Tensor):
-                self._put(tensor, Tag(derived=names) if names and alone else NOTHING)
+                self._put(tensor, made)
 
     def _sum(self, name: str, args: Any, tags: list[Tag], out: Any, alpha: float) -> None:
         if len(tags) > 1 and alpha != 1.0:
@@ -289,7 +291,7 @@ class Tracer(TorchDispatchMode):
             if tag.parameter:
                 self._use(tag.parameter).elementwise = True
                 added.append(Source(tag.parameter, True, tag.factor))
-            elif not tag.names:
+            elif not tag.fixed:
                 data.append(tag)
         if not data:
             self._elementwise(args, tags, out)
@@ -367,9 +369,11 @@ class Tracer(TorchDispatchMode):
             made = Tag(sources=(Source(tag.parameter, False, alpha), *added), factor=alpha)
         if matrices:
             pass
-        elif any(t.derived for t in pair):
+        elif any(t.fixed for t in pair):
             for tag in pair:
                 self.consume(tag)
+            if all(t.fixed for t in pair):
+                made = Tag(derived=pair[0].names | pair[1].names, constant=True)
         elif pair[0].weights is not None:
             self.result.attention[pair[0].weights].values = args[right]
             self.consume(pair[1])
@@ -377,7 +381,8 @@ class Tracer(TorchDispatchMode):
             for tag in pair:
                 self._give_up(tag)
             before = prod(t.scale for t in pair) * alpha * entry_size(args[left], -1) * entry_size(args[right], -2)
-            values = args[left] @ args[right] * alpha if name == "baddbmm" else out  # without what is added
+            added_to = name in ("addmm", "baddbmm")  # the product is without what is added
+            values = args[left] @ args[right] * alpha if added_to else out
             product = Product(self.stack[-1], args[left].shape[-1], before, values, before, repeats(args[right]))
             if len(self.result.products) in self.doubled:
                 out += values

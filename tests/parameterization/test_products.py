@@ -8,6 +8,7 @@ from torch import nn
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.attention import KIND
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Role
 
 BASE, WIDTH = 32, 128
 M = WIDTH / BASE
@@ -165,3 +166,29 @@ class Bare(nn.Module):
     def forward(self, x):
         h = self.inward(x)
         return self.head(torch.sigmoid(h @ h.mT) @ h)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_weight_that_is_made_of_a_buffer_is_no_activation(bias):
+    """torch's orthogonal matrices are products of a buffer and of what is made of the parameter."""
+
+    def build(width):
+        inner = nn.utils.parametrizations.orthogonal(nn.Linear(width, width, bias=bias))
+        return nn.Sequential(nn.Linear(6, width), nn.Tanh(), inner, nn.Tanh(), nn.Linear(width, 3))
+
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=X)
+    assert not sites(plan)
+    assert plan["2.parametrizations.weight.original"].role is Role.HIDDEN
+
+
+def test_a_product_with_a_buffer_is_no_attention():
+    class Fixed(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.inward, self.head = nn.Linear(6, width), nn.Linear(width, 3)
+            self.register_buffer("mixing", torch.eye(width).flip(0))
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.inward(x) @ self.mixing))
+
+    assert not sites(Plan.infer(Fixed, width=WIDTH, base_width=BASE, example=X))
