@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from mutransfer.errors import BuildError
 
@@ -78,7 +79,7 @@ def check_factory(build: Build, width: Width) -> None:
 
 
 def _check_plain(model: nn.Module, what: str) -> None:
-    if lazy := [name for name, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedTensorMixin)]:
+    if lazy := [name for name, p in model.named_parameters() if is_lazy(p)]:
         raise BuildError(
             f"{what} whose {lazy[0]!r} has no shape yet ({len(lazy)} parameters of lazy modules): run the model once "
             "on an example inside the factory, or give these modules their input sizes"
