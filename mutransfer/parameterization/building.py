@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from mutransfer.errors import BuildError
 
@@ -58,7 +59,35 @@ def build_at(build: Build, width: Width) -> nn.Module:
             f"the factory {_name(build)} returned {type(model).__name__} at width {show_width(width)}; "
             "expected a torch.nn.Module"
         )
+    _check_plain(model, f"the factory {_name(build)} returned a model at width {show_width(width)}")
     return model
+
+
+def check_factory(build: Build, width: Width) -> None:
+    """Refuse a factory that hands out the same parameters again: what is done to one model would reach the others.
+
+    Raises BuildError.
+    """
+    first, second = (dict(skeleton(build, width).named_parameters()) for _ in range(2))
+    ids = {id(p) for p in first.values()}
+    if same := [name for name, p in second.items() if id(p) in ids]:
+        raise BuildError(
+            f"the factory {_name(build)} returned {same[0]!r} of its last model again ({len(same)} of {len(second)} "
+            "parameters are shared by two calls): every call must build a new model. Is the factory cached, or does it "
+            "hand out a module that was made outside of it? Build all of it inside"
+        )
+
+
+def _check_plain(model: nn.Module, what: str) -> None:
+    if lazy := [name for name, p in model.named_parameters() if is_lazy(p)]:
+        raise BuildError(
+            f"{what} whose {lazy[0]!r} has no shape yet ({len(lazy)} parameters of lazy modules): run the model once "
+            "on an example inside the factory, or give these modules their input sizes"
+        )
+    if any(key.startswith("_mutransfer") for module in model.modules() for key in vars(module)):
+        raise BuildError(
+            f"{what} that a plan is on already: the factory must return the plain model, and a new one at every call"
+        )
 
 
 def skeleton(build: Build, width: Width) -> nn.Module:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -146,18 +147,30 @@ def _extrapolated(first: Trace, second: Trace, steps: float) -> Trace:
     def along(a: float, b: float) -> float:
         return a * (b / a) ** steps if a and b else b
 
+    def each(before: Sequence[Any], after: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(replace(b, factor=along(a.factor, b.factor)) for a, b in zip(before, after, strict=False))
+
     uses = {}
     for name, use in second.uses.items():
         at = first.uses.get(name, use)
         uses[name] = replace(
             use,
-            factor_in=along(at.factor_in, use.factor_in),
-            factor_out=along(at.factor_out, use.factor_out),
-            factor_rows=along(at.factor_rows, use.factor_rows),
+            factor=along(at.factor, use.factor),
+            feeds=[
+                replace(f, factor=along(a.factor, f.factor), sources=each(a.sources, f.sources))
+                for a, f in zip(at.feeds, use.feeds, strict=False)
+            ],
+            outputs=list(each(at.outputs, use.outputs)),
+            rows=list(each(at.rows, use.rows)),
         )
     attention = {}
     for path, found in second.attention.items():
         at = first.attention.get(path, found)
         size = round(along(at.head_size, found.head_size))
-        attention[path] = replace(found, head_size=size, scale=along(at.scale, found.scale))
-    return Trace(uses, attention)
+        shared_by = along(at.shared_by, found.shared_by)
+        attention[path] = replace(found, head_size=size, scale=along(at.scale, found.scale), shared_by=shared_by)
+    products = [
+        replace(b, size=round(along(a.size, b.size)), scale=along(a.scale, b.scale))
+        for a, b in zip(first.products, second.products, strict=False)
+    ]
+    return Trace(uses, attention, products=products)

@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from mutransfer.errors import ClassificationError, PlanError
+from mutransfer.errors import PlanError
 from mutransfer.parameterization import init_law, rules
-from mutransfer.parameterization.attention import check_multipliers, packed_sites, traced_sites
-from mutransfer.parameterization.axes import Overrides, Parameter, Survey, compare, survey
-from mutransfer.parameterization.building import Build, Width, check_width, show_width
+from mutransfer.parameterization.attention import packed_sites, traced_sites
+from mutransfer.parameterization.axes import Overrides, Survey, compare, survey
+from mutransfer.parameterization.building import Build, Width, check_factory, check_width
 from mutransfer.parameterization.examples import Observed, observe
-from mutransfer.parameterization.exponents import SHIFT
-from mutransfer.parameterization.init_law import Measured
-from mutransfer.parameterization.rules import Family, Parameterization, Role, Row
+from mutransfer.parameterization.laws import Measured, law_factor
+from mutransfer.parameterization.mechanisms import check_multipliers
+from mutransfer.parameterization.own_factors import NONE, own_growth
+from mutransfer.parameterization.plan_table import show
+from mutransfer.parameterization.products import product_sites
+from mutransfer.parameterization.rules import Parameterization, Role
+from mutransfer.parameterization.scaling import Scaling, scaling_of
 from mutransfer.parameterization.sites import Site
+from mutransfer.parameterization.tied import tied_sites
 from mutransfer.parameterization.trace import Example
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scaling:
-    """The factors on one parameter, relative to the user's model and hyperparameters at base width."""
-
-    role: Role
-    reason: str
-    m_in: float  # fan_in over fan_in at base; 1 if it does not grow
-    m_out: float
-    own_mult: float = 1.0  # how a factor in the model's own forward grows; made up for in the others
-    init_mult: float = 1.0  # on the values that the factory drew
-    forward_mult: float = 1.0  # on the product with the input, at every forward pass
-    lr_mult: float = 1.0
-    wd_mult: float = 1.0
-    eps_mult: float = 1.0  # on Adam's eps; on Adafactor's second, the least size of a weight that its steps count
-    norm_mult: float | None = 1.0  # on its squared gradient in clip_grad_norm_: SGD's factor; None: no row for SGD
 
 
 @dataclass(frozen=True, kw_only=True, eq=True)
@@ -116,7 +102,8 @@ class Plan(Mapping[str, Scaling]):
 
         Raises:
             ClassificationError: a parameter whose role or init law cannot be known.
-            BuildError: the factory fails at ``width`` or ``base_width``.
+            BuildError: the factory fails at ``width`` or ``base_width``, or what it returns is not a new, plain model
+                whose parameters have their shapes.
         """
         check_width(width, "width")
         check_width(base_width, "base_width")
@@ -127,14 +114,18 @@ class Plan(Mapping[str, Scaling]):
                 f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the same keys"
             )
         table = rules.parameterization(parameterization, lr_rule)
+        check_factory(build, base_width)
         seen = observe(build, base_width, width, example)
         found = survey(build, base_width, width, overrides, None if seen is None else seen.base)
         laws = init_law.measure(build, found) if table.corrects_init else None
         plan = _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, seen)
         if seen is None or not table.corrects_init:
             return plan
-        sites = traced_sites(build, base_width, seen, table)
-        plan = replace(plan, sites={**plan.sites, **sites})
+        logits = {
+            **traced_sites(build, base_width, seen, table),
+            **product_sites(build, base_width, seen, table),
+        }
+        plan = replace(plan, sites={**plan.sites, **logits})
         lone = {path for path, a in seen.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
         multiplied = {path: how for path, how, _ in multipliers(plan) if path not in lone}
         check_multipliers(build, base_width, seen.example, multiplied)
@@ -162,7 +153,8 @@ class Plan(Mapping[str, Scaling]):
 
         ``delta`` is a third model at yet another width; it shows growth that ``base`` and ``model`` hide
         because their sizes agree. Modules may be on the meta device; their init law is then taken to be
-        torch's default (checked against whichever of the two has values).
+        torch's default (checked against whichever of the two has values, and against the model that the plan is
+        applied to).
         """
         models = [base, model] if delta is None else [base, model, delta]
         found = compare(models, [base_width, width, -1][: len(models)], overrides)
@@ -182,36 +174,7 @@ class Plan(Mapping[str, Scaling]):
         return cls(**data)
 
     def __str__(self) -> str:
-        head = (
-            f"{self.parameterization} for {self.optimizer}, {self.form} form, "
-            f"width {show_width(self.base_width)} -> {show_width(self.width)}"
-        )
-        columns = ("parameter", "role", "shape", "m_in", "m_out", "init", "forward", "lr", "wd", "eps", "why")
-        rows: list[tuple[str, ...]] = [columns]
-        for label, names in _stacked(self).items():
-            s = self[names[0]]
-            numbers = (s.m_in, s.m_out, s.init_mult, s.forward_mult, s.lr_mult, s.wd_mult, s.eps_mult)
-            shape = "x".join(map(str, self.shapes[names[0]])) or "1"
-            rows.append((label, str(s.role), shape, *(f"{x:.4g}" for x in numbers), s.reason))
-        for path, site in self.sites.items():
-            rows.append(
-                (
-                    path,
-                    site.kind,
-                    "",
-                    "",
-                    "",
-                    "",
-                    f"{site.factor:.4g}",
-                    "",
-                    "",
-                    "",
-                    f"on its {site.mechanism}",
-                )
-            )
-        sizes = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-        lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in rows]
-        return "\n".join([head, *lines])
+        return show(self)
 
 
 def _plan(
@@ -228,13 +191,15 @@ def _plan(
     if form not in rules.FORMS:
         raise PlanError(f"unknown form {form!r}: expected one of {', '.join(rules.FORMS)}")
     kind = rules.family(optimizer)
+    # Without a target for the init, the model is left as it is.
+    growth = own_growth(seen.base, seen.target) if seen and table.corrects_init else NONE
     scalings, fresh = {}, {}
     for name, parameter in found.parameters.items():
         law = laws[name] if laws else None
-        own = _own_growth(parameter, seen) if table.corrects_init else 1.0  # else the model is left as it is
-        scalings[name] = _scaling(parameter, law, table, kind, form, wd_policy, scale_eps, embedding_lr_exponent, own)
+        own = growth.of(name, seen.base.uses.get(name) if seen else None)
+        scalings[name] = scaling_of(parameter, law, table, kind, form, wd_policy, scale_eps, embedding_lr_exponent, own)
         if law and law.base_rms and not law.law.constant:  # an identity's size depends on its shape
-            fresh[name] = law.base_rms * init_law.law_factor(law.law, parameter, 1)
+            fresh[name] = law.base_rms * law_factor(law.law, parameter, 1)
     return Plan(
         parameterization=table.name,
         optimizer=optimizer.lower(),
@@ -245,7 +210,7 @@ def _plan(
         scale_eps=scale_eps,
         scalings=scalings,
         sites={
-            **_tied_sites(found, table, seen),
+            **tied_sites(found, table, seen, growth),
             **(packed_sites(found.models, table) if table.corrects_init else {}),
         },
         shapes={name: p.shapes[1] for name, p in found.parameters.items()},
@@ -258,95 +223,6 @@ def _frozen(width: Width) -> Width:
     return dict(width) if isinstance(width, Mapping) else width
 
 
-def _scaling(
-    parameter: Parameter,
-    law: Measured | None,
-    table: Parameterization,
-    kind: Family,
-    form: str,
-    wd_policy: str,
-    scale_eps: bool,
-    embedding_lr_exponent: float,
-    own: float,
-) -> Scaling:
-    row = table.rows[parameter.role]
-    if form == "absorbed" or not parameter.multipliable:
-        row = row.absorbed()
-    m_in, m_out = parameter.m_in, parameter.m_out
-    kind = rules.family_of(kind, parameter.role, len(parameter.shapes[0]))
-    # A forward factor of the user's own that grows: taken out of ours where there is one, else made up for by init,
-    # learning rate and eps, like any forward multiplier (Tensor Programs IV Eq. 5, IVb Eq. 2.5).
-    ours = row.forward != rules.ONE
-    forward = row.forward(m_in, m_out) / (own if ours else 1.0)
-    shift = 1.0 if ours else own
-    lr = row.rate(kind)(m_in, m_out) / shift ** SHIFT[kind]
-    if parameter.role is Role.INPUT and parameter.owner in ("Embedding", "EmbeddingBag"):
-        lr *= m_out**-embedding_lr_exponent
-    init, reason = 1.0, f"{parameter.reason} [{row.source}]"
-    if law is not None:
-        grown = row.constant if law.law.constant else row.init
-        init = grown(m_in, m_out) / shift / init_law.law_factor(law.law, parameter, 1)
-        reason = f"{parameter.reason}; drawn {law.law} [{row.source}]"
-    return Scaling(
-        role=parameter.role,
-        reason=reason,
-        m_in=m_in,
-        m_out=m_out,
-        own_mult=own,
-        init_mult=init,
-        forward_mult=forward,
-        lr_mult=lr,
-        wd_mult=rules.wd_factor(wd_policy, parameter.role, lr, m_in),
-        eps_mult=_eps_mult(row, kind, m_in, m_out, shift) if scale_eps else 1.0,
-        norm_mult=row.lr[Family.SGD](m_in, m_out) / shift**2 if Family.SGD in row.lr else None,
-    )
-
-
-def _eps_mult(row: Row, kind: Family, m_in: float, m_out: float, shift: float) -> float:
-    if kind is Family.ADAM:
-        return row.eps(m_in, m_out) * shift
-    # Adafactor's floor under the size of a weight: the same multiple of its init at every width.
-    return row.init(m_in, m_out) / shift if kind is Family.ADAFACTOR else 1.0
-
-
-def _own_growth(parameter: Parameter, seen: Observed | None) -> float:
-    """How the factor that the user's own ``forward`` puts on a parameter's use grows from base to target."""
-    base, target = (t.uses.get(parameter.name) for t in (seen.base, seen.target)) if seen else (None, None)
-    if base is None or target is None:
-        return 1.0
-    # Of a tied tensor, the readout's factor is that of its site.
-    matrix = base.matrix and not base.lookup
-    before, after = (use.logits_factor if matrix else use.factor_rows for use in (base, target))
-    grown = after / before if before else 1.0
-    return grown if grown > 0 and math.isfinite(grown) else 1.0  # a factor of the data's, a NaN in them say, is none
-
-
-def _tied_sites(found: Survey, table: Parameterization, seen: Observed | None) -> dict[str, Site]:
-    """Where an embedding is also the readout: the tensor keeps its row, the logits get the rest."""
-    if not table.corrects_init:
-        return {}
-    # What is looked up has no input to multiply: the tensor is under the embedding's row with all absorbed.
-    readout, embedding = table.rows[Role.OUTPUT], table.rows[Role.INPUT].absorbed()
-    sites = {}
-    for name, use in (seen.base.uses if seen else {}).items():
-        grows = found.parameters[name].role is not Role.SCALAR
-        if use.lookup and use.matrix and grows and use.contracted and name not in found.tied.values():
-            raise ClassificationError(
-                f"{name} is looked up and multiplied as a matrix too, without an nn.Linear that shares it: nothing can "
-                "be multiplied where it reads out. Tie it to the weight of an nn.Linear and call that: "
-                "head.weight = embedding.weight"
-            )
-    for path, name in found.tied.items():
-        parameter = found.parameters[name]
-        m = parameter.m_out  # what is fan_out for the embedding is fan_in for the readout
-        factor = readout.forward(m, 1.0) * readout.init(m, 1.0) / embedding.init(1.0, m)
-        factor *= _own_growth(parameter, seen)  # by which the tensor is smaller
-        if seen and name in seen.base.uses:
-            factor /= seen.target.uses[name].logits_factor / seen.base.uses[name].logits_factor
-        sites[path] = Site(kind="tied readout", factor=factor, mechanism="input")
-    return sites
-
-
 def multipliers(plan: Plan) -> Iterator[tuple[str, str, float]]:
     """Where ``plan`` multiplies at run time: path of a module, mechanism and factor, where that is not 1."""
     for name, scaling in plan.items():
@@ -355,21 +231,3 @@ def multipliers(plan: Plan) -> Iterator[tuple[str, str, float]]:
     for path, site in plan.sites.items():
         if site.factor != 1.0:
             yield path, site.mechanism, site.factor
-
-
-def _stacked(plan: Plan) -> dict[str, list[str]]:
-    """Names that differ only in a layer's number and are scaled alike, as one line."""
-    groups: dict[tuple[str, Scaling, tuple[int, ...]], list[str]] = {}
-    for name, scaling in plan.items():
-        groups.setdefault((re.sub(r"\d+", "#", name), scaling, plan.shapes[name]), []).append(name)
-    labels = {}
-    for names in groups.values():
-        if len(names) == 1:
-            labels[names[0]] = names
-        else:
-            parts = [re.split(r"(\d+)", name) for name in names]
-            merged = [
-                sorted(set(cells), key=lambda c: int(c) if c.isdigit() else 0) for cells in zip(*parts, strict=True)
-            ]
-            labels["".join(c[0] if len(c) == 1 else f"{{{c[0]}..{c[-1]}}}" for c in merged)] = names
-    return labels

@@ -39,21 +39,63 @@ def tensors(out: object) -> Iterator[torch.Tensor]:
         yield from (t for f in fields(out) for t in tensors(getattr(out, f.name)))
 
 
+@dataclass(frozen=True)
+class Source:
+    """A parameter whose product, or whose rows, a tensor holds, and by what it was multiplied since."""
+
+    name: str
+    rows: bool  # looked up, or added, and not contracted
+    factor: float = 1.0
+
+
+@dataclass
+class Product:
+    """A product of two activations, a sum over ``size`` terms, and the user's factors on it."""
+
+    path: str  # of the module that computes it
+    size: int
+    before: float  # on both, and by how much normed vectors shrink
+    values: torch.Tensor | None  # while the pass goes on
+    scale: float  # on the whole, as far as it is followed
+    shared_by: float = 1.0  # how many heads on its left use the same right
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a matrix was multiplied with: a sum of ``sources``, or else something times ``factor``."""
+
+    sources: tuple[Source, ...]
+    factor: float
+    products: tuple[Product, ...] = ()  # of activations, whose factor it is if they grow
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One use of a source: the user's own factor on it there, and the matrix that it was multiplied with, if any."""
+
+    factor: float
+    by: str | None
+
+
 @dataclass
 class Use:
     """How one parameter is used."""
 
     contracted: set[int] = field(default_factory=set)  # its dimensions that are summed over
+    summed: set[int] = field(default_factory=set)  # those of an elementwise product that a sum follows
     matrix: bool = False  # multiplied as a matrix at all
     lookup: bool = False  # indexed, as an embedding
     elementwise: bool = False
-    factor_in: float = 1.0  # the user's own factor on what it is multiplied with
-    factor_out: float = 1.0  # on the product
-    factor_rows: float = 1.0  # on what was looked up, or on the parameter itself where it is used elementwise
+    factor: float = 1.0  # the user's own on the matrix itself
+    feeds: list[Feed] = field(default_factory=list)  # what the matrix is multiplied with, time after time
+    outputs: list[Taken] = field(default_factory=list)  # what becomes of that product
+    rows: list[Taken] = field(default_factory=list)  # of what was looked up or added, or of elementwise factors
 
-    @property
-    def logits_factor(self) -> float:
-        return self.factor_in * self.factor_out
+    def settle(self) -> None:
+        """At the end of the pass: what is only ever multiplied and then summed over is contracted by hand."""
+        if self.summed and not self.elementwise:
+            self.matrix = True
+            self.contracted |= self.summed
 
 
 @dataclass
@@ -63,6 +105,7 @@ class Attention:
     head_size: int
     scale: float  # what the user multiplies it with before the softmax
     logits: torch.Tensor  # the scaled product
+    shared_by: float  # how many heads of queries use the same keys
     values: torch.Tensor | None = None  # what the softmax weighs
 
 
@@ -73,7 +116,7 @@ class Trace:
     uses: dict[str, Use] = field(default_factory=dict)
     attention: dict[str, Attention] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)  # paths that compute more than one attention
-    products: list[tuple[str, int]] = field(default_factory=list)  # of two activations: path and size contracted
+    products: list[Product] = field(default_factory=list)
 
     def axes(self, name: str, ndim: int) -> Axes | None:
         """The dimensions that the pass sums over and those that it does not; None where it is used in two ways."""

@@ -234,14 +234,34 @@ def test_compiled_after_a_plain_model_of_the_same_class_the_multipliers_are_in_f
     torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))
 
 
-def test_a_product_over_a_growing_dimension_without_a_softmax_is_warned_of():
-    class Linear(nn.Module):
+def grouped(width, kv_heads, implementation="sdpa"):
+    config = transformers.LlamaConfig(
+        hidden_size=width, intermediate_size=2 * width, num_attention_heads=width // 8, head_dim=8,
+        num_key_value_heads=kv_heads, attn_implementation=implementation, **L,
+    )  # fmt: skip
+    return transformers.LlamaForCausalLM(config)
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_keys_that_more_and_more_queries_share_are_warned_of(implementation):
+    with pytest.warns(UserWarning, match=r"self_attn: each head of keys serves 2 heads of queries at base .* 8 at the"):
+        Plan.infer(lambda w: grouped(w, 2, implementation), width=WIDTH, base_width=BASE)
+    # pytest turns warnings into errors: these two are silent.
+    Plan.infer(lambda w: grouped(w, w // 16, implementation), width=WIDTH, base_width=BASE)
+    Plan.infer(lambda w: grouped(w, 2, implementation), width=WIDTH, base_width=BASE, parameterization="as_is")
+
+
+def test_keys_that_torch_itself_repeats_are_seen_too():
+    class Grouped(nn.Module):
         def __init__(self, width):
             super().__init__()
-            self.q, self.k, self.out = nn.Linear(6, width), nn.Linear(6, width), nn.Linear(6, 3)
+            self.q, self.kv, self.out = nn.Linear(6, width), nn.Linear(6, 16), nn.Linear(width, 3)
 
         def forward(self, x):
-            return self.out(torch.sigmoid(self.q(x) @ self.k(x).transpose(-2, -1)) @ x)
+            q, k, v = (t.unflatten(-1, (-1, 8)).transpose(1, 2) for t in (self.q(x), *self.kv(x).chunk(2, -1)))
+            return self.out(F.scaled_dot_product_attention(q, k, v, enable_gqa=True).transpose(1, 2).flatten(2))
 
-    with pytest.warns(UserWarning, match="sums over a dimension that grows"):
-        Plan.infer(Linear, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+    with pytest.warns(
+        UserWarning, match=r"the model: each head of keys serves 4 heads of queries at base .* 16 at the"
+    ):
+        Plan.infer(Grouped, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))

@@ -1,12 +1,14 @@
 """Building at a width: errors that name it, random state that survives it, skeletons without memory."""
 
 import random
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import mutransfer as mt
 from mutransfer.errors import BuildError
 from mutransfer.parameterization.building import (
     build_at,
@@ -114,3 +116,35 @@ def test_widths_scale_by_whole_fractions_only():
     assert (scaled(6, 2), scaled(6, 1, 4), scaled(6, 1, 2)) == (12, None, 3)
     assert scaled({"d": 8, "ff": 32}, 1, 4) == {"d": 2, "ff": 8}
     assert scaled({"d": 8, "ff": 6}, 1, 4) is None
+
+
+def test_lazy_modules_are_refused_with_what_to_do():
+    def build(width):
+        return nn.Sequential(nn.Linear(6, width), nn.LazyLinear(3))
+
+    with pytest.raises(BuildError, match=r"at width 8 whose '1\.weight' has no shape yet .*run the model once"):
+        Plan.infer(build, width=32, base_width=8)
+
+    def ready(width):
+        model = build(width)
+        model(torch.zeros(1, 6))
+        return model
+
+    assert Plan.infer(ready, width=32, base_width=8)["1.weight"].forward_mult == 0.25
+
+
+def test_a_factory_that_returns_the_same_model_again_is_refused():
+    with pytest.raises(BuildError, match=r"'0\.weight' of its last model again \(6 of 6 .*must build a new model"):
+        Plan.infer(cache(mlp), width=32, base_width=8)
+
+
+def test_a_factory_that_shares_a_part_between_models_is_refused():
+    shared = nn.Linear(6, 6)
+    with pytest.raises(BuildError, match=r"'0\.weight' .* \(2 of 8 parameters are shared"):
+        Plan.infer(lambda width: nn.Sequential(shared, mlp(width)), width=32, base_width=8)
+
+
+def test_a_factory_whose_models_are_wrapped_already_is_refused():
+    build = lambda width: mt.parameterize(mlp, width=width, base_width=8)[0]  # noqa: E731
+    with pytest.raises(BuildError, match="that a plan is on already: the factory must return the plain model"):
+        Plan.infer(build, width=32, base_width=8)

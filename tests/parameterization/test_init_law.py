@@ -11,7 +11,8 @@ from torch import nn
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization import rules
 from mutransfer.parameterization.axes import survey
-from mutransfer.parameterization.init_law import CONSTANT, InitLaw, measure
+from mutransfer.parameterization.init_law import measure
+from mutransfer.parameterization.laws import CONSTANT, InitLaw
 from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.plan import Plan
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError, PlanError
 from mutransfer.parameterization import rules
+from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.plan import Plan, Site
 from mutransfer.parameterization.rules import Family, Role
 
@@ -210,3 +211,36 @@ def test_one_sample_of_a_readouts_bias_does_not_overrule_torchs_default():
 def test_delta_shows_growth_that_base_and_model_hide():
     plan = Plan.from_models(mlp(8), base=mlp(8), delta=mlp(16))
     assert (plan["2.weight"].role, plan["2.weight"].m_in) == (Role.HIDDEN, 1)
+
+
+def _loaded(width):
+    """A model as a checkpoint leaves it: not of the sizes that torch draws."""
+    model = mlp(width)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    return model
+
+
+@pytest.mark.parametrize("where", ["meta", "cpu"])
+def test_a_plan_from_meta_modules_refuses_a_loaded_checkpoint_as_an_inferred_one_does(where):
+    with torch.device("meta"):
+        base, model = mlp(8), mlp(32)
+    plan = Plan.from_models(model if where == "meta" else mlp(32), base=base)
+    with pytest.raises(PlanError, match=r"is not as the factory draws it"):
+        apply(_loaded(32), plan)
+    apply(mlp(32), plan)
+
+
+def test_biases_that_start_at_zero_are_no_reason_to_refuse_beside_a_meta_base():
+    def build(width):
+        model = mlp(width)
+        for layer in (model[0], model[2], model[4]):
+            nn.init.zeros_(layer.bias)
+        return model
+
+    with torch.device("meta"):
+        base = mlp(8)
+    model = build(32)
+    apply(model, Plan.from_models(model, base=base))
+    assert not model[4].bias.any()

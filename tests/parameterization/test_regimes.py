@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization import rules
@@ -117,6 +119,44 @@ def test_eps_that_does_not_follow_the_gradient_is_reported():
     unscaled = classify(*T8, (0, 1, 0), optimizer="adam", depth=3, eps=(0, 0, 0))
     assert "unfaithful" not in faithful.binding
     assert "eps unfaithful: (0, 0, 0), the gradient scales as (1, 1, 1)" in unscaled.binding
+
+
+def test_a_readout_that_is_drawn_smaller_than_it_is_updated_has_no_faithful_eps():
+    """Tensor Programs IVb, Theorem 2.8.12: faithful only if b <= c of the readout. T3 with a faint readout."""
+    faint = ((0, 0, 0), (0, HALF, 2))
+    found = {g: classify(*faint, (0, 1, 1), optimizer="adam", depth=3, eps=(g, g, 0)) for g in (1, 2)}
+    # Once the readout has been updated by n^-1 the gradients of what is before it are of that size, and stay so.
+    assert "scales as" not in found[1].binding
+    assert "eps unfaithful: (2, 2, 0), the gradient scales as (1, 1, 0)" in found[2].binding
+    for regime in found.values():
+        assert not regime.faithful
+        assert "gradients grow by n^1 in the first step" in regime.binding
+        assert regime.kind is FEATURE
+    equal = classify(*T3, (0, 1, 1), optimizer="adam", depth=3, eps=(1, 1, 0))
+    assert (equal.faithful, "b > c" in equal.binding) == (True, False)
+
+
+def test_the_gradient_behind_a_faint_readout_is_measured_to_grow_in_the_first_step():
+    """T3 with a readout of size n^-2: the gradient of the hidden matrix before and after two steps of Adam."""
+    sizes = {}
+    for n in (128, 2048):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Linear(6, n, bias=False), nn.Tanh(), nn.Linear(n, n, bias=False), nn.Tanh(), nn.Linear(n, 1, bias=False)
+        )
+        nn.init.normal_(model[4].weight, std=n**-2.0)
+        rates = zip(model.parameters(), (0.1, 0.1 * 128 / n, 0.1 * 128 / n), strict=True)
+        optimizer = torch.optim.Adam([{"params": [p], "lr": lr} for p, lr in rates], eps=0.0)
+        x = torch.randn(32, 6)
+        for step in range(3):
+            optimizer.zero_grad()
+            (model(x) - x[:, :1]).square().mean().backward()
+            if step != 1:
+                sizes.setdefault(n, []).append(model[2].weight.grad.square().mean().sqrt().item())
+            optimizer.step()
+    before, after = (math.log(sizes[2048][i] / sizes[128][i]) / math.log(16) for i in (0, 1))
+    assert before == pytest.approx(-2, abs=0.1)
+    assert after == pytest.approx(-1, abs=0.15)
 
 
 def test_the_vectors_and_bottlenecks_of_a_table_take_part():

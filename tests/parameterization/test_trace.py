@@ -290,3 +290,46 @@ def test_a_model_that_is_left_as_it_is_trains_at_its_own_rates_whatever_its_fact
     )
     factors = {(s.init_mult, s.forward_mult, s.lr_mult, s.wd_mult, s.eps_mult) for s in plan.values()}
     assert factors == {(1.0, 1.0, 1.0, 1.0, 1.0)}
+
+
+class Latents(nn.Module):
+    """A learned array that is the input of layers: through a norm, as it is, and added."""
+
+    def __init__(self, width, rows=4):
+        super().__init__()
+        self.inward, self.latents = nn.Linear(6, width), nn.Parameter(torch.randn(rows, width))
+        self.norm, self.q, self.out = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, 3)
+
+    def forward(self, x):
+        latents = self.latents.expand(len(x), -1, -1)
+        return self.out(torch.tanh(self.q(latents) + self.q(self.norm(latents)) + self.inward(x[:, :1])))
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_latents_that_layers_are_called_on_are_no_matrix(rows):
+    plan = Plan.infer(lambda w: Latents(w, rows), width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+    assert plan["latents"].role is Role.VECTOR
+    assert plan["latents"].init_mult == 1.0
+
+
+def test_a_matrix_that_is_merged_of_two_is_not_guessed():
+    """Of x (A B) it is not seen that x is contracted with A's first dimension."""
+
+    class Merged(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.inward = nn.Linear(6, width)
+            self.a, self.b = nn.Parameter(torch.randn(width, 2)), nn.Parameter(torch.randn(2, width))
+
+        def forward(self, x):
+            return self.inward(x) @ (self.a @ self.b)
+
+    with pytest.raises(ClassificationError, match=r"(?s)2 parameter.*a \(in Merged\)"):
+        Plan.infer(Merged, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+def test_a_weight_that_is_made_of_others_is_refused_with_the_reason(norm):
+    build = lambda w: nn.Sequential(nn.Linear(6, w), nn.Tanh(), norm(nn.Linear(w, 3)))  # noqa: E731
+    with pytest.raises(ClassificationError, match=r"(?s)2\.parametrizations.*weight is made of it .*coordinate_check"):
+        Plan.infer(build, width=WIDTH, base_width=BASE)

@@ -1,0 +1,137 @@
+"""How a multiplier can be put on attention logits from outside: found by trial, and tried whether it has an effect."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import torch
+from torch import nn
+
+from mutransfer.errors import ClassificationError
+from mutransfer.parameterization.building import Build, Width, preserved_random_state, seed_everything
+from mutransfer.parameterization.examples import fresh
+from mutransfer.parameterization.sites import install
+from mutransfer.parameterization.trace import Example, call, tensors
+from mutransfer.parameterization.tracer import Tracer, run, trace
+
+UNAFFECTED = 1e-5  # relative change of outputs, in single precision, that is none
+PROVABLE = 1e-3  # and one of which a hundredth is still above rounding
+
+
+class Unaffected(Exception):
+    """What the model computes does not depend on the size of these products."""
+
+
+def logits_mechanism(build: Build, width: Width, example: Example, path: str) -> tuple[str, str]:
+    """The path of a module below ``path`` and the mechanism on it that multiplies the logits and nothing else."""
+    plain = trace(lively(build, width), example).attention[path]
+    for child, mechanism in candidates(fresh(build, width).get_submodule(path)):
+        model = lively(build, width)
+        install(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
+        found = trace(model, example).attention.get(path)
+        if found is not None and _is_twice(found.logits, plain.logits) and _is_same(found.values, plain.values):
+            return child, mechanism
+    raise ClassificationError(
+        f"the heads of {path or 'the model'} grow with width, and its logits cannot be reached: no float attribute, "
+        "norm or projection of it multiplies them alone. Let the number of heads grow instead of their size, or divide "
+        "the logits by the head's size in the model"
+    )
+
+
+def _is_twice(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    if found.shape != expected.shape or not bool(expected.any()):
+        return False
+    return torch.allclose(found, 2 * expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def _is_same(found: torch.Tensor | None, expected: torch.Tensor | None) -> bool:
+    if found is None or expected is None:
+        return found is expected
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def lively(build: Build, width: Width) -> nn.Module:
+    """A fresh model in which nothing is zero: a readout or a branch that starts at zero hides what is before it."""
+    model = fresh(build, width)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not bool(parameter.any()):
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def candidates(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """What to try, the exact first: scale attributes, norms of queries or keys, projections, fused projections."""
+    for name, value in vars(module).items():
+        if isinstance(value, float):
+            yield "", f"attribute {name}"
+    children = [(name, child) for name, child in module.named_modules() if name and not list(child.children())]
+    yield from ((name, "output") for name, child in children if "norm" in type(child).__name__.lower())
+    yield from ((name, "output") for name, _ in children)
+    yield from ((name, f"output {part}/{n}") for name, _ in children for n in (3, 2) for part in (1, 0))
+
+
+def product_mechanism(
+    build: Build, width: Width, example: Example, path: str, products: Collection[int]
+) -> tuple[str, str] | None:
+    """As :func:`logits_mechanism`, for ``products`` of activations that anything may follow; None where none is found.
+
+    A mechanism at 2 must do to the model's outputs what doubling these products themselves does.
+
+    Raises Unaffected where that changes nothing, as where the products are divided by their own sum.
+    """
+    plain = _run(lively(build, width), example)
+    model = lively(build, width)
+    doubled = [t.double() for t in run(model, example, Tracer(model, products)) if t.is_floating_point()]
+    effect = _distance(doubled, plain)
+    if effect < UNAFFECTED:
+        raise Unaffected
+    if effect < PROVABLE:
+        return None
+    for child, mechanism in candidates(fresh(build, width).get_submodule(path)):
+        model = lively(build, width)
+        install(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
+        if _distance(_run(model, example), doubled) < 0.01 * effect:
+            return child, mechanism
+    return None
+
+
+def _run(model: nn.Module, example: Example) -> list[torch.Tensor]:
+    return [t.double() for t in run(model, example, Tracer(model)) if t.is_floating_point()]
+
+
+def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
+    """Relative, of the outputs on which the two differ most."""
+    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if bool(b.any())]
+    return max((float((a - b).norm() / b.norm()) for a, b in pairs if a.shape == b.shape), default=0.0)
+
+
+def check_multipliers(build: Build, width: Width, example: Example, multipliers: Mapping[str, str]) -> None:
+    """Refuse a multiplier, by path and mechanism, that changes nothing in what the model computes, in either mode.
+
+    A weight that is read without calling its module, or a fused kernel that skips an attribute, would be missed.
+    """
+    for path, mechanism in multipliers.items():
+        for training in (True, False):
+            if not _has_effect(lively(build, width).train(training), example, path, mechanism):
+                mode = "train" if training else "eval"
+                raise ClassificationError(
+                    f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
+                    f"with what passes there. Use form='absorbed', or call {path} as a module"
+                )
+
+
+def _has_effect(model: nn.Module, example: Example, path: str, mechanism: str) -> bool:
+    before = _outputs(model, example)
+    install(model.get_submodule(path), mechanism, 0.5)
+    after = _outputs(model, example)
+    if not before:
+        return True  # nothing to see the effect in
+    return not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def _outputs(model: nn.Module, example: Example) -> list[torch.Tensor]:
+    with preserved_random_state(), torch.no_grad():
+        seed_everything(0)
+        return list(tensors(call(model, example)))

@@ -1,0 +1,63 @@
+"""What the tracer knows of a tensor: which parameters it comes from, and by which factor it was multiplied since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from mutransfer.parameterization.trace import Product, Source
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A tensor that was multiplied elementwise with a parameter: a contraction by hand, if a sum follows.
+
+    ``shadow`` is a view of the parameter, broadcast to the tensor's shape and taken along through every view of it:
+    its strides say which of the parameter's dimensions a dimension of the tensor walks along.
+    """
+
+    name: str
+    shadow: torch.Tensor
+    own: float = 1.0  # the user's factor on the parameter itself
+    factor: float = 1.0  # and on the product too
+    summed: bool = False
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Where a tensor comes from, and by which factor it was multiplied since."""
+
+    sources: tuple[Source, ...] = ()
+    parameter: str | None = None  # that it is a view of, times ``factor``
+    derived: frozenset[str] = frozenset()  # parameters that it is computed from, and from nothing else
+    constant: bool = False  # computed from buffers: no activation
+    weighed: tuple[Weighed, ...] = ()
+    products: tuple[Product, ...] = ()  # of activations, one in the other: the last holds this tensor, but for factors
+    weights: str | None = None  # path of the attention whose softmax it is
+    factor: float = 1.0
+
+    def times(self, x: float) -> Tag:
+        return replace(
+            self,
+            sources=tuple(replace(s, factor=s.factor * x) for s in self.sources),
+            weighed=tuple(replace(w, factor=w.factor * x) for w in self.weighed),
+            factor=self.factor * x,
+        )
+
+    @property
+    def names(self) -> frozenset[str]:
+        return self.derived | ({self.parameter} if self.parameter else frozenset())
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is the same whatever the model is given."""
+        return self.constant or bool(self.names)
+
+    @property
+    def scale(self) -> float:
+        """The user's factors on a product of activations, those on its own factors included."""
+        return self.products[-1].before * self.factor if self.products else self.factor
+
+
+NOTHING = Tag()
