@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 MAX_EXAMPLES = 64  # rows kept of each activation: sizes are means over rows, more only cost memory
 
@@ -22,7 +23,9 @@ def activations(model: nn.Module, forward: Callable[[], Any]) -> dict[str, Tenso
     found: dict[str, Tensor] = {}
     handles = []
     for path, module in model.named_modules():
-        if next(module.parameters(recurse=False), None) is not None:
+        if "parametrizations" in path.split("."):  # makes a weight: its output is no activation
+            continue
+        if is_parametrized(module) or next(module.parameters(recurse=False), None) is not None:
             handles.append(module.register_forward_hook(_keeper(found, path or "model")))
     try:
         with evaluating(model):

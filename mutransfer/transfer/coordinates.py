@@ -41,7 +41,7 @@ class CoordinateCheck:
     slopes: Mapping[str, Mapping[str, Slope]]
     sizes: Mapping[str, Mapping[str, tuple[tuple[float, ...], ...]]]  # module -> quantity -> width -> seed
     at_init: Mapping[str, float]  # exponents of the sizes of readouts and bottlenecks before training
-    factored: frozenset[str]  # modules whose output the model multiplies by a factor that grows: not judged
+    factored: frozenset[str]  # modules whose output is multiplied by a factor that grows: not judged, what follows is
     diverged: tuple[Width, ...]  # widths at which an activation was not finite
 
     @property
@@ -172,7 +172,7 @@ def coordinate_check(
         slopes=slopes,
         sizes={m: {q: tuple(map(tuple, rows)) for q, rows in qs.items()} for m, qs in measured.items()},
         at_init=_at_init({m: handed_on.get(m, m) for m in measured}, plan, regime),
-        factored=frozenset(name.rpartition(".")[0] or "model" for name, s in plan.items() if s.own_mult != 1.0),
+        factored=_factored(plan),
         diverged=tuple(dict.fromkeys(map(_hashable, diverged))),
     )
 
@@ -244,6 +244,15 @@ def _at_init(modules: Mapping[str, str], plan: Plan, regime: Regime | None) -> d
         if _is_readout(inner, plan):
             start[module] = regime.logits_at_init
     return start
+
+
+def _factored(plan: Plan) -> frozenset[str]:
+    """Where a factor that grows follows: the model's own, or the plan's on queries, which changes their product alone."""
+    own = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.own_mult != 1.0}
+    queries = {
+        path for path, s in plan.sites.items() if s.kind == "attention logits" and s.mechanism.startswith("output")
+    }
+    return frozenset(own | queries)
 
 
 def _roles(module: str, plan: Plan) -> set[Role]:

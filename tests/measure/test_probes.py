@@ -138,3 +138,8 @@ def test_a_relative_change_does_not_depend_on_the_unit(factor, unit):
     x = torch.linspace(-1, 2, 12)
     found = relative_changes({"a": unit * x}, {"a": unit * x * (1 + factor)})
     assert found["a"] == pytest.approx(factor, rel=1e-3)  # float32, with 1 + factor rounded
+
+
+def test_what_makes_a_weight_is_no_activation():
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4, bias=False)), nn.Linear(4, 2))
+    assert set(activations(model, lambda: model(torch.ones(5, 3)))) == {"0", "1"}
