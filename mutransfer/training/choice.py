@@ -140,7 +140,7 @@ def measure_costs(
         found: dict[int, float] = {}
         for size in [size for size in SIZES if size <= limit] or [limit]:
             work = 3 * (1 + sum(s for s in SIZES if s <= size))
-            if found and (runs * first.steps < WORTH * work or min(t / s for s, t in found.items()) > single):
+            if found and (runs * first.steps < WORTH * work or min(t / s for s, t in found.items()) > 1.3 * single):
                 break  # not worth the timing; or wide models, which fall out of the cache
             try:
                 population = Population(specs[:size], task, plan=plan, device=device)

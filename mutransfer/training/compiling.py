@@ -41,15 +41,16 @@ def compiled(population: Population, eager_seconds: float) -> Step | None:
     try:
         step = torch.compile(population.traceable_step(), fullgraph=True, dynamic=False)
         arguments = population.step_arguments()
-        step(*arguments)
-        took = time.perf_counter() - started
-        seconds = []
-        for _ in range(3):
-            wait(population.device)
-            started = time.perf_counter()
+        with population.stack.attention():
             step(*arguments)
-            wait(population.device)
-            seconds.append(time.perf_counter() - started)
+            took = time.perf_counter() - started
+            seconds = []
+            for _ in range(3):
+                wait(population.device)
+                started = time.perf_counter()
+                step(*arguments)
+                wait(population.device)
+                seconds.append(time.perf_counter() - started)
     except Exception as error:  # whatever a compiler may fail with
         log.warning("the population is not compiled: %s", str(error).strip().splitlines()[0][:200])
         return None

@@ -99,7 +99,8 @@ class Population:
         pieces = self._pieces(step)
         if self.compiled is not None and len(self.alive) == len(self.specs):
             ((_, batch),) = pieces
-            return self.compiled(*self._state(), batch.leaves, self._coefficients(step))
+            with self.stack.attention():
+                return self.compiled(*self._state(), batch.leaves, self._coefficients(step))
         losses, gradients = self._gradients(pieces)
         with torch.no_grad():
             gradients = clipped(gradients, self.plan, self.common.clip_norm)
