@@ -247,7 +247,7 @@ def _at_init(modules: Mapping[str, str], plan: Plan, regime: Regime | None) -> d
 
 
 def _factored(plan: Plan) -> frozenset[str]:
-    """Where a factor that grows follows: the model's own, or the plan's on queries, which changes their product alone."""
+    """Where a factor that grows follows: the model's own, or the plan's on queries, meant for their product alone."""
     own = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.own_mult != 1.0}
     queries = {
         path for path, s in plan.sites.items() if s.kind == "attention logits" and s.mechanism.startswith("output")
