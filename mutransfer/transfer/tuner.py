@@ -28,6 +28,8 @@ from mutransfer.transfer.space import Range, Space, parse_space
 from mutransfer.transfer.study import Record, Runner
 from mutransfer.transfer.sweep import Sweep, sweep
 
+BATCH = 4  # proposals that TPE makes without knowing each other's results
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuneResult:
@@ -72,7 +74,8 @@ def tune(
 
     Args:
         space: {"lr": (low, high)} or {"lr": Range(...)}; with the learning rate alone an even grid over log2 is
-            run and refined around its minimum, with more hyperparameters TPE proposes ``n_trials`` points.
+            run and refined around its minimum, with more hyperparameters TPE proposes ``n_trials`` points, first at
+            random and then four at a time.
         parameterization: remembered for :func:`~mutransfer.verify`; it changes nothing at base width.
         seeds: how many, or which.
         fixed: hyperparameters that are not searched, e.g. {"weight_decay": 0.1}.
@@ -163,25 +166,31 @@ def _tune_many(
 ) -> TuneResult:
     distributions: dict[str, BaseDistribution] = {name: r.distribution() for name, r in ranges.items()}
 
-    def runs_of(params: Mapping[str, float]) -> list[RunResult]:
-        specs = [replace(template, hyperparameters={**template.hyperparameters, **params}, seed=seed) for seed in seeds]
-        return runner.perform(specs, "tune at base width")
+    def runs_of(points: Sequence[Mapping[str, float]]) -> list[list[RunResult]]:
+        settings = [{**template.hyperparameters, **params} for params in points]
+        specs = [replace(template, hyperparameters=h, seed=seed) for h in settings for seed in seeds]
+        results = runner.perform(specs, "tune at base width")
+        return [results[i : i + len(seeds)] for i in range(0, len(results), len(seeds))]
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):  # left by an interrupted process
         study.tell(trial.number, state=TrialState.FAIL)
         if trial.params:
             study.enqueue_trial(trial.params)
-    while len(study.get_trials(states=(TrialState.COMPLETE,))) < n_trials:
-        # Seeded by the trial's number: a sampler made anew on resuming would repeat its first proposals.
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=max(5, 2 * len(ranges)), seed=len(study.get_trials(deepcopy=False))
-        )
-        trial = study.ask(distributions)
-        results = runs_of(trial.params)
-        ceiling = float(np.mean([r.initial_loss for r in results]))
-        study.tell(trial, _mean([r.final_loss for r in results], ceiling))
+    startup = max(5, 2 * len(ranges))
+    while (done := len(study.get_trials(states=(TrialState.COMPLETE,)))) < n_trials:
+        at_once = min(startup - done if done < startup else BATCH, n_trials - done)
+        trials = []
+        for _ in range(at_once):  # trained together; the constant liar keeps proposals apart from each other
+            # Seeded by the trial's number: a sampler made anew on resuming would repeat its first proposals.
+            study.sampler = optuna.samplers.TPESampler(
+                n_startup_trials=startup, constant_liar=True, seed=len(study.get_trials(deepcopy=False))
+            )
+            trials.append(study.ask(distributions))
+        for trial, results in zip(trials, runs_of([t.params for t in trials]), strict=True):
+            ceiling = float(np.mean([r.initial_loss for r in results]))
+            study.tell(trial, _mean([r.final_loss for r in results], ceiling))
     points = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
-    all_results = [runs_of(params) for params in points]
+    all_results = runs_of(points)
     logs = log_of([[min(r.final_loss, r.initial_loss) for r in results] for results in all_results])
     unit = np.array([[r.unit(params[name]) for name, r in ranges.items()] for params in points])
     best, draws = best_point(unit, logs)
