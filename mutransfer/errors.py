@@ -31,3 +31,7 @@ class DataError(MutransferError):
 
 class RecordError(MutransferError):
     """A run directory or storage that cannot be opened or is in use."""
+
+
+class KernelError(MutransferError):
+    """A kernel that has no closed form, or that cannot be computed to the accuracy promised."""
