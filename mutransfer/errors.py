@@ -25,13 +25,13 @@ class PlanError(MutransferError):
     """A plan that does not fit the model, the optimizer or the moment it is applied at."""
 
 
+class KernelError(MutransferError):
+    """A model that has no tangent kernel between single examples, or one that cannot be computed."""
+
+
 class DataError(MutransferError):
     """Data that a task needs and that is missing, empty or of the wrong shape."""
 
 
 class RecordError(MutransferError):
     """A run directory or storage that cannot be opened or is in use."""
-
-
-class KernelError(MutransferError):
-    """A kernel that has no closed form, or that cannot be computed to the accuracy promised."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.operations import Prior
+from mutransfer.kernels.steps import Prior
 from mutransfer.kernels.pairs import Pairs
 from mutransfer.kernels.program import Program, Record, joined
 from mutransfer.kernels.reading import read

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.operations import Convolution, Dense, Normalize, Positions, Prior, Step
+from mutransfer.kernels.steps import Convolution, Dense, Normalize, Positions, Prior, Step
 from mutransfer.kernels.spatial import Padding, PatchMean, position_matrix
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

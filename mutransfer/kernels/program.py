@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.operations import Step
+from mutransfer.kernels.steps import Step
 from mutransfer.kernels.pairs import Marginal, Pairs
 
 

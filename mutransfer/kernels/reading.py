@@ -16,7 +16,7 @@ from mutransfer.kernels.blocks import Residual
 from mutransfer.kernels.elementwise import is_elementwise, split_linear
 from mutransfer.kernels.layers import CONVOLUTIONS, INSTEAD, NORMS, POSITIONS, Signal, refuse
 from mutransfer.kernels.nonlinearities import nonlinearity
-from mutransfer.kernels.operations import Dense, Diagonal, Elementwise, Factor, Positions, Prior, Step
+from mutransfer.kernels.steps import Dense, Diagonal, Elementwise, Factor, Positions, Prior, Step
 from mutransfer.kernels.program import Program, Sum
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
