@@ -16,3 +16,5 @@ from mutransfer.kernels.spectrum import IllConditionedKernel as IllConditionedKe
 from mutransfer.kernels.spectrum import Modes as Modes
 from mutransfer.kernels.spectrum import critical_learning_rate as critical_learning_rate
 from mutransfer.kernels.spectrum import spectrum as spectrum
+from mutransfer.kernels.monte_carlo import MonteCarlo as MonteCarlo
+from mutransfer.kernels.monte_carlo import monte_carlo as monte_carlo

@@ -150,15 +150,21 @@ class _Problem:
         n, outputs = len(start), start.numel() // len(start)
         expected = (n, n) if k.ndim == 2 else (n, n, outputs, outputs)
         if tuple(k.shape) != expected:
-            raise KernelError(f"k_train_train has shape {tuple(k.shape)}; y_train {tuple(targets.shape)} wants {expected}")
+            raise KernelError(
+                f"k_train_train has shape {tuple(k.shape)}; y_train {tuple(targets.shape)} wants {expected}"
+            )
         columns = outputs if k.ndim == 2 else 1
         test = test_start = None
         if test_kernel is not None:
             test = array(test_kernel, "k_test_train", ndim=(k.ndim,))
             if tuple(test.shape[1:]) != expected[1:]:
-                raise KernelError(f"k_test_train has shape {tuple(test.shape)}; expected (M, {n}, ...) as k_train_train")
+                raise KernelError(
+                    f"k_test_train has shape {tuple(test.shape)}; expected (M, {n}, ...) as k_train_train"
+                )
             shape = (len(test), *start.shape[1:])
-            test_start = array(f0_test, "f0_test", ndim=(start.ndim,)) if f0_test is not None else start.new_zeros(shape)
+            test_start = (
+                array(f0_test, "f0_test", ndim=(start.ndim,)) if f0_test is not None else start.new_zeros(shape)
+            )
             if tuple(test_start.shape) != shape:
                 raise KernelError(f"f0_test has shape {tuple(test_start.shape)}; expected {shape}")
             if (f0 is None) != (f0_test is None):

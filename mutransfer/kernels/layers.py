@@ -49,12 +49,12 @@ def refuse(where: str, module: nn.Module, reason: str) -> KernelError:
 
 def dense(where: str, module: nn.Linear, signal: Signal, prior: Prior) -> tuple[Step, Signal]:
     if signal.channels_first and signal.positions and not signal.flattened:
-        raise refuse(where, module, f"would mix the last axis of {signal.shape}, not its channels: put nn.Flatten before")
+        raise refuse(
+            where, module, f"would mix the last axis of {signal.shape}, not its channels: put nn.Flatten before"
+        )
     if module.in_features != signal.shape[-1]:
         raise refuse(where, module, f"has in_features={module.in_features} and receives shape {signal.shape}")
-    step = Dense(
-        prior=prior, fan_in=module.in_features, bias=module.bias is not None, over_positions=signal.flattened
-    )
+    step = Dense(prior=prior, fan_in=module.in_features, bias=module.bias is not None, over_positions=signal.flattened)
     positions = () if signal.flattened else signal.positions
     return step, Signal(channels=module.out_features, positions=positions, channels_first=False, gaussian=True)
 
@@ -91,9 +91,7 @@ def convolution(where: str, module, signal: Signal, prior: Prior, *, raw: bool) 
         padding=tuple(padding),
         window=tuple(window),
     )
-    return step, Signal(
-        channels=module.out_channels, positions=tuple(positions), channels_first=True, gaussian=True
-    )
+    return step, Signal(channels=module.out_channels, positions=tuple(positions), channels_first=True, gaussian=True)
 
 
 def positions(where: str, module: nn.Module, signal: Signal) -> tuple[Step, Signal]:
@@ -134,7 +132,9 @@ def norm(where: str, module: nn.Module, signal: Signal) -> tuple[Step, Signal]:
     else:
         shape = tuple(module.normalized_shape)
         over = shape == signal.shape and (signal.flattened or bool(signal.positions))
-        alone = not signal.flattened and shape == (signal.channels,) and not (signal.channels_first and signal.positions)
+        alone = (
+            not signal.flattened and shape == (signal.channels,) and not (signal.channels_first and signal.positions)
+        )
         if not over and not alone:
             raise refuse(
                 where, module, f"has normalized_shape={shape} and receives {signal.shape}: it must take in all channels"

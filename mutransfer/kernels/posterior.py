@@ -129,4 +129,3 @@ def _targets(y: Any, n: int) -> Tensor:
     if len(tensor) != n:
         raise KernelError(f"y_train holds {len(tensor)} examples and the kernel {n}")
     return tensor
-

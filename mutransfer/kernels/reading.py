@@ -55,7 +55,9 @@ def read(network: nn.Module, shape: tuple[int, ...], prior: Prior) -> Reading:
     reader = _Reader(prior=prior)
     steps, signal = reader.steps(modules[count:], signal, raw=True)
     if signal.flattened or any(p != 1 for p in signal.positions):
-        raise KernelError(f"the network ends in outputs of shape {signal.shape}: end with a Linear behind Flatten or pooling")
+        raise KernelError(
+            f"the network ends in outputs of shape {signal.shape}: end with a Linear behind Flatten or pooling"
+        )
     program, full = _resolve(steps, full=False)
     return Reading(before=before, channels_first=channels_first, program=program, full=full)
 
@@ -171,9 +173,9 @@ class _Reader:
             raise refuse(where, module, f"adds two summands without weights of their own, which correlate. {INSTEAD}")
         if (out.shape, out.positions, out.flattened) != (kept.shape, kept.positions, kept.flattened):
             raise refuse(where, module, f"adds shapes {kept.shape} and {out.shape}")
-        return Sum(
-            skip=Program(steps=tuple(skip)), branch=Program(steps=tuple(branch)), scale=module.scale
-        ), replace(kept, gaussian=out.gaussian and kept.gaussian)
+        return Sum(skip=Program(steps=tuple(skip)), branch=Program(steps=tuple(branch)), scale=module.scale), replace(
+            kept, gaussian=out.gaussian and kept.gaussian
+        )
 
 
 def _resolve(steps: list[Step | Sum], *, full: bool) -> tuple[Program, bool]:
