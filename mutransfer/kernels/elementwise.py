@@ -15,6 +15,9 @@ class Chain:
 
     modules: tuple[nn.Module, ...]
 
+    def __str__(self) -> str:
+        return " after ".join(type(m).__name__ for m in reversed(self.modules))
+
     def value(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             y = x

@@ -46,7 +46,7 @@ def find_kinks(chain: Chain, std: float) -> tuple[float, ...]:
         middle = rough.mean(1)
         active = np.concatenate([np.stack([rough[:, 0], middle], 1), np.stack([middle, rough[:, 1]], 1)])
         if len(done) + len(active) > 20_000 or len(kinks) > 4 * _MOST:
-            raise KernelError(f"{_name(chain)} has too many places where it is not smooth to be integrated exactly")
+            raise KernelError(f"{chain} has too many places where it is not smooth to be integrated exactly")
     panels = np.array(sorted(map(tuple, done)))
     sizes = panels[:, 1] - panels[:, 0]
     deep = (sizes <= _NARROW * np.minimum(1, width)) & (sizes <= np.roll(sizes, 1)) & (sizes <= np.roll(sizes, -1))
@@ -60,7 +60,7 @@ def find_kinks(chain: Chain, std: float) -> tuple[float, ...]:
 
 
 def _distinct(chain: Chain, kinks: list[float], width: float, std: float, scale: np.ndarray) -> tuple[float, ...]:
-    """One of each cluster (the panels of one kink end side by side), without those that are too small or far to matter."""
+    """One of each cluster (a kink shows in panels side by side), without those too small or far to matter."""
     kept: list[float] = []
     # the roundest number of a cluster is the one that the author of the function wrote
     for kink in sorted(kinks, key=lambda k: (len(repr(float(k))), abs(k))):
@@ -72,7 +72,7 @@ def _distinct(chain: Chain, kinks: list[float], width: float, std: float, scale:
     size = _roughness(chain, around, scale) * np.exp(-np.minimum((np.array(kept) / std) ** 2 / 2, 700))
     found = tuple(sorted(k for k, s in zip(kept, size, strict=True) if s > 1e-14))
     if len(found) > _MOST:
-        raise KernelError(f"{_name(chain)} has {len(found)} kinks; at most {_MOST} are integrated over")
+        raise KernelError(f"{chain} has {len(found)} kinks; at most {_MOST} are integrated over")
     return found
 
 
@@ -82,7 +82,7 @@ def _values(chain: Chain, panels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     value, slope = chain.value_and_slope(torch.from_numpy(x))
     both = np.stack([value.numpy(), slope.numpy()], axis=1)
     if not np.isfinite(both).all():
-        raise KernelError(f"{_name(chain)} or its derivative is not finite on [{panels.min():g}, {panels.max():g}]")
+        raise KernelError(f"{chain} or its derivative is not finite on [{panels.min():g}, {panels.max():g}]")
     return np.abs(both), both
 
 
@@ -92,7 +92,7 @@ def _roughness(chain: Chain, panels: np.ndarray, scale: np.ndarray) -> np.ndarra
 
 
 def _locate(chain: Chain, a: float, b: float) -> float:
-    """The jump within [a, b], to the last bit; the middle where it is too weak to be told (its place then matters less)."""
+    """The jump within [a, b], to the last bit; somewhere in it where it is too weak for its place to matter."""
     for _ in range(60):
         middle = (a + b) / 2
         if not a < middle < b:
@@ -101,7 +101,3 @@ def _locate(chain: Chain, a: float, b: float) -> float:
         change = (value.diff().abs() + slope.diff().abs()).tolist()
         a, b = (a, middle) if change[0] > change[1] else (middle, b)
     return b if b == round(b, 6) else a
-
-
-def _name(chain: Chain) -> str:
-    return " after ".join(type(m).__name__ for m in reversed(chain.modules))

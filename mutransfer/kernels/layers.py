@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.steps import Convolution, Dense, Normalize, Positions, Prior, Step
 from mutransfer.kernels.spatial import Padding, PatchMean, position_matrix
+from mutransfer.kernels.steps import Convolution, Dense, Normalize, Positions, Prior, Step
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -50,7 +50,7 @@ def refuse(where: str, module: nn.Module, reason: str) -> KernelError:
 def dense(where: str, module: nn.Linear, signal: Signal, prior: Prior) -> tuple[Step, Signal]:
     if signal.channels_first and signal.positions and not signal.flattened:
         raise refuse(
-            where, module, f"would mix the last axis of {signal.shape}, not its channels: put nn.Flatten before"
+            where, module, f"would mix the last axis of {signal.shape}, not the channels: put nn.Flatten before"
         )
     if module.in_features != signal.shape[-1]:
         raise refuse(where, module, f"has in_features={module.in_features} and receives shape {signal.shape}")
@@ -119,7 +119,7 @@ def flatten(where: str, module: nn.Flatten, signal: Signal) -> Signal:
     raise refuse(where, module, f"merges the channels of {signal.shape} with a part of the positions")
 
 
-def norm(where: str, module: nn.Module, signal: Signal) -> tuple[Step, Signal]:
+def norm(where: str, module: nn.LayerNorm | nn.GroupNorm | nn.RMSNorm, signal: Signal) -> tuple[Step, Signal]:
     eps = module.eps if module.eps is not None else torch.finfo(torch.float64).eps
     centred = not isinstance(module, nn.RMSNorm)
     gain, bias = module.weight is not None, getattr(module, "bias", None) is not None

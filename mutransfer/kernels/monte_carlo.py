@@ -126,12 +126,9 @@ def _laws(
 
 def _is_plain_bias(network: nn.Module, name: str) -> bool:
     owner, attribute = _owner(network, name)
-    return (
-        not isinstance(owner, NORMS)
-        and attribute.endswith("bias")
-        and known_axes(owner, "weight") is not None
-        or (isinstance(owner, nn.MultiheadAttention) and attribute == "in_proj_bias")
-    )
+    if isinstance(owner, nn.MultiheadAttention):
+        return attribute == "in_proj_bias"
+    return attribute.endswith("bias") and not isinstance(owner, NORMS) and known_axes(owner, "weight") is not None
 
 
 def _owner(network: nn.Module, name: str) -> tuple[nn.Module, str]:

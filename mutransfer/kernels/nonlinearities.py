@@ -1,6 +1,7 @@
 """What an elementwise function does to a Gaussian: E[f(u) f(v)], E[f'(u) f'(v)] and E[f(u)], in closed form.
 
-(u, v) is a centred Gaussian pair with E u^2 = q1, E v^2 = q2, E u v = k. All in float64, elementwise in k, q1, q2.
+(u, v) is a centred Gaussian pair with E u^2 = q1, E v^2 = q2, E u v = k, |k| <= size = sqrt(q1 q2), with equality where
+u and v are parallel: rounding must not leave k beside it. All in float64, elementwise.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from mutransfer.kernels.blocks import Abs, Erf, Sin
 from mutransfer.kernels.elementwise import Chain
-from mutransfer.kernels.quadrature import Integrated
+from mutransfer.kernels.integrated import Integrated
 
 
 class Nonlinearity(Protocol):
@@ -25,8 +26,8 @@ class Nonlinearity(Protocol):
         """E f(u); None where it is zero for every q."""
         ...
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        """E f(u) f(v) and E f'(u) f'(v); exact at k = q1 = q2."""
+    def dual(self, k: Tensor, q1: Tensor, q2: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        """E f(u) f(v) and E f'(u) f'(v)."""
         ...
 
     def ready(self, q1: Tensor, q2: Tensor, count: int) -> Nonlinearity:
@@ -47,8 +48,8 @@ class Rectifier(ClosedForm):
 
     Cho & Saul 2009, arc-cosine kernels of degree 1 and 0. f is a line plus a multiple of |x|; these do not mix.
 
-    >>> relu = Rectifier(positive=1.0, negative=0.0)
-    >>> relu.dual(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(1.0))  # half the mass is positive
+    >>> one = torch.tensor(1.0)
+    >>> Rectifier(positive=1.0, negative=0.0).dual(one, one, one, one)  # half the mass is positive
     (tensor(0.5000), tensor(0.5000))
     """
 
@@ -66,12 +67,11 @@ class Rectifier(ClosedForm):
     def mean(self, q: Tensor) -> Tensor | None:
         return self._fold * torch.sqrt(2 * q / math.pi)
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        size = torch.sqrt(q1 * q2)
-        sine = torch.sqrt(((size - k) * (size + k)).clamp_(min=0))  # |size| sin(angle), without cancellation
+    def dual(self, k: Tensor, q1: Tensor, q2: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        sine = ((size - k).mul_(size + k)).sqrt_()  # size * sin(angle), without cancellation
         slope = torch.atan2(k, sine).mul_(2 / math.pi)
         a, b = self._line**2, self._fold**2
-        value = a * k + b * (slope * k + sine.mul_(2 / math.pi))
+        value = sine.mul_(2 / math.pi).addcmul_(slope, k).mul_(b).add_(k, alpha=a)
         slope = slope.mul_(b).add_(a)
         if (q1 == 0).any() or (q2 == 0).any():
             # u = 0 exactly, where torch takes one side's derivative. Seen only by biases of size zero that are trained.
@@ -92,11 +92,10 @@ class ErfNonlinearity(ClosedForm):
     def mean(self, q: Tensor) -> Tensor | None:
         return None
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        size = (1 + 2 * q1) * (1 + 2 * q2)
-        # det(1 + 2 Sigma), as a sum of what is positive where q1 q2 > k^2
-        root = torch.sqrt(1 + 2 * (q1 + q2) + 4 * (q1 * q2 - k * k))
-        return torch.atan2(2 * k, root) * (2 / math.pi), (4 / math.pi) / root * torch.ones_like(size)
+    def dual(self, k: Tensor, q1: Tensor, q2: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        # det(1 + 2 Sigma), as a sum of what is not negative
+        root = (size - k).mul_(size + k).mul_(4).add_(1 + 2 * (q1 + q2)).sqrt_()
+        return torch.atan2(2 * k, root).mul_(2 / math.pi), (4 / math.pi) / root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +107,8 @@ class GeluNonlinearity(ClosedForm):
     def mean(self, q: Tensor) -> Tensor | None:
         return q / torch.sqrt(2 * math.pi * (1 + q))
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        det = 1 + q1 + q2 + (q1 * q2 - k * k)
+    def dual(self, k: Tensor, q1: Tensor, q2: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        det = (size - k).mul_(size + k).add_(1 + q1 + q2)
         root = torch.sqrt(det)
         gg = torch.atan2(k, root) * (2 / math.pi)
         dd = (2 / math.pi) / root
@@ -126,10 +125,10 @@ class SinNonlinearity(ClosedForm):
     def mean(self, q: Tensor) -> Tensor | None:
         return None
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
-        size = k.abs()
-        decay = torch.exp(size - (q1 + q2) / 2) / 2
-        return -torch.sign(k) * decay * torch.expm1(-2 * size), decay * (1 + torch.exp(-2 * size))
+    def dual(self, k: Tensor, q1: Tensor, q2: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        near = k.abs()
+        decay = torch.exp(near - (q1 + q2) / 2) / 2
+        return -torch.sign(k) * decay * torch.expm1(-2 * near), decay * (1 + torch.exp(-2 * near))
 
 
 def closed_form(module: nn.Module) -> Nonlinearity | None:
@@ -138,12 +137,12 @@ def closed_form(module: nn.Module) -> Nonlinearity | None:
     >>> closed_form(nn.LeakyReLU(0.1))
     Rectifier(positive=1.0, negative=0.1)
     """
-    kind = type(module)
+    kind: type = type(module)
     if kind is nn.ReLU:
         return Rectifier(positive=1.0, negative=0.0)
-    if kind is nn.LeakyReLU:
+    if isinstance(module, nn.LeakyReLU) and kind is nn.LeakyReLU:
         return Rectifier(positive=1.0, negative=float(module.negative_slope))
-    if kind is nn.RReLU and not module.training:
+    if isinstance(module, nn.RReLU) and kind is nn.RReLU and not module.training:
         return Rectifier(positive=1.0, negative=(module.lower + module.upper) / 2)
     if kind is Abs:
         return Rectifier(positive=1.0, negative=-1.0)
@@ -151,7 +150,7 @@ def closed_form(module: nn.Module) -> Nonlinearity | None:
         return ErfNonlinearity()
     if kind is Sin:
         return SinNonlinearity()
-    if kind is nn.GELU and module.approximate == "none":
+    if isinstance(module, nn.GELU) and kind is nn.GELU and module.approximate == "none":
         return GeluNonlinearity()
     return None
 

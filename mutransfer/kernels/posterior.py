@@ -15,7 +15,7 @@ from mutransfer.kernels.spectrum import array, decay_of, positive, spectrum, tim
 
 @dataclass(frozen=True, kw_only=True)
 class Gaussian:
-    """``mean`` (M, outputs) and ``covariance`` (M, M), which the outputs share; with a leading axis of times if given."""
+    """``mean`` (M, outputs) and ``covariance`` (M, M), shared by the outputs; with a leading axis of times if given."""
 
     mean: Tensor
     covariance: Tensor
@@ -73,8 +73,8 @@ def gradient_flow_ensemble(
     ``ntk`` moves them, ``nngp`` is their covariance at t = 0; give nngp for both where the readout alone is trained.
     Loss, lr, t and loss_scale as in ``gradient_flow``. Lee et al. 2019, eqs. 14-16.
 
-    >>> one = [[1.0]]
-    >>> ensemble = gradient_flow_ensemble(one, one, [1.0], 0.0, ntk_test_train=one, nngp_test_train=one, nngp_test_test=one)
+    >>> k = [[1.0]]
+    >>> ensemble = gradient_flow_ensemble(k, k, [1.0], 0.0, ntk_test_train=k, nngp_test_train=k, nngp_test_test=k)
     >>> ensemble.test.mean.item(), ensemble.test.covariance.item()  # untrained
     (0.0, 1.0)
     """

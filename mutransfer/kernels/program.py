@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.steps import Step
 from mutransfer.kernels.pairs import Marginal, Pairs
+from mutransfer.kernels.steps import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ Record = Marginal | SumRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Sum:
-    """skip(h) + scale * branch(h), one of which has weights of its own: apart from their means they do not correlate."""
+    """skip(h) + scale * branch(h), one of which has weights of its own: but for their means they do not correlate."""
 
     skip: Program
     branch: Program

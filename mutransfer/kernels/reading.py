@@ -16,8 +16,8 @@ from mutransfer.kernels.blocks import Residual
 from mutransfer.kernels.elementwise import is_elementwise, split_linear
 from mutransfer.kernels.layers import CONVOLUTIONS, INSTEAD, NORMS, POSITIONS, Signal, refuse
 from mutransfer.kernels.nonlinearities import nonlinearity
-from mutransfer.kernels.steps import Dense, Diagonal, Elementwise, Factor, Positions, Prior, Step
 from mutransfer.kernels.program import Program, Sum
+from mutransfer.kernels.steps import Dense, Diagonal, Elementwise, Factor, Positions, Prior, Step
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
 Named = tuple[str, nn.Module]
@@ -140,11 +140,11 @@ class _Reader:
             step, signal = layers.convolution(where, module, signal, self.prior, raw=raw)
         elif own in POSITIONS:
             step, signal = layers.positions(where, module, signal)
-        elif own in NORMS:
+        elif isinstance(module, NORMS) and own in NORMS:
             step, signal = layers.norm(where, module, signal)
-        elif own is nn.Flatten:
+        elif isinstance(module, nn.Flatten) and own is nn.Flatten:
             return layers.flatten(where, module, signal)
-        elif own is Residual:
+        elif isinstance(module, Residual) and own is Residual:
             step, signal = self._sum(where, module, signal)
         else:
             raise _no_closed_form(where, module)
@@ -179,7 +179,7 @@ class _Reader:
 
 
 def _resolve(steps: list[Step | Sum], *, full: bool) -> tuple[Program, bool]:
-    """Backwards: which steps need every pair of positions. ``full``: whether the output does; returns what the input does."""
+    """Which steps need every pair of positions, told backwards: whether the output does (``full``) tells the input."""
     resolved: list[Step | Sum] = []
     for step in reversed(steps):
         if isinstance(step, Sum):

@@ -63,7 +63,7 @@ class Modes:
         if amplified > 1e10:
             warnings.warn(
                 f"predictions amplify rounding by {amplified:.1e}, the kernel's condition as far as it is used: about "
-                f"{max(0, 15 - int(np.log10(amplified)))} digits are meaningful. Stop earlier, or add noise (gp_posterior)",
+                f"{max(0, 15 - int(np.log10(amplified)))} digits are meaningful. Stop earlier, or add noise",
                 IllConditionedKernel,
                 stacklevel=4,
             )
@@ -98,7 +98,7 @@ def spectrum(kernel: Any) -> Modes:
     noise = max(len(values), 100) * _EPS * top
     if bottom < -noise:
         warnings.warn(
-            f"kernel has the negative eigenvalue {bottom:.3g} beside {top:.3g}: it was computed in lower precision than "
+            f"kernel has the negative eigenvalue {bottom:.3g} beside {top:.3g}: it was computed in less precision than "
             f"float64; eigenvalues below {-bottom:.3g} are taken as zero",
             IllConditionedKernel,
             stacklevel=2,

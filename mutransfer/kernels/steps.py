@@ -36,10 +36,9 @@ class Prior:
         standard: y = W x + b, gradient of W and b themselves, hence a factor fan_in (Sohl-Dickstein et al. 2020,
         section 2) and 1 for a bias.
         """
-        weight, shift = self.weight_std**2, 0.0
+        weight = self.weight_std**2
         trained = bias and self.bias_std is not None
-        if trained:
-            shift = self.bias_std**2
+        shift = self.bias_std**2 if bias and self.bias_std is not None else 0.0
         nngp = weight * pairs.nngp + shift
         if self.parameterization == "ntk":
             return replace(pairs, nngp=nngp, ntk=nngp + weight * pairs.ntk)
@@ -117,9 +116,10 @@ class Elementwise(Step):
 
     def __call__(self, pairs: Pairs, left: Marginal, right: Marginal) -> Pairs:
         q1, q2 = pairs.left(left.variance), pairs.right(right.variance)
-        limit = torch.sqrt(q1 * q2)
-        k = torch.where(pairs.nngp.abs() > (1 - _PARALLEL) * limit, torch.copysign(limit, pairs.nngp), pairs.nngp)
-        nngp, slope = self.function.dual(k, q1, q2)
+        size = pairs.left(left.variance.sqrt()) * pairs.right(right.variance.sqrt())
+        parallel = pairs.nngp.abs() > (1 - _PARALLEL) * size
+        k = torch.where(parallel, torch.copysign(size, pairs.nngp), pairs.nngp)
+        nngp, slope = self.function.dual(k, q1, q2, size)
         return replace(pairs, nngp=nngp, ntk=slope.mul_(pairs.ntk))
 
     def mean(self, marginal: Marginal) -> Tensor | None:

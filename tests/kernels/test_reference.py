@@ -1,7 +1,7 @@
 """infinite_width against kernels computed by neural-tangents 0.6.6 (JAX 0.5.3, float64), stored in tests/data.
 
-Measured by whoever made them: against independent recursions neural-tangents agrees to 1e-12 off the diagonal; on it, and for
-any exactly parallel pair, its ReLU tangent kernel carries up to 1.2e-8. Hence 1e-10 and 1e-7.
+Off the diagonal neural-tangents agrees with independent recursions to 1e-12; on it, and for any exactly parallel pair,
+its ReLU tangent kernel carries up to 1.2e-8. Hence 1e-10 and 1e-7.
 """
 
 from pathlib import Path
