@@ -73,7 +73,7 @@ class Integrated:
 
 def _enough(function: Integrated, low: float, high: float) -> int:
     """The first level that agrees with the next on pairs at the ends and in the middle of what can occur."""
-    stds = torch.tensor([low, (low + high) / 2, high], dtype=torch.float64)
+    stds = torch.tensor([low, high], dtype=torch.float64)
     angles = torch.tensor([1e-6, 1e-3, 0.05, 0.4, 1.3, 2.5, math.pi - 1e-3], dtype=torch.float64)
     s1, s2, angle = (x.flatten() for x in torch.meshgrid(stds, stds, angles, indexing="ij"))
     _, square, _, slope_square = function.moments(stds**2)

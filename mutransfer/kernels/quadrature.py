@@ -16,8 +16,10 @@ from torch import Tensor
 from mutransfer.kernels.elementwise import Chain
 
 _RADIUS = 9.5  # exp(-R^2 / 2) is 3e-20
-_NODES = ((24, 40), (36, 60), (54, 90), (80, 135), (120, 200))  # along the angle of a sector, along a ray; by level
-LEVELS = len(_NODES)
+# Nodes along the angle of a sector and along a piece of a ray, by level: without and with kinks elsewhere than at 0
+_SMOOTH = ((24, 40), (36, 60), (54, 90), (80, 135), (120, 200))
+_KINKED = ((120, 40), (180, 40), (260, 60), (400, 90), (600, 135))
+LEVELS = len(_SMOOTH)
 _NODES_AT_ONCE = 2**17
 
 
@@ -55,7 +57,7 @@ def plane_averages(
 ) -> tuple[Tensor, Tensor]:
     """E (f(u) - c)(f(v) - c), c = subtract, and E f'(u) f'(v) for standard deviations s1, s2 and angles, all (M,)."""
     lines = [k for k in kinks if k != 0]
-    around, along = _NODES[level]
+    around, along = (_KINKED if lines else _SMOOTH)[level]
     sectors = 4 + len(lines) ** 2
     per_pair = sectors * around * along * (2 * len(lines) + 1)
     chunk = max(1, _NODES_AT_ONCE // per_pair)
@@ -77,7 +79,7 @@ def _plane_part(
             ends.append(torch.remainder(meet + math.pi / 2, 2 * math.pi) - math.pi / 2)
     ends = torch.stack(ends, 1).sort(1).values  # (M, sectors + 1)
     # Beside a sector's ends a ray runs along a kink's line, and meets it far out, or not at all: a layer
-    nodes, weights = _double_exponential(2 * around) if kinks else _gauss(around)
+    nodes, weights = _double_exponential(around) if kinks else _gauss(around)
     width = ends.diff(dim=1)[..., None]
     ray = ends[:, :-1, None] + width * nodes  # (M, sectors, around)
     c1 = s1[:, None, None] * torch.cos(ray)
