@@ -38,6 +38,16 @@ class Chain:
         return y.detach(), torch.zeros_like(x) if slope is None else slope
 
 
+class TimesSlope(Chain):
+    """x f'(x) of a chain f, as a function of which only the value is wanted."""
+
+    def value(self, x: Tensor) -> Tensor:
+        return x * super().value_and_slope(x)[1]
+
+    def value_and_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.value(x), torch.zeros_like(x)
+
+
 def is_elementwise(module: nn.Module) -> bool:
     """Whether the module has no parameters and gives every number the same value wherever it stands.
 

@@ -185,7 +185,7 @@ def _degree(averages: Callable[[Tensor], Tensor], *, start: int) -> int | None:
     count = start
     while count <= 150:
         coefficients = averages(_points(count)) @ _transform(count).T
-        size = coefficients.abs().amax((1, 2))
+        size = coefficients.abs().amax((1, 2)).clamp(min=1e-300)
         tail = coefficients[..., -2:].abs().amax((1, 2))
         if float((tail / size).max()) < ACCURACY / 20:
             return count

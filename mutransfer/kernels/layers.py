@@ -35,6 +35,7 @@ class Signal:
     channels_first: bool  # (N, C, positions...) as convolutions have it, or (N, positions..., C)
     flattened: bool = False  # positions are features by now: (N, C * P)
     gaussian: bool = False  # each feature a centred Gaussian, independent of the others
+    gained: bool = False  # its tangent kernel differs between features: a norm's gains were the last to act on it
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,4 +144,4 @@ def norm(where: str, module: nn.LayerNorm | nn.GroupNorm | nn.RMSNorm, signal: S
     step = Normalize(
         eps=float(eps), centred=centred, over_positions=over, gain=gain, bias=bias, per_position=per_position
     )
-    return step, signal
+    return step, replace(signal, gained=signal.gained or gain)

@@ -16,6 +16,8 @@ from mutransfer.errors import KernelError
 from mutransfer.kernels.infinite import PARAMETERIZATIONS
 from mutransfer.parameterization.layouts import NORMS, known_axes
 
+_NUMBERS = 2**23  # in the Jacobians of the initialisations that are done at once
+
 
 @dataclass(frozen=True, kw_only=True)
 class MonteCarlo:
@@ -65,19 +67,30 @@ def monte_carlo(
     left, right = (None if x is None else _inputs(x) for x in (x1, x2))
     assert left is not None
     generator = torch.Generator().manual_seed(seed)
+    ntk_parameterization = parameterization == "ntk"
+    scales = {  # of what is trained: the gradient is multiplied by it
+        name: law if ntk_parameterization and law is not None else 1.0
+        for name, (_, law) in laws.items()
+        if not (bias_std is None and _is_plain_bias(network, name))
+    }
+
+    def draw() -> dict[str, Tensor]:
+        return {
+            name: network.get_parameter(name).detach()  # a norm's gain or bias
+            if law is None
+            else law * torch.randn(shape, generator=generator, dtype=torch.float64)
+            for name, (shape, law) in laws.items()
+        }
+
+    with torch.no_grad():
+        outputs = functional_call(network, draw(), (left[:1],)).numel()
+    size = outputs * max(len(left), 0 if right is None else len(right)) * sum(s.numel() for s, _ in laws.values())
     draws: list[tuple[Tensor, Tensor]] = []
-    for _ in range(samples):
-        parameters, scales = {}, {}
-        for name, (shape, law) in laws.items():
-            if law is None:  # a norm's gain or bias
-                parameters[name], scales[name] = network.get_parameter(name).detach(), 1.0
-                continue
-            parameters[name] = law * torch.randn(shape, generator=generator, dtype=torch.float64)
-            if law > 0 or parameterization == "standard":
-                scales[name] = law if parameterization == "ntk" else 1.0
-        if bias_std is None:
-            scales = {name: s for name, s in scales.items() if not _is_plain_bias(network, name)}
-        draws.append(_kernels(network, parameters, scales, left, right))
+    while len(draws) < samples:
+        together = [draw() for _ in range(min(samples - len(draws), max(1, _NUMBERS // size)))]
+        parameters = {name: torch.stack([d[name] for d in together]) for name in laws}
+        nngp, ntk = vmap(lambda p: _kernels(network, p, scales, left, right))(parameters)
+        draws += list(zip(nngp, ntk, strict=True))
     stacked = [torch.stack(kernels) for kernels in zip(*draws, strict=True)]
     (nngp, ntk), errors = [s.mean(0) for s in stacked], [s.std(0) / math.sqrt(samples) for s in stacked]
     return MonteCarlo(nngp=nngp, ntk=ntk, nngp_error=errors[0], ntk_error=errors[1], samples=samples)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.kernels.blocks import Abs, Erf, Sin
-from mutransfer.kernels.elementwise import Chain
+from mutransfer.kernels.elementwise import Chain, TimesSlope
 from mutransfer.kernels.integrated import Integrated
 
 
@@ -159,3 +159,8 @@ def nonlinearity(modules: Sequence[nn.Module]) -> Nonlinearity:
     """Elementwise modules one after the other, as one function: in closed form where it is known."""
     known = closed_form(modules[0]) if len(modules) == 1 else None
     return known if known is not None else Integrated(chain=Chain(tuple(modules)))
+
+
+def times_slope(modules: Sequence[nn.Module], function: Nonlinearity) -> Nonlinearity:
+    """x f'(x), f being ``function``, made of ``modules``: f itself where it is a multiple of x on each side."""
+    return function if isinstance(function, Rectifier) else Integrated(chain=TimesSlope(tuple(modules)))

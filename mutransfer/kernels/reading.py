@@ -15,9 +15,9 @@ from mutransfer.kernels import layers
 from mutransfer.kernels.blocks import Residual
 from mutransfer.kernels.elementwise import is_elementwise, split_linear
 from mutransfer.kernels.layers import CONVOLUTIONS, INSTEAD, NORMS, POSITIONS, Signal, refuse
-from mutransfer.kernels.nonlinearities import nonlinearity
+from mutransfer.kernels.nonlinearities import nonlinearity, times_slope
 from mutransfer.kernels.program import Program, Sum
-from mutransfer.kernels.steps import Dense, Diagonal, Elementwise, Factor, Positions, Prior, Step
+from mutransfer.kernels.steps import Dense, Diagonal, Elementwise, Factor, Normalize, Positions, Prior, Step
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
 Named = tuple[str, nn.Module]
@@ -69,14 +69,16 @@ def _flat(where: str, module: nn.Module) -> Iterator[Named]:
     if parametrize.is_parametrized(module):
         raise refuse(where, module, f"computes its weights from others (a parametrization). {INSTEAD}")
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        for name, child in module.named_children():
-            yield from _flat(f"{where}.{name}", child)
+        for name, child in module._modules.items():  # named_children() leaves out what stands twice
+            if child is not None:
+                yield from _flat(f"{where}.{name}", child)
     else:
         yield where, module
 
 
 def _has_weights(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters()) and not isinstance(module, NORMS)
+    """Whether anything but the gains of norms is in it."""
+    return any(m._parameters and not isinstance(m, NORMS) for m in module.modules())
 
 
 def _before(modules: list[Named], shape: tuple[int, ...]) -> tuple[nn.Sequential, tuple[int, ...]]:
@@ -160,8 +162,18 @@ class _Reader:
                 where, module = chain[0]
                 reason = "is a nonlinear function of what is not Gaussian any more (another nonlinearity came before, "
                 raise refuse(where, module, reason + f"with no layer between): no closed form. {INSTEAD}")
-            found.append(Elementwise(function=nonlinearity(nonlinear)))
-            signal = replace(signal, gaussian=False)
+            function, last = nonlinearity(nonlinear), found[-1] if found else None
+            if isinstance(last, Normalize) and last.gain:
+                found[-1] = replace(last, gain=False)
+                gain = times_slope(nonlinear, function)
+                step = Elementwise(function=function, gain=gain, gain_per_position=last.per_position)
+            elif signal.gained:
+                where, module = chain[0]
+                raise refuse(where, module, f"comes behind a norm's gains, but not at once: no closed form. {INSTEAD}")
+            else:
+                step = Elementwise(function=function)
+            found.append(step)
+            signal = replace(signal, gaussian=False, gained=False)
         if after != 1:
             found.append(Factor(factor=after))
         return signal

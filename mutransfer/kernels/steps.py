@@ -110,9 +110,15 @@ class Convolution(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Elementwise(Step):
-    """A nonlinear function of each feature."""
+    """A nonlinear function of each feature.
+
+    Behind a norm with gains ``gain`` is the function x f'(x): the gain of a feature adds u v f'(u) f'(v) to its tangent
+    kernel, which is as random as f'(u) f'(v), so that the mean of the product is wanted and not a product of means.
+    """
 
     function: Nonlinearity
+    gain: Nonlinearity | None = None
+    gain_per_position: bool = False
 
     def __call__(self, pairs: Pairs, left: Marginal, right: Marginal) -> Pairs:
         q1, q2 = pairs.left(left.variance), pairs.right(right.variance)
@@ -120,13 +126,21 @@ class Elementwise(Step):
         parallel = pairs.nngp.abs() > (1 - _PARALLEL) * size
         k = torch.where(parallel, torch.copysign(size, pairs.nngp), pairs.nngp)
         nngp, slope = self.function.dual(k, q1, q2, size)
-        return replace(pairs, nngp=nngp, ntk=slope.mul_(pairs.ntk))
+        ntk = slope.mul_(pairs.ntk)
+        if self.gain is not None:
+            own = nngp if self.gain is self.function else self.gain.dual(k, q1, q2, size)[0]
+            ntk = ntk + (only_equal_positions(own) if self.gain_per_position and pairs.full else own)
+        return replace(pairs, nngp=nngp, ntk=ntk)
 
     def mean(self, marginal: Marginal) -> Tensor | None:
         return self.function.mean(marginal.variance)
 
     def ready(self, left: Marginal, right: Marginal, count: int) -> Step:
-        return replace(self, function=self.function.ready(left.variance, right.variance, count))
+        function = self.function.ready(left.variance, right.variance, count)
+        if self.gain is None:
+            return replace(self, function=function)
+        gain = function if self.gain is self.function else self.gain.ready(left.variance, right.variance, count)
+        return replace(self, function=function, gain=gain)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +176,8 @@ class Positions(Step):
 class Normalize(Step):
     """LayerNorm, GroupNorm, RMSNorm: over infinitely many features, mean and variance are those of one feature.
 
-    Gains are 1 and biases 0, and both are trained where the module has them: each adds its own term to the ntk.
+    Gains are 1 and biases 0, and both are trained where the module has them: each adds its own term to the ntk. The
+    gains' is left to the nonlinearity behind, if there is one (``Elementwise.gain``), and ``gain`` is then False.
     """
 
     eps: float
@@ -188,16 +203,21 @@ class Normalize(Step):
             c1, c2 = pairs.left(centre1), pairs.right(centre2)
             nngp = nngp - pairs.left(left.mean) * c2 - c1 * pairs.right(right.mean) + c1 * c2
         nngp, ntk = nngp * scale, pairs.ntk * scale
-        own = (nngp if self.gain else 0.0) + float(self.bias)
-        if self.per_position and pairs.full:
-            own = own * torch.eye(nngp.shape[-1], dtype=nngp.dtype, device=nngp.device)
-        return replace(pairs, nngp=nngp, ntk=ntk + own)
+        if self.gain or self.bias:
+            own = (nngp if self.gain else torch.zeros_like(nngp)) + float(self.bias)
+            ntk = ntk + (only_equal_positions(own) if self.per_position and pairs.full else own)
+        return replace(pairs, nngp=nngp, ntk=ntk)
 
     def mean(self, marginal: Marginal) -> Tensor | None:
         if marginal.mean is None:
             return None
         centre, scale = self._centre_and_scale(marginal)
         return (marginal.mean if centre is None else marginal.mean - centre) * scale
+
+
+def only_equal_positions(k: Tensor) -> Tensor:
+    """What a parameter that each position has for itself adds to a kernel of all pairs of positions."""
+    return k * torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
 
 
 @dataclass(frozen=True, kw_only=True)
