@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.pairs import Pairs
+from mutransfer.kernels.parallel import mapped
 from mutransfer.kernels.program import Program, Record, joined
 from mutransfer.kernels.reading import read
 from mutransfer.kernels.steps import Prior
@@ -95,20 +96,22 @@ def _kernels(program: Program, left: Tensor, right: Tensor, *, full: bool, symme
     nngp = left.new_empty(n1, n2)
     ntk = left.new_empty(n1, n2)
     side = max(1, math.isqrt(_BLOCK // (positions**2 if full else positions)))
-    for i in range(0, n1, side):
-        a = slice(i, i + side)
-        for j in range(i if symmetric else 0, n2, side):
-            b = slice(j, j + side)
-            gram = _gram(left[a], right[b], full=full)
-            pairs = Pairs(nngp=gram, ntk=torch.zeros_like(gram), same=False, full=full)
-            pairs = program.across(pairs, [r[a] for r in left_records], [r[b] for r in right_records])
-            for whole, block in ((nngp, pairs.nngp), (ntk, pairs.ntk)):
-                block = block.reshape(block.shape[:2])
-                if symmetric and i == j:
-                    block = (block + block.T) / 2
-                whole[a, b] = block
-                if symmetric:
-                    whole[b, a] = block.T
+
+    def fill(block: tuple[int, int]) -> None:
+        i, j = block
+        a, b = slice(i, i + side), slice(j, j + side)
+        gram = _gram(left[a], right[b], full=full)
+        pairs = Pairs(nngp=gram, ntk=torch.zeros_like(gram), same=False, full=full)
+        pairs = program.across(pairs, [r[a] for r in left_records], [r[b] for r in right_records])
+        for whole, part in ((nngp, pairs.nngp), (ntk, pairs.ntk)):
+            part = part.reshape(part.shape[:2])
+            if symmetric and i == j:
+                part = (part + part.T) / 2
+            whole[a, b] = part
+            if symmetric:
+                whole[b, a] = part.T
+
+    mapped(fill, [(i, j) for i in range(0, n1, side) for j in range(i if symmetric else 0, n2, side)])
     if symmetric:
         # An example with itself, from the run in which equal positions are known to be equal
         nngp.diagonal().copy_(alone.nngp.flatten())

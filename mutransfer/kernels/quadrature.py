@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mutransfer.kernels.elementwise import Chain
+from mutransfer.kernels.parallel import mapped
 
 _RADIUS = 9.5  # exp(-R^2 / 2) is 3e-20
 # Nodes along the angle of a sector and along a piece of a ray, by level: without and with kinks elsewhere than at 0
@@ -61,10 +62,10 @@ def plane_averages(
     sectors = 4 + len(lines) ** 2
     per_pair = sectors * around * along * (2 * len(lines) + 1)
     chunk = max(1, _NODES_AT_ONCE // per_pair)
-    parts = [
-        _plane_part(chain, lines, around, along, a, b, c, subtract)
-        for a, b, c in zip(s1.split(chunk), s2.split(chunk), angle.split(chunk), strict=True)
-    ]
+    parts = mapped(
+        lambda part: _plane_part(chain, lines, around, along, *part, subtract=subtract),
+        zip(s1.split(chunk), s2.split(chunk), angle.split(chunk), strict=True),
+    )
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 
