@@ -72,7 +72,7 @@ def main() -> None:
 
     print(f"torch {torch.__version__}, {options.threads} thread(s), float64, nngp and ntk; best of {options.repeats}")
     print(f"{'':58s} {'s':>8s} {'slowest':>8s} {'peak MB':>8s}")
-    for name, activation in (("relu", nn.ReLU), ("gelu", nn.GELU), ("tanh, integrated", nn.Tanh)):
+    for name, activation in (("relu", nn.ReLU), ("gelu", nn.GELU), ("relu6", nn.ReLU6), ("tanh, integrated", nn.Tanh)):
         row(f"dense depth 3, {name}, 1797 digits", dense(activation), flat)
     examples, sides = [50, 100, 200], [4, 6, 8]
     by_examples = [

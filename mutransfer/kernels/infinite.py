@@ -50,8 +50,11 @@ def infinite_width(
     Layers: Linear, Conv1d to Conv3d (any padding, stride, dilation; groups are taken to stay as many as they are while
     channels grow), every elementwise function, average pooling, padding, Flatten, LayerNorm, GroupNorm, RMSNorm,
     Dropout in eval, ``Residual``, nested ``nn.Sequential``. Gains and biases of norms are trained parameters and count.
-    ReLU, LeakyReLU, Abs, GELU, Erf and Sin are exact to rounding; other functions are integrated, to 1e-11 of
-    sqrt(q1 q2) or an error. Two inputs that are nearly but not exactly parallel keep an angle good to 1e-8 only.
+    ReLU, LeakyReLU, Abs, GELU, Erf, Sin and piecewise linear functions (Hardtanh, ReLU6) are exact to rounding. Others
+    are integrated, to 1e-11 of sqrt(E f(u)^2 E f(v)^2) or an error: tabulated in seconds, then a microsecond a pair; one
+    that is curved and has kinks elsewhere than at 0 (Hardswish) is not tabulated and takes about 20 ms a pair. A
+    function may be a module of one's own: that it is elementwise, and its kinks, are found by trying it. Two inputs that
+    are nearly but not exactly parallel keep an angle good to 1e-8 only.
 
     Time: pairs of examples times positions where the network ends in Flatten, times positions squared where it pools.
     Memory: the kernels, and about twelve arrays of 2**17 numbers, or of positions squared if that is more.

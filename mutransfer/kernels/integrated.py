@@ -1,7 +1,7 @@
 """E[f(u) f(v)] and E[f'(u) f'(v)] for an elementwise function that has no closed form: integrated, and tabulated.
 
-For many pairs, and kinks nowhere but at 0, the averages are tabulated: they are smooth in the two standard deviations
-and in the angle arccos(E u v / (s1 s2)), at angle 0 too.
+Piecewise linear functions are done exactly. For many pairs, and kinks nowhere but at 0, the averages are tabulated:
+they are smooth in the two standard deviations and in the angle arccos(E u v / (s1 s2)), at angle 0 too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from mutransfer.errors import KernelError
 from mutransfer.kernels.elementwise import Chain
 from mutransfer.kernels.kinks import find_kinks
+from mutransfer.kernels.piecewise_linear import PiecewiseLinear, piecewise_linear
 from mutransfer.kernels.quadrature import LEVELS, line_averages, plane_averages
 
 ACCURACY = 1e-11  # of sqrt(E f(u)^2 E f(v)^2), and alike for f'
@@ -29,6 +30,7 @@ class Integrated:
     kinks: tuple[float, ...] = ()
     level: int = 0
     table: Table | None = None
+    lines: PiecewiseLinear | None = None
 
     def mean(self, q: Tensor) -> Tensor | None:
         return self.moments(q)[0]
@@ -41,8 +43,12 @@ class Integrated:
 
     def dual(self, k: Tensor, q1: Tensor, q2: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         angle = torch.atan2((size - k).mul_(size + k).sqrt_(), k)
-        if self.table is not None:
+        if self.lines is not None:
+            value, slope = self.lines.dual(k, q1, q2, size)
+            value, slope = self._where_constant(value, slope, q1, q2)
+        elif self.table is not None:
             value, slope = self.table(self, q1, q2, angle)
+            value, slope = self._where_constant(value, slope, q1, q2)
         else:
             s1, s2, flat = (x.expand(k.shape).flatten().cpu() for x in (q1.sqrt(), q2.sqrt(), angle))
             value, slope = (
@@ -56,6 +62,17 @@ class Integrated:
             value[own], slope[own] = square, slope_square
         return value, slope
 
+    def _where_constant(self, value: Tensor, slope: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
+        """Where u = 0 exactly, f(0) and torch's own derivative there, whatever v is."""
+        constant = (q1 == 0) | (q2 == 0)
+        if not constant.any():
+            return value, slope
+        at_zero, slope_at_zero = (float(x) for x in self.chain.value_and_slope(torch.zeros(1, dtype=torch.float64)))
+        first, second = self.moments(q1), self.moments(q2)
+        slopes = [torch.where(q == 0, slope_at_zero, m[2]) for q, m in ((q1, first), (q2, second))]
+        values = [torch.where(q == 0, at_zero, m[0]) for q, m in ((q1, first), (q2, second))]
+        return torch.where(constant, values[0] * values[1], value), torch.where(constant, slopes[0] * slopes[1], slope)
+
     def ready(self, q1: Tensor, q2: Tensor, count: int) -> Integrated:
         """Finds kinks and the number of nodes that these variances want, and tabulates where it saves time."""
         stds = torch.cat([q1.flatten(), q2.flatten()]).cpu().sqrt()
@@ -64,7 +81,10 @@ class Integrated:
             return self
         if not math.isfinite(high):
             raise KernelError("a variance before a nonlinearity overflows: lower weight_std, or normalise")
-        ready = replace(self, kinks=find_kinks(self.chain, high), table=None)
+        kinks = find_kinks(self.chain, high)
+        ready = replace(self, kinks=kinks, table=None, lines=piecewise_linear(self.chain, kinks, 10 * high))
+        if ready.lines is not None:
+            return ready
         ready = replace(ready, level=_enough(ready, low, high))
         if any(kink != 0 for kink in ready.kinks):
             return ready
@@ -113,10 +133,6 @@ class Table:
         value = value * s1 * s2
         if zero != 0:
             value = value + zero * (function.moments(q1)[0] + function.moments(q2)[0] - zero)
-        if self.low == 0:  # u = 0 exactly: torch's own derivative there, whatever v is
-            at_zero = float(function.chain.value_and_slope(torch.zeros(1, dtype=torch.float64))[1])
-            slopes = [torch.where(q == 0, at_zero, function.moments(q)[2]) for q in (q1, q2)]
-            slope = torch.where((q1 == 0) | (q2 == 0), slopes[0] * slopes[1], slope)
         return value, slope
 
     def _sum(self, basis1: Tensor, basis2: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,10 +37,39 @@ def pairs(count, most, seed=0):
     return size * torch.cos(math.pi * angle), q1, q2, size
 
 
+def by_quadrature(module, std=2.0):
+    chain = Chain((module,))
+    return Integrated(chain=chain, kinks=find_kinks(chain, std), level=2)
+
+
+@named([nn.ReLU(), nn.Hardtanh(), nn.ReLU6(), nn.Softshrink(0.3), nn.Hardshrink(0.7), nn.Threshold(0.1, 0.5)])
+def test_piecewise_linear_functions_agree_with_quadrature(module):
+    k, q1, q2, size = pairs(16, 3.0)
+    k[0], k[1], q2[2] = size[0], -size[1], q1[2]  # parallel, antiparallel, of one size
+    size[2] = k[2] = q1[2]
+    exact = Integrated(chain=Chain((module,))).ready(q1, q2, len(k))
+    assert exact.lines is not None
+    for found, integral in zip(exact.dual(k, q1, q2, size), by_quadrature(module).dual(k, q1, q2, size), strict=True):
+        torch.testing.assert_close(found, integral, rtol=0, atol=1e-12)
+
+
+@named([Erf(), nn.Hardtanh(), nn.ELU()])
+def test_variables_of_size_zero_are_constants(module):
+    q = torch.cat([torch.zeros(1), torch.linspace(0.3, 1.0, 40)]).double()
+    size = q.sqrt() * q.sqrt()[:, None]
+    ready = Integrated(chain=Chain((module,))).ready(q, q, 100_000)
+    value, slope = ready.dual(0.5 * size, q[:, None], q[None], size)
+    assert ready.table is not None or ready.lines is not None
+    mean_slope = ready.moments(q)[2]
+    torch.testing.assert_close(value[0], torch.zeros(41, dtype=torch.float64), rtol=0, atol=1e-14)
+    at_zero = Chain((module,)).value_and_slope(torch.zeros(1, dtype=torch.float64))[1]
+    torch.testing.assert_close(slope[0, 1:], at_zero * mean_slope[1:], rtol=1e-11, atol=0)
+
+
 @named(CLOSED)
 def test_quadrature_and_closed_form_agree(module):
     k, q1, q2, size = pairs(60, 3.0)
-    known, integrated = closed_form(module), Integrated(chain=Chain((module,))).ready(q1, q2, len(k))
+    known, integrated = closed_form(module), by_quadrature(module)
     for found, exact in zip(integrated.dual(k, q1, q2, size), known.dual(k, q1, q2, size), strict=True):
         # both sides round to 1e-15 of the size; the angle of a closed form to 1e-16 / sin(angle)
         torch.testing.assert_close(found, exact, rtol=0, atol=2e-13)
