@@ -51,10 +51,11 @@ def infinite_width(
     channels grow), every elementwise function, average pooling, padding, Flatten, LayerNorm, GroupNorm, RMSNorm,
     Dropout in eval, ``Residual``, nested ``nn.Sequential``. Gains and biases of norms are trained parameters and count.
     ReLU, LeakyReLU, Abs, GELU, Erf, Sin and piecewise linear functions (Hardtanh, ReLU6) are exact to rounding. Others
-    are integrated, to 1e-11 of sqrt(E f(u)^2 E f(v)^2) or an error: tabulated in seconds, then a microsecond a pair; one
-    that is curved and has kinks elsewhere than at 0 (Hardswish) is not tabulated and takes about 20 ms a pair. A
-    function may be a module of one's own: that it is elementwise, and its kinks, are found by trying it. Two inputs that
-    are nearly but not exactly parallel keep an angle good to 1e-8 only.
+    are integrated, to 1e-11 of sqrt(E f(u)^2 E f(v)^2) or an error: tabulated in seconds, then a microsecond a pair. One
+    that is curved and has kinks elsewhere than at 0 (Hardswish) is not tabulated and takes about 20 ms a pair. A module
+    of one's own may be such a function: that it is elementwise, and its kinks, are found by trying it.
+
+    Two inputs that are nearly but not exactly parallel keep an angle good to 1e-8 only.
 
     Time: pairs of examples times positions where the network ends in Flatten, times positions squared where it pools.
     Memory: the kernels, and about twelve arrays of 2**17 numbers, or of positions squared if that is more.
@@ -92,8 +93,11 @@ def infinite_width(
 
 def _kernels(program: Program, left: Tensor, right: Tensor, *, full: bool, symmetric: bool) -> InfiniteWidth:
     """left: (N1, P, C), right: (N2, P, C)."""
-    alone, left_records = _alone(program, left, full=full)
-    right_records = left_records if symmetric else _alone(program, right, full=full)[1]
+    examples = len(left) * len(right)
+    program, alone, left_records = _alone(program, left, examples, full=full)
+    right_records = left_records
+    if not symmetric:
+        program, _, right_records = _alone(program, right, examples, full=full)
     n1, n2, positions = len(left), len(right), left.shape[1]
     program = program.ready(left_records, right_records, n1 * n2 * (positions if full else 1))
     nngp = left.new_empty(n1, n2)
@@ -122,19 +126,19 @@ def _kernels(program: Program, left: Tensor, right: Tensor, *, full: bool, symme
     return InfiniteWidth(nngp=nngp, ntk=ntk)
 
 
-def _alone(program: Program, x: Tensor, *, full: bool) -> tuple[Pairs, list[Record]]:
+def _alone(program: Program, x: Tensor, examples: int, *, full: bool) -> tuple[Program, Pairs, list[Record]]:
     count = max(1, _BLOCK // x.shape[1] ** (2 if full else 1))
     parts, records = [], []
     for part in x.split(count):
         gram = part @ part.mT / part.shape[-1] if full else (part * part).mean(-1)
         pairs = Pairs(nngp=gram, ntk=torch.zeros_like(gram), same=True, full=full)
-        pairs, _, record = program.alone(pairs, None)
+        program, pairs, _, record = program.alone(pairs, None, examples)
         parts.append(pairs)
         records.append(record)
     joint = Pairs(
         nngp=torch.cat([p.nngp for p in parts]), ntk=torch.cat([p.ntk for p in parts]), same=True, full=parts[0].full
     )
-    return joint, joined(records)
+    return program, joint, joined(records)
 
 
 def _gram(left: Tensor, right: Tensor, *, full: bool) -> Tensor:

@@ -81,6 +81,8 @@ class Integrated:
             return self
         if not math.isfinite(high):
             raise KernelError("a variance before a nonlinearity overflows: lower weight_std, or normalise")
+        if self.table is not None and self.table.low <= low and high <= self.table.high:
+            return self
         kinks = find_kinks(self.chain, high)
         ready = replace(self, kinks=kinks, table=None, lines=piecewise_linear(self.chain, kinks, 10 * high))
         if ready.lines is not None:

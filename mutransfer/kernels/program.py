@@ -68,23 +68,32 @@ class Program:
 
     steps: tuple[Step | Sum, ...]
 
-    def alone(self, pairs: Pairs, mean: Tensor | None) -> tuple[Pairs, Tensor | None, list[Record]]:
-        """The kernels of positions of the same example, the mean behind the last step, and the records."""
+    def alone(
+        self, pairs: Pairs, mean: Tensor | None, examples: int
+    ) -> tuple[Program, Pairs, Tensor | None, list[Record]]:
+        """The kernels of positions of the same example, the mean behind the last step, and the records.
+
+        First comes the program with what was prepared on the way, for as many pairs of ``examples`` as are to follow.
+        """
         records: list[Record] = []
+        steps: list[Step | Sum] = []
         for step in self.steps:
             if isinstance(step, Sum):
-                skip, skip_mean, skip_records = step.skip.alone(pairs, mean)
-                branch, branch_mean, branch_records = step.branch.alone(pairs, mean)
+                ready_skip, skip, skip_mean, skip_records = step.skip.alone(pairs, mean, examples)
+                ready_branch, branch, branch_mean, branch_records = step.branch.alone(pairs, mean, examples)
+                step = replace(step, skip=ready_skip, branch=ready_branch)
                 record = SumRecord(
                     skip=skip_records, branch=branch_records, skip_mean=skip_mean, branch_mean=branch_mean
                 )
                 pairs, mean = step.add(skip, branch, record, record), step.mean(record)
             else:
                 record = Marginal(variance=pairs.diagonal().nngp, mean=mean)
-                pairs = step.ready(record, record, pairs.nngp.numel())(pairs, record, record)
+                step = step.ready(record, record, examples * pairs.nngp[0].numel())
+                pairs = step(pairs, record, record)
                 mean = step.mean(record)
             records.append(record)
-        return pairs, mean, records
+            steps.append(step)
+        return Program(steps=tuple(steps)), pairs, mean, records
 
     def across(self, pairs: Pairs, left: Sequence[Record], right: Sequence[Record]) -> Pairs:
         """The kernels of pairs of examples, given the records of both sides."""

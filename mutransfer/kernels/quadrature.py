@@ -62,11 +62,17 @@ def plane_averages(
     sectors = 4 + len(lines) ** 2
     per_pair = sectors * around * along * (2 * len(lines) + 1)
     chunk = max(1, _NODES_AT_ONCE // per_pair)
-    parts = mapped(
-        lambda part: _plane_part(chain, lines, around, along, *part, subtract=subtract),
-        zip(s1.split(chunk), s2.split(chunk), angle.split(chunk), strict=True),
-    )
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+    value, derivative = torch.empty_like(angle), torch.empty_like(angle)
+
+    def fill(start: int) -> None:
+        # Into arrays that are there already: small ones, kept from between large ones that are freed, would leave
+        # holes in memory that nothing large fits in again
+        rows = slice(start, start + chunk)
+        found = _plane_part(chain, lines, around, along, s1[rows], s2[rows], angle[rows], subtract)
+        value[rows], derivative[rows] = found
+
+    mapped(fill, range(0, len(angle), chunk))
+    return value, derivative
 
 
 def _plane_part(
