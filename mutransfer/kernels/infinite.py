@@ -52,8 +52,8 @@ def infinite_width(
     Dropout in eval, ``Residual``, nested ``nn.Sequential``. Gains and biases of norms are trained parameters and count.
     ReLU, LeakyReLU, Abs, GELU, Erf, Sin and piecewise linear functions (Hardtanh, ReLU6) are exact to rounding. Others
     are integrated, to 1e-11 of sqrt(E f(u)^2 E f(v)^2) or an error: tabulated in 1 to 30 s, then a microsecond a pair.
-    One that is curved and has kinks elsewhere than at 0 (Hardswish) is not tabulated and takes about 20 ms a pair. A module
-    of one's own may be such a function: that it is elementwise, and its kinks, are found by trying it.
+    Functions that are curved and have kinks elsewhere than at 0 (Hardswish) are not tabulated: about 20 ms a pair.
+    A module of one's own may be such a function: that it is elementwise, and its kinks, are found by trying it.
 
     Two inputs that are nearly but not exactly parallel keep an angle good to 1e-8 only.
 
