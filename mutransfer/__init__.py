@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mutransfer import kernels as kernels
     from mutransfer.parameterization import regimes as regimes
     from mutransfer.parameterization import rules as rules
     from mutransfer.parameterization.apply import apply as apply
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "kernels": "kernels",
     "regimes": "parameterization.regimes",
     "rules": "parameterization.rules",
     "apply": "parameterization.apply:apply",
