@@ -25,6 +25,10 @@ class PlanError(MutransferError):
     """A plan that does not fit the model, the optimizer or the moment it is applied at."""
 
 
+class KernelError(MutransferError):
+    """A model that has no tangent kernel between single examples, or one that cannot be computed."""
+
+
 class DataError(MutransferError):
     """Data that a task needs and that is missing, empty or of the wrong shape."""
 
