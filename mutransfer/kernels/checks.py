@@ -16,13 +16,13 @@ def failures(
 ) -> set[str]:
     """Parameters whose u^T K v, ``assembled``, is not (J^T u) . (J^T v).
 
-    A difference counts beyond a thousandth (1e-8 in float64) of |J^T u| |J^T v| of this parameter; where that is rounding
+    A difference counts beyond a thousandth (1e-8 where every number in the model is float64) of |J^T u| |J^T v| of this parameter; where that is rounding
     beside the whole gradient, as for the bias of attention keys, whose gradient is zero, beyond that rounding.
     """
     left = tangents.pulled(sides[0], probe.left, largest)
     right = tangents.pulled(sides[-1], probe.right, largest)
-    precision = torch.finfo(next(iter(left.values())).dtype).eps
-    tolerance = 1e-3 if precision > 1e-10 else 1e-8
+    precision = max(side.survey.precision for side in sides)
+    tolerance = max(1e-3, 16 * precision) if precision > 1e-10 else 1e-8
     sizes = {name: _norm(left[name]) * _norm(right[name]) for name in left}
     floor = precision * sum(_norm(g) ** 2 for g in left.values()) ** 0.5 * sum(_norm(g) ** 2 for g in right.values()) ** 0.5
     failed = set()

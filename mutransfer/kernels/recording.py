@@ -51,6 +51,7 @@ class Recorder(TorchFunctionMode):
     calls: list[Call] = field(default_factory=list)
     derived: list[torch.Size] = field(default_factory=list)
     leftover: dict[str, str] = field(default_factory=dict)  # parameter: why
+    precision: float = 0.0  # of the coarsest numbers seen, as the distance from 1 to the next
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -70,6 +71,7 @@ class Recorder(TorchFunctionMode):
         if not weights:
             out = func(*args, **kwargs)
             self._follow_constants(out, found, fixed)
+            self._follow_precision(out)
             return out
         if fixed:
             return self._derive(func, func(*args, **kwargs), weights)
@@ -77,7 +79,9 @@ class Recorder(TorchFunctionMode):
         if inner is not None:
             with self:
                 return inner(*args, **kwargs)
-        return self._use(func, args, kwargs, weights)
+        out = self._use(func, args, kwargs, weights)
+        self._follow_precision(out)
+        return out
 
     def _use(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], weights: list[Source]) -> Any:
         from mutransfer.kernels.operations import parts_of
@@ -122,6 +126,10 @@ class Recorder(TorchFunctionMode):
             self._constants.update((id(t), t) for t in _tensors(out))
         elif found and id(found[0]) in self._constants:  # perhaps written to: no constant from here on
             del self._constants[id(found[0])]
+
+    def _follow_precision(self, out: Any) -> None:
+        if isinstance(out, Tensor) and out.is_floating_point():
+            self.precision = max(self.precision, torch.finfo(out.dtype).eps)
 
     def _set_aside(self, weights: list[Source], reason: str) -> None:
         for source in weights:

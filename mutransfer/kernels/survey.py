@@ -29,6 +29,7 @@ class Survey:
     leftover: dict[str, str]
     outputs: int
     examples: int  # in the calls
+    precision: float  # of the coarsest numbers in the forward pass
 
 
 def survey(model: nn.Module, parameters: Mapping[str, Tensor], batch: Batch, constants: tuple[Tensor, ...]) -> Survey:
@@ -42,8 +43,8 @@ def survey(model: nn.Module, parameters: Mapping[str, Tensor], batch: Batch, con
     large = _record(model, parameters, batch.rows(0, size), constants, replicated)
     _check_determinism(model, parameters, batch.rows(0, size), large.outputs)
     if size == 1:
-        leftover = dict(large.recorder.leftover)
-        return Survey(large.recorder.calls, [None] * len(large.recorder.calls), replicated, leftover, large.width, 1)
+        leftover, precision = dict(large.recorder.leftover), large.recorder.precision
+        return Survey(large.recorder.calls, [None] * len(large.recorder.calls), replicated, leftover, large.width, 1, precision)
     small = _record(model, parameters, batch.rows(0, size - 1), constants, replicated)
     _check_independence(large.outputs, small.outputs)
     if len(large.recorder.derived) == len(small.recorder.derived):
@@ -81,10 +82,11 @@ def _record(
 def _compare(large: _Recorded, small: _Recorded, size: int, replicated: frozenset[int]) -> Survey:
     calls, others = large.recorder.calls, small.recorder.calls
     leftover = {**small.recorder.leftover, **large.recorder.leftover}
+    precision = max(small.recorder.precision, large.recorder.precision)
     if [c.signature() for c in calls] != [c.signature() for c in others]:
         names = {name for call in [*calls, *others] for part in call.parts for name in part.names}
         leftover |= dict.fromkeys(names, "operations that depend on the data")
-        return Survey([], [], replicated, leftover, large.width, size)
+        return Survey([], [], replicated, leftover, large.width, size, precision)
     layouts = [_layout(a.output, b.output, size) for a, b in zip(calls, others, strict=True)]
     for call, layout in zip(calls, layouts, strict=True):
         for part in call.parts:
@@ -94,7 +96,7 @@ def _compare(large: _Recorded, small: _Recorded, size: int, replicated: frozense
             elif isinstance(part, Product | Pointwise) and not part.is_intact():
                 leftover |= dict.fromkeys(part.names, f"data that {call.operation} was given and that changed in place")
     kept = [layout if layout is not None else Layout(0, 0, True) for layout in layouts]
-    return Survey(calls, [k if k.repeats else None for k in kept], replicated, leftover, large.width, size)
+    return Survey(calls, [k if k.repeats else None for k in kept], replicated, leftover, large.width, size, precision)
 
 
 def _layout(large: Tensor, small: Tensor, size: int) -> Layout | None:
