@@ -13,12 +13,12 @@ from mutransfer.kernels.contractions import cheaper, contract
 from mutransfer.kernels.jacobians import jacobian_rows
 from mutransfer.kernels.parts import Product
 from mutransfer.kernels.signals import Forward, Gradients, forward
-from mutransfer.kernels.survey import Survey
+from mutransfer.kernels.survey import SURVEYED, Survey, some_examples
 
 # Temporaries of a contraction: beyond this size they only leave the cache.
 _WORKING_BYTES = 2**26
-# Outputs to go back from at once where memory is short: fewer repeat what does not depend on the output too often.
-_OUTPUTS_AT_ONCE = 8
+# Backward signals are used up a few outputs at a time, before they leave the cache.
+_STREAM_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Heads:
         found[:, o] = 1
         return found
 
-    def combined(self, coefficients: Tensor, start: int, stop: int) -> Tensor:
-        """(stop - start, width) from coefficients (stop - start, count) of the heads."""
-        return coefficients if self.direction is None else coefficients * self.direction[start:stop]
+    def combined(self, coefficients: Tensor, at: list[int]) -> Tensor:
+        """(examples, width) from coefficients (examples, count) of the heads at the examples ``at``."""
+        return coefficients if self.direction is None else coefficients * self.direction[at]
 
 
 @dataclass(frozen=True)
@@ -88,20 +88,23 @@ class Tangents:
             found |= {name: Gradients([], tensor) for name, tensor in rows.items()}
         return found
 
-    def pulled(self, side: Side, coefficients: Tensor, largest: int) -> dict[str, Tensor]:
-        """J^T u over all parameters, by plain backward passes; ``coefficients`` (N, count) are u."""
+    def pulled(self, side: Side, probes: list[tuple[list[int], Tensor]]) -> list[dict[str, Tensor]]:
+        """J^T u over all parameters by plain backward passes, for every (examples, coefficients (examples, count))."""
         leaves = list(self.parameters.values())
-        total = [torch.zeros_like(leaf) for leaf in leaves]
-        for start, stop in blocks(side.batch.size, largest):
-            outputs = evaluate(self.model, self.parameters, side.batch.rows(start, stop))
-            if not outputs.requires_grad:
-                continue
-            cotangent = side.heads.combined(coefficients[start:stop], start, stop)
-            found = torch.autograd.grad(outputs, leaves, cotangent, allow_unused=True)
-            for sum_, gradient in zip(total, found, strict=True):
-                if gradient is not None:
-                    sum_ += gradient
-        return dict(zip(self.parameters, total, strict=True))
+        outputs: Tensor | None = None
+        found = []
+        for at, coefficients in probes:
+            if outputs is None:  # the examples are the same for all
+                outputs = evaluate(self.model, self.parameters, side.batch.at(at))
+            cotangent = side.heads.combined(coefficients, at)
+            gradients = (
+                torch.autograd.grad(outputs, leaves, cotangent, retain_graph=True, allow_unused=True)
+                if outputs.requires_grad
+                else [None] * len(leaves)
+            )
+            pairs = zip(self.parameters.items(), gradients, strict=True)
+            found.append({name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in pairs})
+        return found
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,25 @@ class Tiles:
         size, count = max(side.batch.size for side in sides), sides[0].heads.count
         shared, per_head = (max(costs) for costs in zip(*(_bytes(tangents, side) for side in sides), strict=True))
         heads = count
-        if not full and size * (shared + count * per_head) > budget:
-            heads = int((budget / size - shared) / per_head) if per_head else count
-            heads = min(count, max(heads, _OUTPUTS_AT_ONCE))
+        if not full:
+            least = min(count, 4 if _repeats_positions(sides, size) else 1)
+            room = min(_STREAM_BYTES, budget - size * shared)
+            heads = min(count, max(least, int(room / (size * per_head))))
         return cls(max(1, min(size, int(budget / (shared + heads * per_head)))), heads)
+
+
+def _repeats_positions(sides: list[Side], size: int) -> bool:
+    """Whether products between all positions of all examples would be formed again for other outputs."""
+    for side in sides:
+        for call, layout in zip(side.survey.calls, side.survey.layouts, strict=True):
+            for part in call.parts:
+                if isinstance(part, Product) and part.source.is_parameter():
+                    signal = part.signal(call.output, layout, side.survey.examples)
+                    shape = (size, signal.shape[1], 1, signal.shape[2])
+                    factors = part.factors(torch.empty(shape, device="meta"), layout, side.survey.examples)
+                    if shape[1] > 1 and cheaper([factors], [factors], full=False, same=len(sides) == 1) == "gram":
+                        return True
+    return False
 
 
 def _bytes(tangents: Tangents, side: Side) -> tuple[float, float]:
@@ -142,12 +160,14 @@ def _bytes(tangents: Tangents, side: Side) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Probe:
-    """Random vectors for u^T K v: (N, count) coefficients of the heads on each side.
+    """Random vectors for u^T K v that are not zero at some examples: coefficients (examples, count) of the heads.
 
     Summed over outputs, K is no kernel of a single function: ``heads`` (count,) then combines the heads of one tile
-    into one, whose kernel is put together in the same way.
+    into one, whose kernel is put together in the same way, and of which the coefficients are multiples.
     """
 
+    left_at: list[int]
+    right_at: list[int]
     left: Tensor
     right: Tensor
     heads: Tensor
@@ -165,9 +185,22 @@ class Probe:
         chunks = blocks(count, tiles.heads)
         first, last = chunks[len(chunks) // 2]
         heads[first:last] = signs(last - first)
+        ats = [some_examples(side.batch.size, max(SURVEYED, side.batch.size // 32)) for side in (left, right)]
+        vectors = [signs(len(at), count) if full else signs(len(at), 1) * heads for at in ats]
+        return cls(*ats, *vectors, heads)
+
+    def quadratic(self, kernel: Tensor, rows: tuple[int, int], columns: tuple[int, int], full: bool) -> Tensor | float:
+        """The share of u^T K v that a block has."""
+        ours = [(k, i - rows[0]) for k, i in enumerate(self.left_at) if rows[0] <= i < rows[1]]
+        theirs = [(k, j - columns[0]) for k, j in enumerate(self.right_at) if columns[0] <= j < columns[1]]
+        if not ours or not theirs:
+            return 0.0
+        u, v = self.left[[k for k, _ in ours]], self.right[[k for k, _ in theirs]]
+        part = kernel[[i for _, i in ours]][:, [j for _, j in theirs]]
         if full:
-            return cls(signs(left.batch.size, count), signs(right.batch.size, count), heads)
-        return cls(signs(left.batch.size, 1) * heads, signs(right.batch.size, 1) * heads, heads)
+            return torch.einsum("no,nmop,mp->", u, part, v)
+        pick = int(self.heads.ne(0).nonzero()[0])
+        return u[:, pick] @ part @ v[:, pick]
 
 
 def assemble(
@@ -195,38 +228,36 @@ def assemble(
                 continue
             same = right is None and i == j
             other_run = run if same else tangents.run(columns, *columns_at)
+            known: dict[str, dict[int, Tensor]] = {}
             for first, last in chunks:
                 a = kept or tangents.gradients(left, run, *rows_at, first, last)
                 b = a if same else tangents.gradients(columns, other_run, *columns_at, first, last)
                 for name in a.keys() & b.keys():
-                    block, tested = _block(a[name], b[name], full, probe.heads[first:last], working)
-                    rows, cols = slice(*rows_at), slice(*columns_at)
-                    if same:
-                        block = (block + (block.permute(1, 0, 3, 2) if full else block.mT)) / 2
-                    add(name, rows, cols, block)
-                    found[name] += _quadratic(probe, tested, rows, cols, full)
-                    if right is None and not same:
-                        turned = tested.permute(1, 0, 3, 2) if full else tested.mT
-                        found[name] += _quadratic(probe, turned, cols, rows, full)
-    return found
+                    heads = probe.heads[first:last]
+                    block, tested = _block(a[name], b[name], full, heads, working, known.setdefault(name, {}))
+                    add(name, slice(*rows_at), slice(*columns_at), block)
+                    if tested is not None:
+                        found[name] += probe.quadratic(tested, rows_at, columns_at, full)
+                        if right is None and not same:
+                            turned = tested.permute(1, 0, 3, 2) if full else tested.mT
+                            found[name] += probe.quadratic(turned, columns_at, rows_at, full)
+    return {name: float(value) for name, value in found.items()}
 
 
-def _block(a: Gradients, b: Gradients, full: bool, heads: Tensor, working: int) -> tuple[Tensor, Tensor]:
-    """A block of a parameter's kernel, and the one that is probed: of the combined heads unless pairs are kept."""
+def _block(
+    a: Gradients, b: Gradients, full: bool, heads: Tensor, working: int, known: dict[int, Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """A block of a parameter's kernel, and the one that is probed, if any: of the combined heads unless pairs are kept."""
     form = None
     if a.rows is None and b.rows is None and a.factors and b.factors:
         form = cheaper(a.factors, b.factors, full=full, same=a is b)
-    block = contract(a, b, full=full, form=form, limit_bytes=working)
-    if full or len(heads) == 1:
-        return block, block * (1 if full else heads[0] ** 2)
-    if not bool(heads.any()):
-        return block, torch.zeros_like(block)
-    one = a.combined(heads)
-    return block, contract(one, one if a is b else b.combined(heads), full=False, form=form, limit_bytes=working)
-
-
-def _quadratic(probe: Probe, kernel: Tensor, rows: slice, columns: slice, full: bool) -> float:
+    block = contract(a, b, full=full, form=form, limit_bytes=working, known=known)
     if full:
-        return float(torch.einsum("no,nmop,mp->", probe.left[rows], kernel, probe.right[columns]))
-    pick = int(probe.heads.ne(0).nonzero()[0])  # u is a sign per example times the heads
-    return float(probe.left[rows, pick] @ kernel @ probe.right[columns, pick])
+        return block, block
+    if not bool(heads.any()):
+        return block, None
+    if len(heads) == 1:
+        return block, block
+    one = a.combined(heads)
+    other = one if a is b else b.combined(heads)
+    return block, contract(one, other, full=False, form=form, limit_bytes=working, known=known)

@@ -47,6 +47,10 @@ class Batch:
         leaves = tuple(leaf[start:stop] if _is_batched(leaf) else leaf for leaf in self.leaves)
         return Batch(leaves, self.spec, stop - start)
 
+    def at(self, indices: list[int]) -> Batch:
+        leaves = tuple(leaf[indices] if _is_batched(leaf) else leaf for leaf in self.leaves)
+        return Batch(leaves, self.spec, len(indices))
+
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tree_unflatten(list(self.leaves), self.spec)
 

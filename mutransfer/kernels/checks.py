@@ -12,15 +12,18 @@ from mutransfer.kernels.assembly import Probe, Side, Tangents
 
 
 def failures(
-    tangents: Tangents, sides: list[Side], probe: Probe, assembled: Mapping[str, float], largest: int
+    tangents: Tangents, sides: list[Side], probe: Probe, assembled: Mapping[str, float]
 ) -> set[str]:
     """Parameters whose u^T K v, ``assembled``, is not (J^T u) . (J^T v).
 
     A difference counts beyond a thousandth (1e-8 where every number in the model is float64) of |J^T u| |J^T v| of this parameter; where that is rounding
     beside the whole gradient, as for the bias of attention keys, whose gradient is zero, beyond that rounding.
     """
-    left = tangents.pulled(sides[0], probe.left, largest)
-    right = tangents.pulled(sides[-1], probe.right, largest)
+    if len(sides) == 1:
+        left, right = tangents.pulled(sides[0], [(probe.left_at, probe.left), (probe.right_at, probe.right)])
+    else:
+        (left,) = tangents.pulled(sides[0], [(probe.left_at, probe.left)])
+        (right,) = tangents.pulled(sides[1], [(probe.right_at, probe.right)])
     precision = max(side.survey.precision for side in sides)
     tolerance = max(1e-3, 16 * precision) if precision > 1e-10 else 1e-8
     sizes = {name: _norm(left[name]) * _norm(right[name]) for name in left}

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from mutransfer.kernels.batches import blocks
-from mutransfer.kernels.signals import Factors, Gradients
+from mutransfer.kernels.parts import Factors
+from mutransfer.kernels.signals import Gradients
 
 Form = Literal["gram", "rows"]
 
@@ -36,15 +37,22 @@ def cheaper(left: Sequence[Factors], right: Sequence[Factors], *, full: bool, sa
     return "gram" if gram <= rows else "rows"
 
 
-def contract(left: Gradients, right: Gradients, *, full: bool, form: Form | None, limit_bytes: int) -> Tensor:
-    """The kernel of one parameter between two blocks: (N, M) summed over outputs, or (N, M, O, O) if ``full``."""
+def contract(
+    left: Gradients, right: Gradients, *, full: bool, form: Form | None, limit_bytes: int, known: dict[int, Tensor]
+) -> Tensor:
+    """The kernel of one parameter between two blocks: (N, M) summed over outputs, or (N, M, O, O) if ``full``.
+
+    ``known`` keeps products of data that are small, for other outputs of the same blocks.
+    """
     if left.rows is None and right.rows is None and left.factors and right.factors:
         if form == "gram":
             found = [
                 kernel
-                for a, b in product(left.factors, right.factors)
-                if (kernel := _gram(a, b, full, limit_bytes)) is not None
+                for place, (a, b) in enumerate(product(left.factors, right.factors))
+                if (kernel := _gram(a, b, full, limit_bytes, known, place)) is not None
             ]
+            if not found:
+                return _nothing(left.factors[0], right.factors[0], full)
             return sum(found[1:], start=found[0])
         return _by_rows(left.factors, right.factors, full, limit_bytes)
     return _inner(_all_rows(left), _all_rows(right), full)
@@ -141,13 +149,29 @@ def _compact(left: Sequence[Factors], right: Sequence[Factors]) -> tuple[Sequenc
     return compacted(left), compacted(right)
 
 
-def _gram(a: Factors, b: Factors, full: bool, limit_bytes: int) -> Tensor | None:
+def _nothing(a: Factors, b: Factors, full: bool) -> Tensor:
+    (n, _, outputs, _), (m, _, others, _) = a.signal.shape, b.signal.shape
+    return a.signal.new_zeros((n, m, outputs, others) if full else (n, m))
+
+
+def _gram(
+    a: Factors, b: Factors, full: bool, limit_bytes: int, known: dict[int, Tensor], place: int
+) -> Tensor | None:
     """One pair of uses; None where they touch different rows of the parameter."""
     if a.rows != b.rows:
         return None
     (n, t, outputs, _), (m, s, _, _) = a.signal.shape, b.signal.shape
     per_example = t * m * s * a.signal.element_size() * (outputs**2 if full else 1)
-    pair = _pair if a.signal_first == b.signal_first else _mixed_pair
+    if t == s == 1 and a.signal_first == b.signal_first:
+        if place not in known:
+            known[place] = _data_product(a, b)
+        return _pair(a, b, known[place], full)
+
+    def pair(a: Factors, b: Factors, full: bool) -> Tensor:
+        if a.signal_first == b.signal_first:
+            return _pair(a, b, _data_product(a, b), full)
+        return _mixed_pair(a, b, full)
+
     found = [pair(_some(a, i, j), b, full) for i, j in blocks(n, limit_bytes // max(1, 2 * per_example))]
     return torch.cat(found)
 
@@ -156,12 +180,14 @@ def _some(factors: Factors, start: int, stop: int) -> Factors:
     return replace(factors, signal=factors.signal[start:stop], data=factors.data[start:stop])
 
 
-def _pair(a: Factors, b: Factors, full: bool) -> Tensor:
-    (n, t, outputs, _), (m, s, _, _) = a.signal.shape, b.signal.shape
+def _data_product(a: Factors, b: Factors) -> Tensor:
     if a.one_hot:
-        data = (a.data.reshape(-1, 1) == b.data.reshape(1, -1)).to(a.signal.dtype)
-    else:
-        data = a.data.flatten(0, 1) @ b.data.flatten(0, 1).mT
+        return (a.data.reshape(-1, 1) == b.data.reshape(1, -1)).to(a.signal.dtype)
+    return a.data.flatten(0, 1) @ b.data.flatten(0, 1).mT
+
+
+def _pair(a: Factors, b: Factors, data: Tensor, full: bool) -> Tensor:
+    (n, t, outputs, _), (m, s, _, _) = a.signal.shape, b.signal.shape
     if not full:
         signal = a.signal.flatten(0, 1).flatten(1) @ b.signal.flatten(0, 1).flatten(1).mT
         return signal.mul_(data).view(n, t, m, s).sum((1, 3))

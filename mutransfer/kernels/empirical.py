@@ -125,7 +125,7 @@ def _kernels(
         except Irregular:
             failed = set(parameters) - skipped
         else:
-            failed = failures(tangents, sides, probe, found, tiles.examples)
+            failed = failures(tangents, sides, probe, found)
         if not failed:
             if right is None:
                 for kernel in kernels.values():
@@ -157,13 +157,13 @@ def _side(
 
 
 def _mirror(kernel: Tensor, largest: int) -> None:
-    """Fill the blocks below the diagonal from those above."""
+    """Fill the blocks below the diagonal from those above, and make those on it as symmetric as they are but for rounding."""
     edges = blocks(kernel.shape[0], largest)
     for i, rows in enumerate(edges):
-        for columns in edges[i + 1 :]:
+        for columns in edges[i:]:
             above = kernel[slice(*rows), slice(*columns)]
             turned = above.mT if kernel.ndim == 2 else above.permute(1, 0, 3, 2)
-            kernel[slice(*columns), slice(*rows)] = turned
+            kernel[slice(*columns), slice(*rows)] = (above + turned) / 2 if rows == columns else turned
 
 
 def _aliases(model: nn.Module) -> dict[str, Tensor]:

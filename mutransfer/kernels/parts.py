@@ -105,10 +105,42 @@ class Product(Part):
             return signal
         return signal.masked_fill((self.examples(layout, size) == self.ignored).unsqueeze(-1), 0)
 
+    def factors(self, signal: Tensor, layout: Layout | None, size: int) -> Factors:
+        """With signals (N, T, O, features) of some outputs."""
+        root = self.source.root
+        shape = (1, root.shape[0]) if root.ndim == 1 and self.signal_first else (root.shape[0], root[0].numel())
+        return Factors(
+            signal=signal,
+            data=self.examples(layout, size),
+            signal_first=self.signal_first,
+            rows=self.rows,
+            groups=self.groups,
+            shape=shape,
+        )
+
     def examples(self, layout: Layout | None, size: int) -> Tensor:
         """Data as (N, T, D), or (N, T) of whole numbers."""
         data = split(self.data, layout, size)
         return data.reshape(size, -1) if self.one_hot else data.reshape(size, -1, data.shape[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """Gradients of a matrix as sums of outer products over positions; see :class:`Product`.
+
+    ``signal``: (N, T, O, features). ``data``: (N, T, D), or (N, T) of whole numbers.
+    """
+
+    signal: Tensor
+    data: Tensor
+    signal_first: bool
+    rows: tuple[int, int]
+    groups: int
+    shape: tuple[int, int]  # of the parameter: rows, and everything else
+
+    @property
+    def one_hot(self) -> bool:
+        return not self.data.is_floating_point()
 
 
 @dataclass(frozen=True)

@@ -9,27 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.kernels.batches import Batch, evaluate
-from mutransfer.kernels.parts import Layout, Pointwise, Product, Replicated
+from mutransfer.kernels.parts import Factors, Layout, Pointwise, Product, Replicated
 from mutransfer.kernels.recording import Call, Recorder
-
-
-@dataclass(frozen=True, kw_only=True)
-class Factors:
-    """Gradients of a matrix as sums of outer products over positions; see :class:`~mutransfer.kernels.parts.Product`.
-
-    ``signal``: (N, T, O, features). ``data``: (N, T, D), or (N, T) of whole numbers.
-    """
-
-    signal: Tensor
-    data: Tensor
-    signal_first: bool
-    rows: tuple[int, int]
-    groups: int
-    shape: tuple[int, int]  # of the parameter: rows, and everything else
-
-    @property
-    def one_hot(self) -> bool:
-        return not self.data.is_floating_point()
 
 
 @dataclass
@@ -44,8 +25,9 @@ class Gradients:
 
     def combined(self, weights: Tensor) -> Gradients:
         """The gradients of one output, the sum of all with ``weights`` (O,)."""
-        factors = [replace(f, signal=torch.einsum("ntoc,o->ntc", f.signal, weights).unsqueeze(2)) for f in self.factors]
-        rows = None if self.rows is None else torch.einsum("nop,o->np", self.rows, weights).unsqueeze(1)
+        weights = weights.unsqueeze(0)
+        factors = [replace(f, signal=weights @ f.signal) for f in self.factors]
+        rows = None if self.rows is None else weights @ self.rows
         return Gradients(factors, rows)
 
 
@@ -85,6 +67,9 @@ class Forward:
                 for k, part in enumerate(call.parts):
                     if isinstance(part, Product):
                         signal = part.signal(gradient, layout, size)
+                        if count == 1:
+                            collected[i, k] = signal.unsqueeze(2)
+                            continue
                         if (i, k) not in collected:
                             shape = (*signal.shape[:2], count, signal.shape[2])
                             collected[i, k] = signal.new_zeros(shape)
@@ -92,6 +77,9 @@ class Forward:
                     else:
                         assert isinstance(part, Pointwise | Replicated)
                         row = part.reduced(gradient, layout, size)
+                        if count == 1:
+                            collected[i, k] = row.unsqueeze(1)
+                            continue
                         if (i, k) not in collected:
                             collected[i, k] = row.new_zeros(size, count, row.shape[1])
                         collected[i, k][:, o] = row
@@ -108,23 +96,14 @@ class Forward:
         size = self.outputs.shape[0]
         assert isinstance(part, Product | Pointwise | Replicated)
         if isinstance(part, Product):
-            root = part.source.root
-            shape = (1, root.shape[0]) if root.ndim == 1 and part.signal_first else (root.shape[0], root[0].numel())
-            factors = Factors(
-                signal=tensor,
-                data=part.examples(layout, size),
-                signal_first=part.signal_first,
-                rows=part.rows,
-                groups=part.groups,
-                shape=shape,
-            )
+            factors = part.factors(tensor, layout, size)
             if part.source.is_parameter():
                 if part.names[0] not in skipped:
                     found.setdefault(part.names[0], Gradients()).factors.append(factors)
                 return
             from mutransfer.kernels.contractions import outer
 
-            tensor = outer(factors, 0, shape[0]).flatten(2)
+            tensor = outer(factors, 0, factors.shape[0]).flatten(2)
         source = part.one(layout, size) if isinstance(part, Replicated) else part.source
         for name, rows in source.pulled_back(tensor).items():
             if name not in skipped:

@@ -13,6 +13,7 @@ from mutransfer.kernels.batches import Batch, evaluate
 from mutransfer.kernels.parts import Layout, Part, Pointwise, Product, split
 from mutransfer.kernels.recording import Call, Recorder
 
+SURVEYED = 3
 _RANDOM = (
     "the model draws random numbers and its output depends on them, so that it has no one tangent kernel: call "
     "model.eval() first, or set the rate of its dropout to 0"
@@ -33,25 +34,32 @@ class Survey:
 
 
 def survey(model: nn.Module, parameters: Mapping[str, Tensor], batch: Batch, constants: tuple[Tensor, ...]) -> Survey:
-    """Run two of the examples and three (one and two, where there are only two), and compare.
+    """Run two and three of the examples (one and two, where there are only two), and compare.
 
     Raises KernelError where outputs are random or depend on the other examples in the batch.
     """
     _refuse_batch_statistics(model)
-    size = min(3, batch.size)
-    replicated: frozenset[int] = frozenset()
-    large = _record(model, parameters, batch.rows(0, size), constants, replicated)
-    _check_determinism(model, parameters, batch.rows(0, size), large.outputs)
+    batch = batch.at(some_examples(batch.size, SURVEYED))
+    size, replicated = batch.size, frozenset()
+    random_state = _random_state()
+    large = _record(model, parameters, batch, constants, replicated)
+    drew = any(not torch.equal(a, b) for a, b in zip(random_state, _random_state(), strict=True))
+    if not bool(torch.isfinite(large.outputs).all()):
+        raise KernelError("the model's outputs are not finite, and so its kernel is not")
+    if drew or size == 1:
+        _check_determinism(model, parameters, batch, large.outputs)
     if size == 1:
         leftover, precision = dict(large.recorder.leftover), large.recorder.precision
-        return Survey(large.recorder.calls, [None] * len(large.recorder.calls), replicated, leftover, large.width, 1, precision)
+        return Survey(
+            large.recorder.calls, [None] * len(large.recorder.calls), replicated, leftover, large.width, 1, precision
+        )
     small = _record(model, parameters, batch.rows(0, size - 1), constants, replicated)
     _check_independence(large.outputs, small.outputs)
     if len(large.recorder.derived) == len(small.recorder.derived):
         pairs = zip(large.recorder.derived, small.recorder.derived, strict=True)
         replicated = frozenset(i for i, (a, b) in enumerate(pairs) if a != b)
         if replicated:
-            large = _record(model, parameters, batch.rows(0, size), constants, replicated)
+            large = _record(model, parameters, batch, constants, replicated)
             small = _record(model, parameters, batch.rows(0, size - 1), constants, replicated)
     return _compare(large, small, size, replicated)
 
@@ -144,8 +152,17 @@ def _check_determinism(model: nn.Module, parameters: Mapping[str, Tensor], batch
         again = evaluate(model, parameters, batch)
     if not torch.allclose(again, outputs, rtol=1e-3, atol=1e-3 * float(outputs.abs().max()), equal_nan=True):
         raise KernelError(_RANDOM)
-    if not bool(torch.isfinite(outputs).all()):
-        raise KernelError("the model's outputs are not finite, and so its kernel is not")
+
+
+def _random_state() -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return states + (torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])
+
+
+def some_examples(size: int, count: int) -> list[int]:
+    """Up to ``count`` of ``size`` examples, drawn at random and always the same."""
+    generator = torch.Generator().manual_seed(size)
+    return sorted(torch.randperm(size, generator=generator)[:count].tolist())
 
 
 def _refuse_batch_statistics(model: nn.Module) -> None:
