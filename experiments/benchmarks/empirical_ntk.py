@@ -2,9 +2,9 @@
 
     python experiments/benchmarks/empirical_ntk.py [--rounds 5] [--only mlp]
 
-Time: one thread, medians over rounds in which the methods take turns, and the median ratio within a round. Memory: every
-method once in a process of its own, the highest resident set during the call (VmHWM, reset before it; Linux) less what
-was resident when it began. Results go to empirical_ntk.json beside this file. NNGeometry is compared where it is
+Time: one thread, medians over rounds in which the methods take turns, and the median ratio within a round. Memory:
+every method once in a process of its own, the highest resident set during the call (VmHWM, reset before it; Linux) less
+what was resident when it began. Results go to empirical_ntk.json beside this file. NNGeometry is compared where it is
 installed (`pip install --no-deps nngeometry`) and supports the model. The tutorial is "Neural Tangent Kernels" in
 PyTorch's documentation: vmap(jacrev) of functional_call, then one einsum per parameter. Where x2 is x1 it is given the
 advantage of forming the Jacobian once.
@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -114,7 +115,7 @@ class Transformer(nn.Module):
 def mlp(n_in: int, width: int, hidden: int, n_out: int) -> nn.Module:
     sizes = [n_in, *[width] * hidden, n_out]
     layers: list[nn.Module] = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -247,10 +248,15 @@ def show(name: str, found: dict) -> str:
     cells = [f"{name:44}"]
     for method in METHODS:
         seconds = found["seconds"].get(method)
-        cells.append("        -        -" if seconds is None else f"{1e3 * seconds:8.1f} {found['peak_bytes'][method] / 2**20:8.0f}")
+        cells.append(
+            "        -        -"
+            if seconds is None
+            else f"{1e3 * seconds:8.1f} {found['peak_bytes'][method] / 2**20:8.0f}"
+        )
     ratio, less = found["times_faster_than"]["tutorial"], found["times_less_memory_than"]["tutorial"]
-    met = ratio >= found["bar"] and less >= found["memory_bar"] and found["float64_difference"]["ours"] < 1e-10
-    cells.append(f"{ratio:7.2f}x {less:6.1f}x  {found['float64_difference']['ours']:.0e}  bar {found['bar']:g} {'met' if met else 'MISSED'}")
+    difference = found["float64_difference"]["ours"]
+    met = ratio >= found["bar"] and less >= found["memory_bar"] and difference < 1e-10
+    cells.append(f"{ratio:7.2f}x {less:6.1f}x  {difference:.0e}  bar {found['bar']:g} {'met' if met else 'MISSED'}")
     return " ".join(cells)
 
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from mutransfer.kernels.batches import Batch, blocks, evaluate
 from mutransfer.kernels.contractions import cheaper, contract
+from mutransfer.kernels.factors import Gradients
 from mutransfer.kernels.jacobians import jacobian_rows
 from mutransfer.kernels.parts import Product
-from mutransfer.kernels.signals import Forward, Gradients, forward
+from mutransfer.kernels.signals import Forward, forward
 from mutransfer.kernels.survey import SURVEYED, Survey, some_examples
 
 # Temporaries of a contraction: beyond this size they only leave the cache.
@@ -187,7 +188,7 @@ class Probe:
         heads[first:last] = signs(last - first)
         ats = [some_examples(side.batch.size, max(SURVEYED, side.batch.size // 32)) for side in (left, right)]
         vectors = [signs(len(at), count) if full else signs(len(at), 1) * heads for at in ats]
-        return cls(*ats, *vectors, heads)
+        return cls(ats[0], ats[1], vectors[0], vectors[1], heads)
 
     def quadratic(self, kernel: Tensor, rows: tuple[int, int], columns: tuple[int, int], full: bool) -> Tensor | float:
         """The share of u^T K v that a block has."""
@@ -219,7 +220,7 @@ def assemble(
     columns = right or left
     working = min(limit_bytes // 4, _WORKING_BYTES)
     chunks = blocks(left.heads.count, tiles.heads)
-    found = dict.fromkeys(tangents.parameters, 0.0)
+    found: dict[str, Tensor | float] = dict.fromkeys(tangents.parameters, 0.0)
     for i, rows_at in enumerate(blocks(left.batch.size, tiles.examples)):
         run = tangents.run(left, *rows_at)
         kept = tangents.gradients(left, run, *rows_at, *chunks[0]) if len(chunks) == 1 else None
@@ -247,7 +248,7 @@ def assemble(
 def _block(
     a: Gradients, b: Gradients, full: bool, heads: Tensor, working: int, known: dict[int, Tensor]
 ) -> tuple[Tensor, Tensor | None]:
-    """A block of a parameter's kernel, and the one that is probed, if any: of the combined heads unless pairs are kept."""
+    """A block of a parameter's kernel, and the one to probe, if any: of combined heads unless pairs are kept."""
     form = None
     if a.rows is None and b.rows is None and a.factors and b.factors:
         form = cheaper(a.factors, b.factors, full=full, same=a is b)

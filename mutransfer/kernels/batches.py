@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -103,6 +103,4 @@ def blocks(size: int, largest: int) -> list[tuple[int, int]]:
     """
     count = -(-size // max(1, min(largest, size)))
     edges = [-(-size * i // count) for i in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
-
-
+    return list(pairwise(edges))

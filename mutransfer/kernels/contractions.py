@@ -1,24 +1,23 @@
 """Inner products of gradients that are known as sums of outer products, without forming more than is cheapest.
 
-With inputs A (N, T, D) and backward signals B (N, T, O, C) of a matrix, sum over t of b_t a_t^T is its gradient, and the
-inner product of two gradients is the sum over t, s of (a_t . a_s)(b_t . b_s). Which of the two forms costs less depends
-on the number of positions T. Layerwise kernels in this form: Novak, Sohl-Dickstein & Schoenholz 2022 ("structured
-derivatives"), and George's NNGeometry.
+With inputs A (N, T, D) and backward signals B (N, T, O, C) of a matrix, sum over t of b_t a_t^T is its gradient, and
+the inner product of two gradients is the sum over t, s of (a_t . a_s)(b_t . b_s). Which of the two forms costs less
+depends on the number of positions T. Layerwise kernels in this form: Novak, Sohl-Dickstein & Schoenholz 2022
+("structured derivatives"), and George's NNGeometry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mutransfer.kernels.batches import blocks
-from mutransfer.kernels.parts import Factors
-from mutransfer.kernels.signals import Gradients
+from mutransfer.kernels.factors import Factors, Gradients
 
 Form = Literal["gram", "rows"]
 
@@ -60,7 +59,7 @@ def contract(
 
 def outer(factors: Factors, start: int, stop: int) -> Tensor:
     """Rows ``start`` to ``stop`` of the gradients of a matrix: (N, O, stop - start, columns)."""
-    n, t, outputs, features = factors.signal.shape
+    n, t, outputs, _ = factors.signal.shape
     low, high = max(start, factors.rows[0]), min(stop, factors.rows[1])
     if low >= high:
         return factors.signal.new_zeros(n, outputs, stop - start, factors.shape[1])
@@ -85,7 +84,7 @@ def outer(factors: Factors, start: int, stop: int) -> Tensor:
 
 
 def _scattered(factors: Factors, low: int, high: int) -> Tensor:
-    n, t, outputs, features = factors.signal.shape
+    n, _, outputs, features = factors.signal.shape
     inside = (factors.data >= low) & (factors.data < high)
     example, position = inside.nonzero(as_tuple=True)
     places = example * (high - low) + factors.data[example, position] - low
@@ -154,9 +153,7 @@ def _nothing(a: Factors, b: Factors, full: bool) -> Tensor:
     return a.signal.new_zeros((n, m, outputs, others) if full else (n, m))
 
 
-def _gram(
-    a: Factors, b: Factors, full: bool, limit_bytes: int, known: dict[int, Tensor], place: int
-) -> Tensor | None:
+def _gram(a: Factors, b: Factors, full: bool, limit_bytes: int, known: dict[int, Tensor], place: int) -> Tensor | None:
     """One pair of uses; None where they touch different rows of the parameter."""
     if a.rows != b.rows:
         return None
@@ -220,7 +217,7 @@ def _mixed_pair(a: Factors, b: Factors, full: bool) -> Tensor:
 def _rows_agree(factors: Sequence[Factors]) -> bool:
     """Whether any two touch the same rows of the parameter or none in common."""
     ranges = sorted({f.rows for f in factors})
-    return all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    return all(a[1] <= b[0] for a, b in pairwise(ranges))
 
 
 def _gram_cost(a: Factors, b: Factors, full: bool) -> float:
@@ -236,8 +233,9 @@ def _rows_cost(factors: Factors) -> float:
     n, t, outputs, features = factors.signal.shape
     if factors.one_hot:
         return PASS * n * t * outputs * features
-    return 2 * n * t * outputs * features * factors.data.shape[-1] + PASS * n * outputs * features * (
-        factors.data.shape[-1]
+    return (
+        2 * n * t * outputs * features * factors.data.shape[-1]
+        + PASS * n * outputs * features * (factors.data.shape[-1])
     )
 
 

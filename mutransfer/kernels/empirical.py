@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError, DataError, KernelError
@@ -15,8 +13,8 @@ from mutransfer.kernels.batches import Batch, Inputs, blocks
 from mutransfer.kernels.checks import failures
 from mutransfer.kernels.layer_factors import layer_factors
 from mutransfer.kernels.signals import Irregular
+from mutransfer.kernels.state import aliases, untouched
 from mutransfer.kernels.survey import survey
-from mutransfer.parameterization.building import preserved_random_state
 from mutransfer.parameterization.names import unwrapped
 
 if TYPE_CHECKING:
@@ -38,6 +36,7 @@ def empirical_ntk(
 ) -> Any:
     """K(x, x') = sum over parameters p of df(x)/dp df(x')/dp, at the model's parameters as they are.
 
+    >>> import torch
     >>> model = nn.Linear(3, 2)
     >>> x = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
     >>> empirical_ntk(model, x, outputs="mean").tolist()  # x . x' from the weight, 1 from the bias
@@ -77,8 +76,8 @@ def empirical_ntk(
     model = unwrapped(model)
     left = Batch.of(x1, "x1")
     right = None if x2 is None else Batch.of(x2, "x2")
-    with _untouched(model):
-        parameters = _aliases(model)
+    with untouched(model):
+        parameters = aliases(model)
         factors = layer_factors(parameters, model, weights)
         constants = tuple(model.buffers())
         sides = [_side(model, parameters, constants, batch, direction) for batch in (left, right) if batch is not None]
@@ -113,9 +112,7 @@ def _kernels(
         names = parameters if per_layer else ("",)
         kernels = {name: like.new_zeros((n, m, count, count) if full else (n, m)) for name in names}
 
-        def add(
-            name: str, rows: slice, columns: slice, block: Tensor, kernels: dict[str, Tensor] = kernels
-        ) -> None:
+        def add(name: str, rows: slice, columns: slice, block: Tensor, kernels: dict[str, Tensor] = kernels) -> None:
             kernels[name if per_layer else ""][rows, columns] += factors[name] * block
 
         try:
@@ -157,57 +154,10 @@ def _side(
 
 
 def _mirror(kernel: Tensor, largest: int) -> None:
-    """Fill the blocks below the diagonal from those above, and make those on it as symmetric as they are but for rounding."""
+    """Fill the blocks below the diagonal from those above; make those on it exactly symmetric."""
     edges = blocks(kernel.shape[0], largest)
     for i, rows in enumerate(edges):
         for columns in edges[i:]:
             above = kernel[slice(*rows), slice(*columns)]
             turned = above.mT if kernel.ndim == 2 else above.permute(1, 0, 3, 2)
             kernel[slice(*columns), slice(*rows)] = (above + turned) / 2 if rows == columns else turned
-
-
-def _aliases(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that require gradients, as tensors of their own on the same memory, without hooks."""
-    found = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if p.requires_grad}
-    if not found:
-        raise KernelError("no parameter of the model requires a gradient, so that its tangent kernel is empty")
-    return found
-
-
-@contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
-    """Gradients on, compiled parts run as written, no TensorFloat; buffers and random state put back afterwards."""
-    before = [
-        (module, name, buffer, buffer.detach().clone(), buffer._version)
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None and module.training
-    ]
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(preserved_random_state())
-        if torch.cuda.is_initialized():
-            stack.enter_context(_without_tensor_float())
-        try:
-            yield
-        finally:
-            for module, name, buffer, values, version in before:
-                if buffer._version != version:
-                    with torch.no_grad():
-                        buffer.copy_(values)
-                module._buffers[name] = buffer
-
-
-@contextmanager
-def _without_tensor_float() -> Iterator[None]:
-    precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with cudnn.flags(
-            enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-        ):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)

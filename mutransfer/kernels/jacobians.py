@@ -36,7 +36,7 @@ def _vectorised(
 
     def of_example(tensors: list[Tensor], cotangents: Tensor) -> dict[str, Tensor]:
         example = batch.with_batched([t.unsqueeze(0) for t in tensors])
-        _, pull = vjp(lambda p: evaluate(model, {**fixed, **p}, example)[0], chosen)
+        pull = vjp(lambda p: evaluate(model, {**fixed, **p}, example)[0], chosen)[1]
         return vmap(lambda c: pull(c)[0])(cotangents)
 
     with warnings.catch_warnings():

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from mutransfer.errors import ConfigError
 from mutransfer.parameterization.names import canonical
-
-if TYPE_CHECKING:
-    from mutransfer.parameterization.plan import Scaling
+from mutransfer.parameterization.plan import Scaling
 
 
 def layer_factors(
@@ -26,7 +23,7 @@ def layer_factors(
     """
     if weights is None:
         return dict.fromkeys(names, 1.0)
-    numbers = {key: float(getattr(value, "lr_mult", value)) for key, value in weights.items()}
+    numbers = {key: value.lr_mult if isinstance(value, Scaling) else float(value) for key, value in weights.items()}
     known = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     known |= {path for path, _ in model.named_modules(remove_duplicate=False)}
     numbers = {key if key in known else canonical(key, known): value for key, value in numbers.items()}
@@ -38,6 +35,8 @@ def layer_factors(
         keys = [".".join(parts[:i]) for i in range(len(parts), -1, -1)]
         key = next((key for key in keys if key in numbers), None)
         if key is None:
-            raise ConfigError(f"weights: nothing for parameter {name}; give it, a module it is in, or '' for all others")
+            raise ConfigError(
+                f"weights: nothing for parameter {name}; give it, a module it is in, or '' for all others"
+            )
         found[name] = numbers[key]
     return found

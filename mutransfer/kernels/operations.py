@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.parts import Part, Pointwise, Product, Source
-from mutransfer.kernels.recording import Unsupported
+from mutransfer.kernels.parts import Part, Pointwise, Product, Source, Unsupported
 from mutransfer.kernels.windows import windows
 
 Find = Callable[[Any], Source | None]
@@ -29,7 +28,7 @@ def parts_of(name: str, find: Find, args: tuple[Any, ...], kwargs: dict[str, Any
     plain = _POINTWISE_NAMES.get(plain, plain)
     if plain in POINTWISE:
         swapped = bare in ("rsub", "rdiv", "rtruediv", "rpow") and plain in ("sub", "div", "pow")
-        in_place = name.endswith("_") and not name.startswith("__") or name.startswith("__i")
+        in_place = name.startswith("__i") or (name.endswith("_") and not name.startswith("__"))
         return _pointwise(POINTWISE[plain], find, args[::-1] if swapped else args, kwargs, in_place)
     if bare in _OPERATIONS:
         return tuple(_OPERATIONS[bare](find, *args, **kwargs))
@@ -124,9 +123,7 @@ def instance_norm(
 ) -> list[Part]:
     if mean is not None and use_input:
         mean, var = mean.clone(), var.clone()  # they are updated by what is normalised
-    normal = _normal(
-        find, weight, lambda: torch.instance_norm(input.detach(), None, None, mean, var, use_input, *rest)
-    )
+    normal = _normal(find, weight, lambda: torch.instance_norm(input.detach(), None, None, mean, var, use_input, *rest))
     return _channels(find, input, weight, bias, normal)
 
 
@@ -202,7 +199,7 @@ def _in_parameter(source: Source) -> tuple[Source, tuple[int, int], bool] | None
         return None
     if root.untyped_storage().data_ptr() != leaf.untyped_storage().data_ptr():
         return None
-    start, rest = divmod(root.storage_offset() - leaf.storage_offset(), leaf.shape[1])
+    start, rest = divmod(int(root.storage_offset() - leaf.storage_offset()), leaf.shape[1])
     if rest:
         return None
     whole = Source({name: leaf}, leaf)
@@ -239,9 +236,7 @@ def _scale(find: Find, weight: Any, factor: Tensor | None, shape: tuple[int, ...
     if source is None:
         return []
     assert prod(shape) == source.root.numel()
-    return [
-        Pointwise(source=source, shape=shape, factor=factor, version=0 if factor is None else factor._version)
-    ]
+    return [Pointwise(source=source, shape=shape, factor=factor, version=0 if factor is None else factor._version)]
 
 
 def _pointwise(

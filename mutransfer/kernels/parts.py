@@ -8,6 +8,12 @@ from math import prod
 import torch
 from torch import Tensor
 
+from mutransfer.kernels.factors import Factors
+
+
+class Unsupported(Exception):
+    """An operation between parameters and data whose gradient is not known in parts."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -122,25 +128,6 @@ class Product(Part):
         """Data as (N, T, D), or (N, T) of whole numbers."""
         data = split(self.data, layout, size)
         return data.reshape(size, -1) if self.one_hot else data.reshape(size, -1, data.shape[-1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Factors:
-    """Gradients of a matrix as sums of outer products over positions; see :class:`Product`.
-
-    ``signal``: (N, T, O, features). ``data``: (N, T, D), or (N, T) of whole numbers.
-    """
-
-    signal: Tensor
-    data: Tensor
-    signal_first: bool
-    rows: tuple[int, int]
-    groups: int
-    shape: tuple[int, int]  # of the parameter: rows, and everything else
-
-    @property
-    def one_hot(self) -> bool:
-        return not self.data.is_floating_point()
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ gradient, and else its parameters are set aside.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -17,11 +17,8 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
-from mutransfer.kernels.parts import Part, Replicated, Source
-
-
-class Unsupported(Exception):
-    """An operation between parameters and data whose gradient is not known in parts."""
+from mutransfer.kernels.operations import parts_of
+from mutransfer.kernels.parts import Part, Replicated, Source, Unsupported
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Recorder(TorchFunctionMode):
         return self._sources.get(id(value)) if isinstance(value, Tensor) else None
 
     def __torch_function__(
-        self, func: Callable[..., Any], types_: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         found = list(_tensors((args, kwargs)))
@@ -84,8 +81,6 @@ class Recorder(TorchFunctionMode):
         return out
 
     def _use(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], weights: list[Source]) -> Any:
-        from mutransfer.kernels.operations import parts_of
-
         name = getattr(func, "__name__", "")
         parts: tuple[Part, ...] = ()
         reason = ""
@@ -153,9 +148,9 @@ _GUARDS = ("has_torch_function", "has_torch_function_unary", "has_torch_function
 
 def _opened(func: Any) -> Callable[..., Any] | None:
     """A torch function that is written in Python, without its hand-over to modes, so that what it calls is seen."""
-    if not isinstance(func, types.FunctionType) or not any(guard in func.__globals__ for guard in _GUARDS):
+    if not isinstance(func, FunctionType) or not any(guard in func.__globals__ for guard in _GUARDS):
         return None
     names = {**func.__globals__, **dict.fromkeys(_GUARDS, lambda *_: False)}
-    inner = types.FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
+    inner = FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
     inner.__kwdefaults__ = func.__kwdefaults__
     return inner

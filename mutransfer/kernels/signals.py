@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mutransfer.kernels.batches import Batch, evaluate
-from mutransfer.kernels.parts import Factors, Layout, Pointwise, Product, Replicated
+from mutransfer.kernels.contractions import outer
+from mutransfer.kernels.factors import Gradients
+from mutransfer.kernels.parts import Layout, Pointwise, Product, Replicated
 from mutransfer.kernels.recording import Call, Recorder
-
-
-@dataclass
-class Gradients:
-    """The gradient of one parameter for every example and output: a sum of products and of rows (N, O, size)."""
-
-    factors: list[Factors] = field(default_factory=list)
-    rows: Tensor | None = None
-
-    def add_rows(self, rows: Tensor) -> None:
-        self.rows = rows if self.rows is None else self.rows + rows
-
-    def combined(self, weights: Tensor) -> Gradients:
-        """The gradients of one output, the sum of all with ``weights`` (O,)."""
-        weights = weights.unsqueeze(0)
-        factors = [replace(f, signal=weights @ f.signal) for f in self.factors]
-        rows = None if self.rows is None else weights @ self.rows
-        return Gradients(factors, rows)
 
 
 class Irregular(Exception):
@@ -101,8 +85,6 @@ class Forward:
                 if part.names[0] not in skipped:
                     found.setdefault(part.names[0], Gradients()).factors.append(factors)
                 return
-            from mutransfer.kernels.contractions import outer
-
             tensor = outer(factors, 0, factors.shape[0]).flatten(2)
         source = part.one(layout, size) if isinstance(part, Replicated) else part.source
         for name, rows in source.pulled_back(tensor).items():
