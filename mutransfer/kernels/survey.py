@@ -142,8 +142,8 @@ def _check_independence(large: Tensor, small: Tensor) -> None:
     if not difference <= tolerance * scale:
         raise KernelError(
             f"an example's outputs change by {difference:.3g} (outputs are up to {scale:.3g}) when another example "
-            "joins the batch: examples interact, and a kernel between single examples is not defined. Call model.eval() "
-            "first, or give the model one example at a time"
+            "joins the batch: examples interact, and a kernel between single examples is not defined. Call "
+            "model.eval() first, or give the model one example at a time"
         )
 
 
