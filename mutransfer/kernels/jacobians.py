@@ -24,7 +24,7 @@ def jacobian_rows(
     cotangents = torch.stack([cotangent(o) for o in range(count)], dim=1)  # (N, count, O)
     try:
         return _vectorised(model, parameters, names, batch, cotangents)
-    except (RuntimeError, NotImplementedError):  # operations without a batching rule: recurrent layers, control flow
+    except Exception:  # no batching rule, control flow, a shape that vmap hides: what is wrong itself fails below too
         return _one_by_one(model, parameters, names, batch, cotangents)
 
 

@@ -69,7 +69,7 @@ def split_drift(start: Tensor, now: Tensor) -> Estimate:
 
     def drift(start: Tensor, now: Tensor) -> float:
         change = now - start
-        return max(0.0, _cross(change, change) / _cross(start, start))
+        return _cross(change, change) / _cross(start, start)
 
     return _root(_over_probes(drift, start, now))
 
@@ -99,7 +99,9 @@ def _over_probes(statistic: Callable[[Tensor, Tensor], float], first: Tensor, se
     for left_out in range(len(first)):
         kept = [i for i in range(len(first)) if i != left_out]
         without.append(statistic(first[kept], second[kept]))
-    return from_leave_one_out(statistic(first, second), without)
+    value, n = statistic(first, second), len(first)
+    # The jackknife's correction: a ratio of means is off by O(1 / probes), by 18 % for a distance from 4 of them.
+    return from_leave_one_out(n * value - (n - 1) * sum(without) / n, without)
 
 
 def _cross(a: Tensor, b: Tensor) -> float:
