@@ -228,7 +228,7 @@ def test_laziness_has_the_exponents_of_theorem_2_2():
                 ((twin(x) - y).square().mean() / alpha**2).backward()
                 optimizer.step()
             outputs.append(twin(x).detach())
-            step = [p.detach() - q for p, q in zip(twin.parameters(), model.parameters(), strict=True)]
+            step = [p.detach() - q.detach() for p, q in zip(twin.parameters(), model.parameters(), strict=True)]
             moves.append(float(torch.cat([s.flatten() for s in step]).norm()))
         errors.append(float((outputs[0] - outputs[1]).norm()))
     log = torch.log(torch.tensor([alphas, moves[::2], errors])).double()
