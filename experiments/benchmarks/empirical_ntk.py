@@ -125,6 +125,12 @@ def small_cnn(outputs: int) -> nn.Module:
     return nn.Sequential(*convolutions, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 49, outputs))
 
 
+def mnist_cnn() -> nn.Module:
+    """The network of PyTorch's MNIST example, without its dropout."""
+    convolutions = [nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+    return nn.Sequential(*convolutions, nn.Linear(9216, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
 def tutorial_cnn() -> nn.Module:
     convolutions = [nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3)]
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(21632, 10))
@@ -147,12 +153,13 @@ SHAPES = {
     "mlp 64-128x2-10, N=256": Shape(lambda: mlp(64, 128, 2, 10), (256, 64)),
     "mlp 64-128x2-10, 64 by 32": Shape(lambda: mlp(64, 128, 2, 10), (64, 64), n2=32),
     "mlp 64-32x2-10, N=16": Shape(lambda: mlp(64, 32, 2, 10), (16, 64)),
-    "cnn 16-32 on 28x28, N=32": Shape(lambda: small_cnn(10), (32, 1, 28, 28), bar=8),
+    "cnn of the MNIST example, N=16": Shape(mnist_cnn, (16, 1, 28, 28), bar=8),
+    "cnn 16-32 on 28x28, N=32": Shape(lambda: small_cnn(10), (32, 1, 28, 28)),
     "cnn 16-32 on 28x28, N=8, full": Shape(lambda: small_cnn(10), (8, 1, 28, 28), outputs="full"),
     "cnn of the tutorial, 20 by 5": Shape(tutorial_cnn, (20, 3, 32, 32), n2=5),
     "transformer 4x64, T=128, N=8": Shape(lambda: Transformer(64, 4, 10), (8, 128, 16), bar=1.5),
     "transformer 4x128, T=128, N=8": Shape(lambda: Transformer(128, 4, 10), (8, 128, 16), bar=1.5),
-    "transformer 4x128, T=128, N=16, one output": Shape(lambda: Transformer(128, 4, 1), (16, 128, 16), bar=1.5),
+    "transformer 4x128, T=128, N=64, one output": Shape(lambda: Transformer(128, 4, 1), (64, 128, 16), bar=1.5),
     "transformer 4x64, T=16, N=32": Shape(lambda: Transformer(64, 4, 10), (32, 16, 16)),
     "transformer 4x64, T=16, N=8, full": Shape(lambda: Transformer(64, 4, 10), (8, 16, 16), outputs="full"),
 }

@@ -14,12 +14,14 @@ from mutransfer.kernels.factors import Gradients
 from mutransfer.kernels.jacobians import jacobian_rows
 from mutransfer.kernels.parts import Product
 from mutransfer.kernels.signals import Forward, forward
-from mutransfer.kernels.survey import SURVEYED, Survey, some_examples
+from mutransfer.kernels.survey import Survey, some_examples
 
 # Temporaries of a contraction: beyond this size they only leave the cache.
 _WORKING_BYTES = 2**26
 # Backward signals are used up a few outputs at a time, before they leave the cache.
-_STREAM_BYTES = 2**24
+_STREAM_BYTES = 2**22
+# Examples that are probed at least, and one in 32 of more: the rules of a parameter are the same for all.
+_PROBED = 2
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ class Probe:
         chunks = blocks(count, tiles.heads)
         first, last = chunks[len(chunks) // 2]
         heads[first:last] = signs(last - first)
-        ats = [some_examples(side.batch.size, max(SURVEYED, side.batch.size // 32)) for side in (left, right)]
+        ats = [some_examples(side.batch.size, max(_PROBED, side.batch.size // 32)) for side in (left, right)]
         vectors = [signs(len(at), count) if full else signs(len(at), 1) * heads for at in ats]
         return cls(ats[0], ats[1], vectors[0], vectors[1], heads)
 
