@@ -181,17 +181,17 @@ class Probe:
     def drawn(cls, left: Side, right: Side, full: bool, tiles: Tiles, like: Tensor) -> Probe:
         generator = torch.Generator().manual_seed(0)
 
-        def signs(*shape: int) -> Tensor:
-            drawn = torch.randint(0, 2, shape, generator=generator) * 2.0 - 1.0
-            return drawn.to(like)
+        def drawn(*shape: int) -> Tensor:
+            # Not signs: (1, -1) over two examples sees nothing of a bias, whose gradient is the same for both.
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(like)
 
         count = left.heads.count
         heads = torch.zeros(count, dtype=like.dtype, device=like.device)
         chunks = blocks(count, tiles.heads)
         first, last = chunks[len(chunks) // 2]
-        heads[first:last] = signs(last - first)
+        heads[first:last] = drawn(last - first)
         ats = [some_examples(side.batch.size, max(_PROBED, side.batch.size // 32)) for side in (left, right)]
-        vectors = [signs(len(at), count) if full else signs(len(at), 1) * heads for at in ats]
+        vectors = [drawn(len(at), count) if full else drawn(len(at), 1) * heads for at in ats]
         return cls(ats[0], ats[1], vectors[0], vectors[1], heads)
 
     def quadratic(self, kernel: Tensor, rows: tuple[int, int], columns: tuple[int, int], full: bool) -> Tensor | float:

@@ -106,6 +106,33 @@ def test_the_probe_sees_a_part_in_a_thousand():
         assert _probed(model, x, wrong=name) == {name}
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_missed_bias_is_never_overlooked(seed):
+    """Its kernel is the same for all pairs, which probes that sum to zero over examples would not see."""
+
+    class Behind(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.bias = nn.Linear(4, 2), nn.Parameter(torch.zeros(2))
+
+        def forward(self, x):
+            return Added.apply(self.layer(x), self.bias)
+
+    torch.manual_seed(seed)
+    model, x = Behind(), torch.randn(2 + seed, 4)
+    assert empirical_ntk(model, x, per_layer=True)["bias"].eq(2).all()
+
+
+class Added(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, bias):
+        return x + bias
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, gradient.sum(0)
+
+
 def test_a_readout_that_counts_examples_is_no_function_of_each():
     class Ranked(nn.Module):
         """The gradient of an example's output flows from its neighbour, its value does not."""

@@ -66,7 +66,7 @@ def _slopes(widths, seeds, activation, steps, exponent=0.5):
 
 
 def test_a_smooth_network_freezes_like_one_over_width():
-    """60 steps: -0.90 [-0.99, -0.80] and, so early, -1.15 [-1.28, -1.03] for the twin; -1/2, the proven bound, is far."""
+    """60 steps: -0.90 [-0.99, -0.80] and, so early, -1.15 [-1.28, -1.03] for the twin; far from -1/2, the bound."""
     drift, distance, error = _slopes([64, 256, 1024], 4, "tanh", 60)
     assert drift.low < -0.95 < drift.high
     assert -1.3 < error.value < -0.9
