@@ -205,7 +205,7 @@ class Probe:
         if full:
             return torch.einsum("no,nmop,mp->", u, part, v)
         pick = int(self.heads.ne(0).nonzero()[0])
-        return u[:, pick] @ part @ v[:, pick]
+        return u[:, pick] @ part @ v[:, pick] / self.heads[pick] ** 2
 
 
 def assemble(
@@ -262,7 +262,7 @@ def _block(
     if not bool(heads.any()):
         return block, None
     if len(heads) == 1:
-        return block, block
+        return block, block * heads[0] ** 2
     one = a.combined(heads)
     other = one if a is b else b.combined(heads)
     return block, contract(one, other, full=False, form=form, limit_bytes=working, known=known)
