@@ -105,7 +105,7 @@ def _kernels(
     like = next(iter(parameters.values()))
     n, m, count = left.batch.size, (right or left).batch.size, left.heads.count
     skipped = {name for side in sides for name in side.survey.leftover}
-    for _ in range(2):
+    for _ in range(3):
         tangents = Tangents(model, parameters, constants, tuple(name for name in parameters if name in skipped))
         tiles = Tiles.fitting(tangents, sides, full, memory_bytes)
         probe = Probe.drawn(left, right or left, full, tiles, like)
