@@ -1,0 +1,163 @@
+"""The tangent kernel of a finite model, exact, per parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+
+from mutransfer.errors import ConfigError, DataError, KernelError
+from mutransfer.kernels.assembly import Heads, Probe, Side, Tangents, Tiles, assemble
+from mutransfer.kernels.batches import Batch, Inputs, blocks
+from mutransfer.kernels.checks import failures
+from mutransfer.kernels.layer_factors import layer_factors
+from mutransfer.kernels.signals import Irregular
+from mutransfer.kernels.state import aliases, untouched
+from mutransfer.kernels.survey import survey
+from mutransfer.parameterization.names import unwrapped
+
+if TYPE_CHECKING:
+    from mutransfer.parameterization.plan import Scaling
+
+Outputs = Literal["trace", "mean", "full"]
+
+
+def empirical_ntk(
+    model: nn.Module,
+    x1: Inputs,
+    x2: Inputs | None = None,
+    *,
+    outputs: Outputs = "trace",
+    per_layer: bool = False,
+    direction: Tensor | None = None,
+    weights: Mapping[str, float | Scaling] | None = None,
+    memory_bytes: int = 2**30,
+) -> Any:
+    """K(x, x') = sum over parameters p of df(x)/dp df(x')/dp, at the model's parameters as they are.
+
+    >>> import torch
+    >>> model = nn.Linear(3, 2)
+    >>> x = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
+    >>> empirical_ntk(model, x, outputs="mean").tolist()  # x . x' from the weight, 1 from the bias
+    [[6.0, 3.0], [3.0, 3.0]]
+    >>> sorted(empirical_ntk(model, x, per_layer=True))
+    ['bias', 'weight']
+
+    The model runs in the mode that it is in. Its parameters, gradients, buffers, hooks and the random state are as
+    before afterwards. Every kernel is checked: u^T K v against the product of two plain backward passes with random u
+    and v, parameter by parameter. A parameter that is used in a way no layerwise rule covers is seen by that, and its
+    gradients are then formed example by example: slower, never wrong.
+
+    Args:
+        x1, x2: what the model is called with: a tensor, a tuple of arguments or a mapping of them by name. Tensors have
+            one example per entry of their first dimension. None: x2 is x1.
+        outputs: the model's outputs (N, ...) are taken as (N, O). "trace" sums the kernel over outputs and "mean"
+            averages it (neural-tangents' trace): (N1, N2). "full" keeps pairs of outputs: (N1, N2, O, O).
+        per_layer: a dict of parameter names to kernels instead of their sum. Parameters that do not require gradients
+            are left out; tied ones are one parameter, under the first of its names.
+        direction: the kernel of this one combination of outputs instead: as many numbers as outputs, or one such row
+            for each example of x1 (with x2 None).
+        weights: factors on the parameters' kernels by parameter name or module path, the longest that fits; or a Plan,
+            for its lr_mult: with SGD's learning rates, the kernel that drives training.
+        memory_bytes: a bound for what is held at once beside the kernel and the model; smaller takes longer. One
+            example with one output (with "full": all outputs) must fit in any case.
+
+    Returns a tensor of the parameters' dtype on their device, or a dict of tensors; exactly symmetric where x2 is None.
+
+    Raises KernelError where the model has no such kernel: examples that interact (batch normalisation in train mode),
+    random outputs (active dropout). DataError for inputs or outputs that do not hold examples.
+
+    Theory: Jacot, Gabriel & Hongler 2018. Layerwise form: Novak, Sohl-Dickstein & Schoenholz 2022, "Fast finite width
+    neural tangent kernel", and NNGeometry (George 2021).
+    """
+    if outputs not in ("trace", "mean", "full"):
+        raise ConfigError(f'outputs must be "trace", "mean" or "full", found {outputs!r}')
+    model = unwrapped(model)
+    left = Batch.of(x1, "x1")
+    right = None if x2 is None else Batch.of(x2, "x2")
+    with untouched(model):
+        parameters = aliases(model)
+        factors = layer_factors(parameters, model, weights)
+        constants = tuple(model.buffers())
+        sides = [_side(model, parameters, constants, batch, direction) for batch in (left, right) if batch is not None]
+        if len({side.heads.width for side in sides}) > 1:
+            raise DataError(f"x1 and x2 must give as many outputs: {[side.heads.width for side in sides]} per example")
+        kernels = _kernels(model, parameters, constants, sides, outputs == "full", factors, per_layer, memory_bytes)
+    if outputs == "mean":
+        for kernel in kernels.values():
+            kernel /= sides[0].heads.count
+    return kernels if per_layer else kernels[""]
+
+
+def _kernels(
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    constants: tuple[Tensor, ...],
+    sides: list[Side],
+    full: bool,
+    factors: Mapping[str, float],
+    per_layer: bool,
+    memory_bytes: int,
+) -> dict[str, Tensor]:
+    """Kernels by parameter, or their sum under ""; what fails its probe is done again by Jacobians."""
+    left, right = sides[0], sides[1] if len(sides) == 2 else None
+    like = next(iter(parameters.values()))
+    n, m, count = left.batch.size, (right or left).batch.size, left.heads.count
+    skipped = {name for side in sides for name in side.survey.leftover}
+    for _ in range(3):
+        tangents = Tangents(model, parameters, constants, tuple(name for name in parameters if name in skipped))
+        tiles = Tiles.fitting(tangents, sides, full, memory_bytes)
+        probe = Probe.drawn(left, right or left, full, tiles, like)
+        names = parameters if per_layer else ("",)
+        kernels = {name: like.new_zeros((n, m, count, count) if full else (n, m)) for name in names}
+
+        def add(name: str, rows: slice, columns: slice, block: Tensor, kernels: dict[str, Tensor] = kernels) -> None:
+            kernels[name if per_layer else ""][rows, columns] += factors[name] * block
+
+        try:
+            found = assemble(
+                tangents, left, right, full=full, tiles=tiles, probe=probe, limit_bytes=memory_bytes, add=add
+            )
+        except Irregular:
+            failed = set(parameters) - skipped
+        else:
+            failed = failures(tangents, sides, probe, found)
+        if not failed:
+            if right is None:
+                for kernel in kernels.values():
+                    _mirror(kernel, tiles.examples)
+            return kernels
+        if failed <= skipped:
+            break
+        skipped |= failed
+    raise KernelError(
+        f"the kernel of {', '.join(sorted(failed))} differs from the product of two backward passes, also where it is "
+        "put together from Jacobians: the model's outputs are not a fixed differentiable function of each example"
+    )
+
+
+def _side(
+    model: nn.Module, parameters: Mapping[str, Tensor], constants: tuple[Tensor, ...], batch: Batch, direction: Any
+) -> Side:
+    seen = survey(model, parameters, batch, constants)
+    if direction is None:
+        return Side(batch, Heads(seen.outputs, None), seen)
+    like = next(iter(parameters.values()))
+    rows = direction.detach().to(like).reshape(-1)
+    if rows.numel() not in (seen.outputs, batch.size * seen.outputs):
+        raise DataError(
+            f"direction must hold one number for each of {seen.outputs} outputs, or that for each of {batch.size} "
+            f"examples; found shape {tuple(direction.shape)}"
+        )
+    return Side(batch, Heads(seen.outputs, rows.reshape(-1, seen.outputs).expand(batch.size, -1)), seen)
+
+
+def _mirror(kernel: Tensor, largest: int) -> None:
+    """Fill the blocks below the diagonal from those above; make those on it exactly symmetric."""
+    edges = blocks(kernel.shape[0], largest)
+    for i, rows in enumerate(edges):
+        for columns in edges[i:]:
+            above = kernel[slice(*rows), slice(*columns)]
+            turned = above.mT if kernel.ndim == 2 else above.permute(1, 0, 3, 2)
+            kernel[slice(*columns), slice(*rows)] = (above + turned) / 2 if rows == columns else turned

@@ -1,0 +1,44 @@
+"""Gradients of one parameter for many examples and outputs, as sums of outer products and as rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """Gradients of a matrix as sums of outer products over positions; see :class:`~mutransfer.kernels.parts.Product`.
+
+    ``signal``: (N, T, O, features). ``data``: (N, T, D), or (N, T) of whole numbers.
+    """
+
+    signal: Tensor
+    data: Tensor
+    signal_first: bool
+    rows: tuple[int, int]
+    groups: int
+    shape: tuple[int, int]  # of the parameter: rows, and everything else
+
+    @property
+    def one_hot(self) -> bool:
+        return not self.data.is_floating_point()
+
+
+@dataclass
+class Gradients:
+    """The gradient of one parameter for every example and output: a sum of products and of rows (N, O, size)."""
+
+    factors: list[Factors] = field(default_factory=list)
+    rows: Tensor | None = None
+
+    def add_rows(self, rows: Tensor) -> None:
+        self.rows = rows if self.rows is None else self.rows + rows
+
+    def combined(self, weights: Tensor) -> Gradients:
+        """The gradients of one output, the sum of all with ``weights`` (O,)."""
+        weights = weights.unsqueeze(0)
+        factors = [replace(f, signal=weights @ f.signal) for f in self.factors]
+        rows = None if self.rows is None else weights @ self.rows
+        return Gradients(factors, rows)

@@ -1,0 +1,209 @@
+"""The frozen-feature twin of a model: its Taylor expansion in the parameters, and the lazy scaling."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from math import factorial
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from mutransfer.errors import ConfigError, KernelError
+
+
+def linearize(model: nn.Module, *, order: int = 1) -> Anchored:
+    """f(x; th0) + J(x; th0) (th - th0): the model that trains with the features that ``model`` has now.
+
+    >>> _ = torch.manual_seed(0)
+    >>> model, x = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), torch.randn(5, 3)
+    >>> linear = linearize(model)
+    >>> torch.allclose(linear(x), model(x)), [name for name, _ in linear.named_parameters()]
+    (True, ['0.weight', '0.bias', '2.weight', '2.bias'])
+
+    The result is an nn.Module for any loop: parameters are named as the model's and begin at its values, so that a
+    Plan's parameter groups apply to it; th0 is kept in buffers ``origin.*`` (``origin_.*`` where the model has that
+    name), so that it is saved, moved, copied and stacked (torch.func.stack_module_state) with the rest. ``model``
+    itself is not changed. Training mode and hooks act as in the model; running statistics stay as they are. A model
+    that returns several tensors has each expanded; whatever else it returns is as at th0. A loss that the model
+    computes itself would be expanded too: compute it from the outputs.
+
+    Args:
+        order: of the Taylor expansion; beyond 1, the terms D^k f(th0) [th - th0]^k / k! up to this one, at a cost that
+            doubles with each.
+
+    Fused attention has no forward derivative: attention runs in torch's plain implementation.
+
+    Raises ConfigError for an order below 1; KernelError, when it is called, where torch lacks a forward derivative.
+
+    Source: Lee et al. 2019, "Wide neural networks of any depth evolve as linear models under gradient descent".
+    """
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+        raise ConfigError(f"order must be a whole number from 1 on, found {order!r}")
+    return Taylor(model, order)
+
+
+def lazy(model: nn.Module, alpha: float) -> Anchored:
+    """alpha * (f(x; th) - f(x; th0)): the centred model, scaled; as alpha grows, training becomes lazy.
+
+    >>> _ = torch.manual_seed(0)
+    >>> model, x = nn.Linear(3, 1), torch.randn(5, 3)
+    >>> lazy(model, 8.0)(x).abs().max().item()
+    0.0
+
+    Train it on loss / alpha**2, so that its outputs move as fast for every alpha; parameters then move like 1 / alpha.
+    Parameters, th0 and the rest are kept as in :func:`linearize`. Dropout, where active, would differ between the two
+    terms.
+
+    Raises ConfigError for an alpha that is not positive and finite.
+
+    Source: Chizat, Oyallon & Bach 2019, "On lazy training in differentiable programming", section 1.1.
+    """
+    if not 0 < alpha < float("inf"):
+        raise ConfigError(f"alpha must be positive and finite, found {alpha!r}")
+    return Lazy(model, float(alpha))
+
+
+class Anchored(nn.Module):
+    """A model of parameters th that remembers where they began, th0; a subclass says what it computes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        # In a tuple it is no submodule: its parameters are not trained, and its buffers are registered below.
+        self._frames = (copy.deepcopy(model),)
+        self._paths: dict[str, str] = {}  # every name of a parameter: the first of its names
+        first: dict[int, str] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            self._paths[name] = first.setdefault(id(parameter), name)
+        copies = {n: nn.Parameter(p.detach().clone(), p.requires_grad) for n, p in model.named_parameters()}
+        for name, kept in self._paths.items():
+            _place(self, name).register_parameter(name.rpartition(".")[2], copies[kept])
+        for path, module in self._frame.named_modules():
+            for name, buffer in module._buffers.items():
+                persistent = name not in module._non_persistent_buffers_set
+                full = f"{path}.{name}" if path else name
+                _place(self, full).register_buffer(name, buffer, persistent)
+        self._origin = "origin"
+        while hasattr(self, self._origin):
+            self._origin += "_"
+        self.add_module(self._origin, nn.Module())
+        for name, parameter in copies.items():
+            owner = _place(self.get_submodule(self._origin), name)
+            owner.register_buffer(name.rpartition(".")[2], parameter.detach().clone())
+        self.training = model.training
+
+    @property
+    def _frame(self) -> nn.Module:
+        return self._frames[0]
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self._frame.train(mode)
+        return self
+
+    def _start(self) -> dict[str, Tensor]:
+        """th0 by parameter name."""
+        return dict(self.get_submodule(self._origin).named_buffers())
+
+    def _at(self, parameters: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], *, keep: bool) -> Any:
+        """The model's output with these parameters; ``keep``: what it does to buffers is undone."""
+        buffers = {n: b for n, b in self.named_buffers() if not n.startswith(f"{self._origin}.")}
+        if keep and self.training:
+            buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        every = {name: parameters[kept] for name, kept in self._paths.items()}
+        return functional_call(self._frame, {**every, **buffers}, args, kwargs, tie_weights=False)
+
+
+class Taylor(Anchored):
+    def __init__(self, model: nn.Module, order: int) -> None:
+        super().__init__(model)
+        self._order = order
+        with warnings.catch_warnings():  # torch compiles some of its own derivatives in a way that it has deprecated
+            warnings.simplefilter("ignore")
+            import_module("torch._decomp.decompositions_for_jvp")
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        origin = self._start()
+        step = {name: p - origin[name] for name, p in self.named_parameters()}
+        others: list[Any] = []
+
+        def outputs(parameters: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], ...]:
+            leaves, spec = tree_flatten(self._at(parameters, args, kwargs, keep=True))
+            chosen = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
+            others[:] = [leaves, spec, chosen]
+            return (tuple(leaves[i] for i in chosen),)
+
+        try:
+            with _differentiable_attention():
+                terms = _derivatives(outputs, origin, step, self._order)
+        except NotImplementedError as error:
+            raise KernelError(
+                f"the model cannot be linearised: torch has no forward derivative here ({error})"
+            ) from error
+        leaves, spec, chosen = others
+        leaves = list(leaves)
+        for place, *values in zip(chosen, *terms, strict=True):
+            leaves[place] = sum((v / factorial(k) for k, v in enumerate(values) if k), start=values[0])
+        return tree_unflatten(leaves, spec)
+
+
+def _derivatives(
+    function: Callable[[dict[str, Tensor]], tuple[tuple[Tensor, ...], ...]],
+    origin: dict[str, Tensor],
+    step: dict[str, Tensor],
+    order: int,
+) -> tuple[tuple[Tensor, ...], ...]:
+    """(f, Df[step], D^2 f[step, step], ...): each order differentiates the last of those before."""
+    if order == 0:
+        return function(origin)
+
+    def lower(parameters: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], ...]:
+        return _derivatives(function, parameters, step, order - 1)
+
+    values, tangents = jvp(lower, (origin,), (step,))[:2]
+    return (*values, tangents[-1])
+
+
+class Lazy(Anchored):
+    def __init__(self, model: nn.Module, alpha: float) -> None:
+        super().__init__(model)
+        self._alpha = alpha
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        moved, spec = tree_flatten(self._at(dict(self.named_parameters()), args, kwargs, keep=False))
+        with torch.no_grad():
+            start, _ = tree_flatten(self._at(self._start(), args, kwargs, keep=True))
+        pairs = zip(moved, start, strict=True)
+        return tree_unflatten([self._alpha * (a - b) if _is_float(a) else a for a, b in pairs], spec)
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _place(root: nn.Module, name: str) -> nn.Module:
+    """The submodule that owns ``name``, made where it is missing."""
+    owner = root
+    for part in name.split(".")[:-1]:
+        if part not in owner._modules:
+            owner.add_module(part, nn.Module())
+        owner = owner.get_submodule(part)
+    return owner
+
+
+@contextmanager
+def _differentiable_attention() -> Iterator[None]:
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
