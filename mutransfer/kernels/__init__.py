@@ -1,4 +1,4 @@
-"""Tangent kernels: of finite models, of infinitely wide networks, what training under them does, frozen-feature twins."""
+"""Tangent kernels: of finite models and infinitely wide networks, training under them, and frozen-feature twins."""
 
 from mutransfer.kernels.blocks import Abs as Abs
 from mutransfer.kernels.blocks import Erf as Erf
