@@ -4,7 +4,7 @@
 
 Time: one thread, medians over rounds in which the methods take turns, and the median ratio within a round. Memory:
 every method once in a process of its own, the highest resident set during the call (VmHWM, reset before it; Linux) less
-what was resident when it began. Results go to empirical_ntk.json beside this file. NNGeometry is compared where it is
+what was resident when it began. Results go to results/empirical_ntk.json. NNGeometry is compared where it is
 installed (`pip install --no-deps nngeometry`) and supports the model. The tutorial is "Neural Tangent Kernels" in
 PyTorch's documentation: vmap(jacrev) of functional_call, then one einsum per parameter. Where x2 is x1 it is given the
 advantage of forming the Jacobian once.
@@ -31,7 +31,7 @@ from torch.func import functional_call, jacrev, vmap
 import mutransfer as mt
 from mutransfer.kernels import empirical_ntk
 
-RESULTS = Path(__file__).with_suffix(".json")
+RESULTS = Path(__file__).parent / "results" / "empirical_ntk.json"
 
 
 def tutorial(model: nn.Module, x1: Tensor, x2: Tensor | None, outputs: str) -> Tensor:
