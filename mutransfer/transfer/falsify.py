@@ -87,9 +87,7 @@ class Falsification:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is unknown is None."""
-        explained = {
-            name: asdict(part) if math.isfinite(part.value) else None for name, part in self.explained.items()
-        }
+        explained = {name: asdict(part) if math.isfinite(part.value) else None for name, part in self.explained.items()}
         arms = {
             name: {**asdict(arm), "moments": [[m._asdict() for m in seed] for seed in arm.moments]}
             for name, arm in self.arms.items()

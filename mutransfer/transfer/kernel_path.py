@@ -82,7 +82,9 @@ def call_of(task: Task, model: nn.Module, batch: Any) -> Call:
     Raises KernelError where the loss does not call the model once, or the output is not a tensor of examples.
     """
     calls: list[tuple[Any, Any, Any]] = []
-    handle = model.register_forward_hook(lambda _, args, kwargs, out: calls.append((args, kwargs, out)), with_kwargs=True)
+    handle = model.register_forward_hook(
+        lambda _, args, kwargs, out: calls.append((args, kwargs, out)), with_kwargs=True
+    )
     try:
         with evaluating(model):
             task.loss(model, batch)

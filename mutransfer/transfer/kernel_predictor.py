@@ -1,4 +1,4 @@
-"""The kernel predictor of a task: gradient descent under the tangent kernel of the training examples, in function space.
+"""The kernel predictor of a task: descent in function space, under the tangent kernel of all training examples.
 
 Its outputs f_0(x) + K(x, X) a are those of the linearised network at parameters th_0 + J(X)^T a, so that a task
 evaluates it like any model, and no kernel between training and test examples is formed.
