@@ -17,7 +17,7 @@ from mutransfer.parameterization.building import Width
 from mutransfer.training.task import PROBE_SEED, Task, batch_size, device_of, split, to_device
 
 PROBE_EXAMPLES = 32
-PROBE_ROWS = 8192  # examples times outputs: a kernel of more takes longer than the training that it watches
+PROBE_ROWS = 4096  # examples times outputs: a kernel of more takes longer than the training that it watches
 LEAST_EXAMPLES = 8  # of a probe: a kernel between fewer says nothing of alignment
 
 
