@@ -22,7 +22,7 @@ def test_batches_depend_on_seed_and_step_alone(task):
 def test_the_parity_is_that_of_the_first_bits():
     bits, parity = ParityMLP(bits=10, relevant=3).batch(0, 0)
     assert set(bits.unique().tolist()) == {-1.0, 1.0}
-    product = bits[:, :3].prod(1, keepdim=True)  # 1 where an even number of the three is 0, so of (bit + 1) / 2 odd
+    product = bits[:, :3].prod(1, keepdim=True)  # 1 where an odd number of the three is 1
     torch.testing.assert_close(parity, (product + 1) / 2)
 
 
@@ -35,7 +35,7 @@ def test_an_epoch_of_parity_shows_every_example_once():
 
 
 def test_what_induction_asks_for_follows_from_the_sequence_itself():
-    """The token after the last one that was one period ago; periods are read off the first position that is asked."""
+    """The next token is the one of a period ago; periods are read off the first position that is asked."""
     task = InductionAttention(vocabulary=50, length=16, shortest=4)
     tokens, following = task.batch(0, 0)
     first = (following != UNKNOWN).int().argmax(1)
