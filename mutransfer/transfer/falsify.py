@@ -168,7 +168,8 @@ def falsify(
     points = list(grid) if grid is not None else list(range(GRIDS[optimizer][0], GRIDS[optimizer][1] + 1, 2))
     if not points:
         raise ConfigError("falsify needs at least one log2 learning rate in grid")
-    settings: dict[str, Any] = {"record": record or Record(), "device": device, "sink": sink, "members": members}
+    kept = Record() if record is None else record
+    settings: dict[str, Any] = {"record": kept, "device": device, "sink": sink, "members": members}
     frozen = replace(template, parameterization="ntk")
     twin = TwinTask(task, infer_plan(frozen, task))
     learners: dict[str, tuple[Runner, RunSpec]] = {parameterization: (Runner(task, **settings), template)}

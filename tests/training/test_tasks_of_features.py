@@ -54,7 +54,7 @@ def test_two_attention_layers_copy_where_a_constant_cannot():
     )
     result = run(spec, task, plan=infer_plan(spec, task))
     assert result.initial_loss > math.log(16)
-    assert result.final_loss < 0.6  # about log(6) = 1.8 by the set of tokens alone; seeds reach 0.2 to 0.3
+    assert result.final_loss < 1.0  # the set of tokens alone gives about log(6) = 1.8; four seeds reach 0.27 to 0.57
 
 
 @pytest.mark.parametrize(

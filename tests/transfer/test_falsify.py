@@ -19,6 +19,7 @@ from mutransfer.training.tasks.parity import ParityMLP
 from mutransfer.transfer.falsify import KERNEL, TWIN, Arm, Finding, explained_part, falsify, judge
 from mutransfer.transfer.kernel_path import call_of, probe_batch, wished_outputs
 from mutransfer.transfer.kernel_predictor import STOPS, kernel_losses
+from mutransfer.transfer.study import Record
 from mutransfer.transfer.twin import TwinTask, training_plan
 
 
@@ -261,6 +262,8 @@ device: cpu
         == {"FEATURES_NEEDED": 0, "FROZEN_SUFFICES": 1, "INCONCLUSIVE": 3}[data["finding"]]
     )
     assert data["explained"][TWIN]["value"] > 0.7  # digits need little more than their pixels
+    # Every learner at both points of the grid and the two refined ones at least, for two seeds.
+    assert len(Record(tmp_path / "run" / "runs.db")) >= 3 * 4 * 2
     page = (tmp_path / "run" / "falsify.html").read_text()
     assert data["sentence"] in page
     assert page.count("<svg") == 3
