@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from mutransfer.training.spec import RunSpec as RunSpec
     from mutransfer.training.task import Task as Task
     from mutransfer.transfer.coordinates import coordinate_check as coordinate_check
+    from mutransfer.transfer.explained import Finding as Finding
     from mutransfer.transfer.falsify import Falsification as Falsification
-    from mutransfer.transfer.falsify import Finding as Finding
     from mutransfer.transfer.falsify import falsify as falsify
     from mutransfer.transfer.space import Range as Range
     from mutransfer.transfer.study import Record as Record
@@ -74,7 +74,7 @@ _HOMES = {
     "coordinate_check": "transfer.coordinates:coordinate_check",
     "Range": "transfer.space:Range",
     "Falsification": "transfer.falsify:Falsification",
-    "Finding": "transfer.falsify:Finding",
+    "Finding": "transfer.explained:Finding",
     "falsify": "transfer.falsify:falsify",
     "Record": "transfer.study:Record",
     "tune": "transfer.tuner:tune",

@@ -9,7 +9,8 @@ import jinja2
 import numpy as np
 
 from mutransfer.report import plots
-from mutransfer.transfer.falsify import Arm, Falsification
+from mutransfer.transfer.explained import Arm
+from mutransfer.transfer.falsify import Falsification
 
 
 def write_falsification(found: Falsification, folder: Path) -> Path:

@@ -16,7 +16,8 @@ from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import mean_loss
 from mutransfer.training.tasks.parity import ParityMLP
-from mutransfer.transfer.falsify import KERNEL, TWIN, Arm, Finding, explained_part, falsify, judge
+from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, explained_part, judge
+from mutransfer.transfer.falsify import falsify
 from mutransfer.transfer.kernel_path import call_of, probe_batch, wished_outputs
 from mutransfer.transfer.kernel_predictor import STOPS, kernel_losses
 from mutransfer.transfer.study import Record
