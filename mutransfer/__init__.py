@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from mutransfer.training.spec import RunSpec as RunSpec
     from mutransfer.training.task import Task as Task
     from mutransfer.transfer.coordinates import coordinate_check as coordinate_check
+    from mutransfer.transfer.explained import Finding as Finding
+    from mutransfer.transfer.falsify import Falsification as Falsification
+    from mutransfer.transfer.falsify import falsify as falsify
     from mutransfer.transfer.space import Range as Range
     from mutransfer.transfer.study import Record as Record
     from mutransfer.transfer.tuner import tune as tune
@@ -70,6 +73,9 @@ _HOMES = {
     "Task": "training.task:Task",
     "coordinate_check": "transfer.coordinates:coordinate_check",
     "Range": "transfer.space:Range",
+    "Falsification": "transfer.falsify:Falsification",
+    "Finding": "transfer.explained:Finding",
+    "falsify": "transfer.falsify:falsify",
     "Record": "transfer.study:Record",
     "tune": "transfer.tuner:tune",
     "Movement": "transfer.verdict:Movement",

@@ -172,6 +172,33 @@ def verify(
         _conclude(flow, found, None, json_lines, say)
 
 
+@app.command("falsify")
+def falsify_(
+    target: Target,
+    option: Options = None,
+    out: Out = None,
+    json_lines: Json = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    fresh: Fresh = False,
+) -> None:
+    """The frozen-feature control: how much of what the model learns at the largest width needs no features.
+
+    Exit codes: 0 features are needed, 1 frozen features suffice, 2 usage or config, 3 inconclusive, 130 interrupted.
+    """
+    with _session(target, option, out, json_lines, plain, quiet, fresh=fresh) as (flow, _):
+        from mutransfer.report.falsification import write_falsification
+
+        found = flow.falsify()
+        page = write_falsification(found, flow.folder.path)
+        if json_lines:
+            fields = {"finding": str(found.finding), "sentence": found.sentence, "exit_code": found.exit_code}
+            print_line(json.dumps({"event": "falsification", **fields}))
+        else:
+            print_line(f"\n{found.finding}: {found.sentence}\nreport: {page}")
+        raise typer.Exit(found.exit_code)
+
+
 @app.command()
 def report(target: Target, option: Options = None) -> None:
     """Write the report of a finished run directory again; makes no new run."""

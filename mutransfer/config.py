@@ -19,6 +19,8 @@ from mutransfer.parameterization import rules
 
 BUILT_IN_TASKS = {
     "digits-mlp": "mutransfer.training.tasks.digits:DigitsMLP",
+    "induction": "mutransfer.training.tasks.induction:InductionAttention",
+    "parity": "mutransfer.training.tasks.parity:ParityMLP",
     "stdlib-gpt": "mutransfer.training.tasks.source_bytes:SourceBytesGPT",
 }
 

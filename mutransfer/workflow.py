@@ -26,6 +26,7 @@ from mutransfer.training.run import run as run_once
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
+from mutransfer.transfer.falsify import Falsification, falsify
 from mutransfer.transfer.space import Range
 from mutransfer.transfer.study import Record, Runner, default_device, width_size
 from mutransfer.transfer.sweep import at_lr
@@ -40,7 +41,7 @@ SAME_FUNCTION = (
 
 @dataclass(frozen=True)
 class Folder:
-    """A run directory: config.yaml, runs.db, tensorboard/, report.html, report.md, verdict.json."""
+    """A run directory: config.yaml, runs.db, tensorboard/, report.{html,md}, verdict.json, falsify.{html,json}."""
 
     path: Path
 
@@ -100,7 +101,7 @@ class Workflow:
         """Remove what the run directory holds of earlier runs. Call it before anything is looked up."""
         for path in self.folder.path.glob("runs.db*"):  # with the journal that a crash leaves
             path.unlink()
-        for name in ("report.html", "report.md", "verdict.json"):
+        for name in ("report.html", "report.md", "verdict.json", "falsify.html", "falsify.json"):
             (self.folder.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder.tensorboard, ignore_errors=True)
 
@@ -207,6 +208,25 @@ class Workflow:
             )
             self.sink(Note(text=f"{name}: {found[name].headline}: {found[name].sentence}"))
         return found
+
+    def falsify(self) -> Falsification:
+        """The frozen-feature control at the largest width, with the search range of the learning rate as its grid."""
+        template = self._template()
+        return falsify(
+            self.task,
+            width=_largest(self.config),
+            base_width=self.config.base_width,
+            parameterization=self.config.parameterization,
+            optimizer=self.config.optimizer,
+            hyperparameters={name: x for name, x in template.hyperparameters.items() if name != "lr"},
+            grid=self._space()["lr"].grid() if "lr" in self._space() else [math.log2(template.lr)],
+            seeds=self.config.seeds,
+            record=self.record,
+            device=self.device,
+            sink=self.sink,
+            members=self.config.members,
+            **self.config.training.model_dump(),
+        )
 
     def report(
         self, checks: dict[str, CoordinateCheck], tuned: TuneResult, verifications: dict[str, Verification]

@@ -45,7 +45,7 @@ assert not found, found
 def test_no_arguments_print_the_verbs(mutransfer):
     ended = mutransfer()
     assert ended.code == 2
-    for verb in ("run", "explain", "coords", "tune", "verify", "report"):
+    for verb in ("run", "explain", "coords", "tune", "verify", "falsify", "report"):
         assert verb in ended.out + ended.err
 
 

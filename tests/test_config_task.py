@@ -109,10 +109,10 @@ def test_parts_are_named_in_the_record_so_that_other_parts_are_other_runs():
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({"task": "digit-mlp"}, r"unknown task 'digit-mlp'; did you mean 'digits-mlp'\? Built in: digits-mlp, stdlib-"),
+        ({"task": "digit-mlp"}, r"unknown task 'digit-mlp'; did you mean 'digits-mlp'\? Built in: digits-mlp, induct"),
         (
             {"task": "qqq"},
-            r"unknown task 'qqq'\. Built in: digits-mlp, stdlib-gpt; your own: package\.module:TaskClass",
+            r"unknown task 'qqq'\. Built in: digits-mlp, induction, parity, stdlib-gpt; your own: package\.module:Task",
         ),
         ({"task": "mine:NoTask"}, "NoTask is not a Task: it has no batch, loss, evaluate"),
         ({"task": "mine:NUMBER"}, r"task mine:NUMBER does not accept args \{\}: 'int' object is not callable"),

@@ -142,7 +142,8 @@ def _compact(left: Sequence[Factors], right: Sequence[Factors]) -> tuple[Sequenc
 
     def compacted(factors: Sequence[Factors]) -> list[Factors]:
         return [
-            replace(f, data=torch.searchsorted(tokens, f.data), rows=(0, len(tokens)), shape=shape) for f in factors
+            replace(f, data=torch.searchsorted(tokens, f.data.contiguous()), rows=(0, len(tokens)), shape=shape)
+            for f in factors
         ]
 
     return compacted(left), compacted(right)

@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mutransfer.parameterization.building import show_width
 from mutransfer.transfer.coordinates import CoordinateCheck
+from mutransfer.transfer.falsify import Falsification
 from mutransfer.transfer.study import width_size
 from mutransfer.transfer.verifier import Verification
 
@@ -129,6 +130,50 @@ def coordinate_sizes(check: CoordinateCheck) -> str:
         axes.legend(fontsize=7, ncols=2)
 
     return _svg(draw, 5.2, 3.2)
+
+
+def losses_over_time(found: Falsification) -> str:
+    """Evaluation loss of every learner against steps, a thin line per seed; the kernel predictor where it ends."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for i, (name, arm) in enumerate(found.arms.items()):
+            if arm.curves:
+                _per_seed(axes, [dict(curve) for curve in arm.curves], f"C{i}", name)
+            else:
+                axes.axhline(_mean(arm.final), ls=":", lw=1.2, color=f"C{i}", label=name)
+        _log_values(axes)
+        axes.set(xlabel="steps", ylabel="loss", title="loss against time")
+        axes.legend(fontsize=8)
+
+    return _svg(draw, 5.2, 3.4)
+
+
+def kernel_over_time(found: Falsification, measure: str) -> str:
+    """Of the networks' tangent kernels against steps: the kernel ``distance`` or the target ``alignment``."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for i, (name, arm) in enumerate(found.arms.items()):
+            if arm.moments:
+                pairs = zip(arm.curves, arm.moments, strict=True)
+                rows = [
+                    {step: getattr(m, measure) for (step, _), m in zip(curve, seen, strict=True)}
+                    for curve, seen in pairs
+                ]
+                _per_seed(axes, rows, f"C{i}", name)
+        axes.set(xlabel="steps", ylabel=f"kernel {measure}", title=f"kernel {measure} against time")
+        axes.legend(fontsize=8)
+
+    return _svg(draw, 5.2, 3.2)
+
+
+def _per_seed(axes: Axes, rows: Sequence[dict[int, float]], colour: str, label: str) -> None:
+    """Curves of single seeds, and their mean over the steps that all reached."""
+    for row in rows:
+        axes.plot(list(row), list(row.values()), lw=0.7, alpha=0.4, color=colour)
+    steps = [step for step in rows[0] if all(step in row for row in rows)]
+    axes.plot(steps, [float(np.mean([r[step] for r in rows])) for step in steps], "-o", ms=3, color=colour, label=label)
 
 
 def _mean(values: Sequence[float]) -> float:
