@@ -50,17 +50,34 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def rms(x: Tensor) -> float:
     """Root-mean-square over all entries."""
-    return float(x.float().pow(2).mean().sqrt())
+    return float(_rms(x))
 
 
 def changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
     """Root-mean-square of the change of each activation."""
-    return {name: rms(after[name].float() - before[name].float()) for name in before if name in after}
+    names = [name for name in before if name in after]
+    return dict(zip(names, _floats([_change(before[name], after[name]) for name in names]), strict=True))
 
 
 def relative_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
     """The change of each activation over its size before: ||h_t - h_0|| / ||h_0||."""
-    return {name: change / size for name, change in changes(before, after).items() if (size := rms(before[name])) > 0}
+    names = [name for name in before if name in after]
+    values = _floats([f for name in names for f in (_change(before[name], after[name]), _rms(before[name]))])
+    pairs = zip(names, values[::2], values[1::2], strict=True)
+    return {name: change / size for name, change, size in pairs if size > 0}
+
+
+def _rms(x: Tensor) -> Tensor:
+    return x.float().pow(2).mean().sqrt()
+
+
+def _change(before: Tensor, after: Tensor) -> Tensor:
+    return _rms(after.float() - before.float())
+
+
+def _floats(scalars: list[Tensor]) -> list[float]:
+    """All in one wait for the device."""
+    return torch.stack([s.to(scalars[0].device) for s in scalars]).tolist() if scalars else []
 
 
 def _keeper(found: dict[str, Tensor], path: str) -> Callable[..., None]:
