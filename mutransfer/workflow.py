@@ -271,7 +271,7 @@ class Workflow:
             for n in (1, 2, 8)
         )
         per_step = max(longer - short, 0.0) / 6
-        runner = Runner(self.task, device=self.device, members=self.config.members)
+        runner = Runner(self.task, device=self.device, sink=self.sink, members=self.config.members)
         saving = runner.saving([at_lr(spec, math.log2(spec.lr), seed) for seed in range(runs)])
         return max(short - 2 * per_step, 0.0) + saving * spec.steps * per_step
 

@@ -22,7 +22,7 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task
 
 SIZES = (8, 32, 128)  # numbers of members that are timed
-WORTH = 20  # a sweep is timed where it is that many times the work of timing it
+WORTH = 15  # a sweep is timed where it is that many times the work of timing it
 LONG_STEP = 0.3  # seconds of a single step in which what a stack saves, the calls, no longer counts
 MARGIN = 0.95  # a stack is taken where it needs at most that part of the time
 MEMORY_PART = 0.5  # of what is free

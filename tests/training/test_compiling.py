@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ def quiet(recwarn):
         yield
 
 
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++", "cl"))), reason="needs a C++ compiler")
 def test_a_compiled_step_has_the_same_numbers(quiet):
     specs = members("adamw", lrs=(0.003, 0.01), clip_norm=0.5, eval_every=0)
     together = population(specs)
