@@ -35,6 +35,13 @@ class MemberDropout:
         self._streams = [self._streams[row] for row in rows]
 
     @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Afterwards every stream is where it was before."""
+        states = list(self._states)
+        yield
+        self._states[:] = states
+
+    @contextmanager
     def member(self, row: Tensor) -> Iterator[None]:
         """Within vmap, where ``row`` is the member's: the functions of torch that drop units draw its masks."""
         with _Intercepted(self, row):

@@ -118,7 +118,8 @@ class Population:
             raise StackError("steps of several micro-batches or in mixed precision are not compiled")
         ((_, like),) = self._pieces(0)
         drawn = self.stack.dropout.drawn
-        _, gradients = self.stack.gradients(like, autocast(self.common, self.device))
+        with self.stack.unchanged():
+            _, gradients = self.stack.gradients(like, autocast(self.common, self.device))
         if self.stack.dropout.drawn > drawn:
             raise StackError("members draw their own dropout masks, which a compiler does not follow")
         trained = list(gradients)  # a parameter without a gradient is left alone

@@ -87,6 +87,14 @@ class Stack:
         return gradients
 
     @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Afterwards buffers and random streams are as before: for a pass that is no part of training."""
+        buffers = {n: b.clone() for n, b in self.others.items()}
+        with self.dropout.unchanged():
+            yield
+        self.others = buffers
+
+    @contextmanager
     def attention(self) -> Iterator[None]:
         """Fused attention on CPUs has no rule for a member axis: it would run one member after the other."""
         with sdpa_kernel([SDPBackend.MATH]) if self.device.type == "cpu" else nullcontext():

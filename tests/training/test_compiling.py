@@ -1,5 +1,6 @@
 """Compiled steps of a population: the same numbers, only where they pay, nothing lost where there is no compiler."""
 
+import contextlib
 import logging
 import math
 import shutil
@@ -13,7 +14,7 @@ from mutransfer.training.compiling import CompiledSteps, compiled
 from mutransfer.training.population import Population
 from mutransfer.training.run import infer_plan, run
 
-from .test_population import With, members
+from .test_population import With, assert_same, members
 from .tiny import Tiny
 
 
@@ -68,6 +69,16 @@ def test_nothing_is_compiled_that_does_not_pay(monkeypatch):
     assert 10_000 < costs.break_even(4) < 100_000
     CompiledSteps().equip(together, costs, steps=int(costs.break_even(4)) - 1)
     assert together.compiled is None
+
+
+@pytest.mark.parametrize("between", [lambda width: torch.nn.Dropout(0.5), torch.nn.BatchNorm1d], ids=["masks", "norm"])
+def test_looking_at_what_could_be_compiled_is_no_part_of_training(between, float64):
+    specs, task = members("adam"), With(between)
+    together = population(specs, task)
+    with contextlib.suppress(StackError):
+        together.traceable_step()
+    found = {spec.key: result for spec, result in together.train()}
+    assert_same([found[spec.key] for spec in specs], [run(spec, task) for spec in specs])
 
 
 @pytest.mark.parametrize(
