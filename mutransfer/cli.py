@@ -278,7 +278,7 @@ def _session(
         if isinstance(shown, TerminalSink):
             shown.close()
         if keep and folder.config.exists():
-            done = f"{len(flow.record)} finished runs are kept in {folder.path}"
+            done = f"{len(flow.stored())} finished runs are kept in {folder.path}"
             print(f"interrupted: {done}. Go on with: mutransfer run {shlex.quote(str(folder.path))}", file=sys.stderr)
         else:
             print("interrupted before the first run; nothing was kept", file=sys.stderr)

@@ -107,6 +107,10 @@ class Workflow:
 
     @cached_property
     def record(self) -> Record:
+        return self.stored()
+
+    def stored(self) -> Record:
+        """What the storage holds now: an interruption may fall between storing a run and taking note of it."""
         return Record(self.config.storage or self.folder.path / "runs.db")
 
     def without_record(self, *, always: bool = False) -> None:
