@@ -23,6 +23,7 @@ from mutransfer.training.task import Task
 
 SIZES = (8, 32, 128)  # numbers of members that are timed
 WORTH = 15  # a sweep is timed where it is that many times the work of timing it
+SHORT = 0.1  # seconds: short steps are timed oftener, since a busy machine disturbs them
 LONG_STEP = 0.3  # seconds of a single step in which what a stack saves, the calls, no longer counts
 MARGIN = 0.95  # a stack is taken where it needs at most that part of the time
 MEMORY_PART = 0.5  # of what is free
@@ -44,15 +45,20 @@ class Costs:
         """Whether anything was timed."""
         return math.isfinite(self.single)
 
-    def describe(self, runs: int) -> str:
-        """How ``runs`` runs will be done, and what that saves, in a sentence."""
-        members = self.members(runs)
+    def describe(self, runs: int, steps: int) -> str:
+        """How ``runs`` runs of ``steps`` steps will be done, and what that saves, in a sentence."""
+        members = self.members(runs, steps)
         singly = f"{1e3 * self.single:.3g} ms per step"
         if not self.stacked:
             return f"runs are trained one by one, {singly}: {self.reason}"
         if members == 1:
             timed = ", ".join(f"{1e3 * t:.3g} ms for {size} at once" for size, t in self.stacked.items())
             return f"runs are trained one by one, {singly}, which is faster than together ({timed})"
+        if not self.eager_pays(runs, members):
+            return (
+                f"runs are trained up to {members} at once, compiled, which is predicted to be faster than one by one "
+                f"({singly}) beyond about {self.break_even(members):.1g} steps"
+            )
         gain = self.seconds(runs, 1) / self.seconds(runs, members)
         return (
             f"runs are trained up to {members} at once, {gain:.1f}x faster than one by one ({singly}); compiling them "
@@ -60,8 +66,9 @@ class Costs:
         )
 
     def break_even(self, members: int) -> float:
-        """Steps of a stack from which on compiling it is predicted to pay."""
-        return SECONDS_PER_TENSOR * self.tensors / (self.of(members) * (1 - 1 / COMPILED_GAIN))
+        """Steps of a stack from which on compiling it is predicted to pay; infinite where it never does."""
+        saved = min(self.of(members), members * self.single) - self.of(members) / COMPILED_GAIN
+        return SECONDS_PER_TENSOR * self.tensors / saved if saved > 0 else math.inf
 
     def of(self, members: int) -> float:
         """Seconds per step of a stack, interpolated between those that were timed."""
@@ -76,13 +83,24 @@ class Costs:
             return times[-1] * members / sizes[-1]
         return float(np.interp(members, sizes, times))
 
-    def members(self, runs: int) -> int:
-        """The number of members per stack that gets ``runs`` runs done soonest; 1: one run at a time."""
+    def members(self, runs: int, steps: int) -> int:
+        """The number of members per stack that gets ``runs`` runs of ``steps`` steps done soonest; 1: one at a time.
+
+        Where stacks lose to single runs, those that win once they are compiled, if the sweep is long enough for that.
+        """
         if not self.stacked or runs < 2:
             return 1
         sizes = {min(size, runs) for size in (*self.stacked, max(self.stacked) * 3 // 2)}
         best = min(sizes, key=lambda size: self.seconds(runs, size))
-        return best if self.seconds(runs, best) <= MARGIN * self.seconds(runs, 1) else 1
+        if self.eager_pays(runs, best):
+            return best
+        compiling = SECONDS_PER_TENSOR * self.tensors * len(set(even_parts(runs, best)))
+        compiled = self.seconds(runs, best) / COMPILED_GAIN * steps + compiling
+        return best if compiled <= MARGIN * self.seconds(runs, 1) * steps else 1
+
+    def eager_pays(self, runs: int, members: int) -> bool:
+        """Whether stacks that are not compiled are faster than single runs."""
+        return self.seconds(runs, members) <= MARGIN * self.seconds(runs, 1)
 
     def seconds(self, runs: int, members: int) -> float:
         """Per step of ``runs`` runs in stacks of ``members``, one after the other."""
@@ -173,15 +191,16 @@ def _saved_bytes(step: Callable[[int], torch.Tensor]) -> tuple[int, torch.Tensor
 
 
 def _timed(step: Callable[[int], torch.Tensor], device: torch.device) -> tuple[float, list[torch.Tensor]]:
-    """Seconds of the fastest of steps 1 to 3, and their losses."""
-    seconds, losses = [], []
-    for i in (1, 2, 3):
+    """Seconds of the fastest of steps 1 to 3, of short ones more, and the losses of those three."""
+    seconds: list[float] = []
+    losses: list[torch.Tensor] = []
+    while len(seconds) < 3 or (len(seconds) < 12 and sum(seconds) < SHORT):
         wait(device)
         started = time.perf_counter()
-        losses.append(step(i))
+        losses.append(step(len(seconds) + 1))
         wait(device)
         seconds.append(time.perf_counter() - started)
-    return min(seconds), losses
+    return min(seconds), losses[:3]
 
 
 def _agree(alone: Sequence[float], together: Sequence[float], tolerance: float) -> bool:

@@ -55,15 +55,14 @@ class Dispatcher:
             if not found.known:
                 return found
             self._timed[key] = found
-            how = found.describe(len(specs))
-            self.sink(
-                Note(text=f"width {show_width(specs[0].width)}: {how}", data={"members": found.members(len(specs))})
-            )
+            runs, steps = len(specs), specs[0].steps
+            how = f"width {show_width(specs[0].width)}: {found.describe(runs, steps)}"
+            self.sink(Note(text=how, data={"members": found.members(runs, steps)}))
         return self._timed[key]
 
     def _group(self, specs: Sequence[RunSpec], plan: Plan) -> Iterator[tuple[RunSpec, RunResult]]:
         costs = self.costs(specs, plan)
-        members = costs.members(len(specs))
+        members = costs.members(len(specs), specs[0].steps)
         left = list(specs)
         while left and members > 1:
             part = left[: even_parts(len(left), members)[0]]
@@ -95,11 +94,13 @@ class Dispatcher:
     def _together(
         self, specs: Sequence[RunSpec], plan: Plan, costs: Costs, runs: int
     ) -> Iterator[tuple[RunSpec, RunResult]]:
-        for spec in specs:
-            self.sink(RunStarted(spec=spec))
         population = Population(specs, self.task, plan=plan, device=self.device, sink=self.sink)
         steps = specs[0].steps * (runs // len(specs))
         self._steps.equip(population, costs, steps=steps)
+        if population.compiled is None and not costs.eager_pays(len(specs), len(specs)):
+            raise StackError("a stack is slower than they are, and compiling it did not change that")
+        for spec in specs:
+            self.sink(RunStarted(spec=spec))
         yield from population.train()
 
 

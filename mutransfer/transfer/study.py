@@ -139,7 +139,8 @@ class Runner:
         costs = self._dispatcher.costs(specs, self.plan(specs[0]))
         if not costs.known:
             return 1.0
-        return costs.seconds(len(specs), costs.members(len(specs))) / costs.seconds(len(specs), 1)
+        members = costs.members(len(specs), specs[0].steps)
+        return min(1.0, costs.seconds(len(specs), members) / costs.seconds(len(specs), 1))
 
     def plan(self, spec: RunSpec) -> Plan:
         """The plan of a spec, inferred once for all specs that agree on what a plan depends on."""

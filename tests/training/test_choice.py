@@ -34,16 +34,27 @@ def test_single_runs_and_stacks_are_timed():
 
 def test_the_sentence_says_what_is_done_and_what_it_saves():
     costs = Costs(single=1e-3, stacked={8: 2e-3, 32: 4e-3}, tensors=6)
-    assert costs.describe(33) == (
+    assert costs.describe(33, 100) == (
         "runs are trained up to 33 at once, 8.0x faster than one by one (1 ms per step); compiling them would pay "
         "beyond about 1e+04 steps"
     )
 
 
 def test_a_stack_that_is_slower_than_single_runs_is_not_taken():
-    costs = Costs(single=1.0, stacked={8: 9.0, 32: 40.0})
-    assert costs.members(32) == 1
-    assert "faster than together" in costs.describe(32)
+    costs = Costs(single=1.0, stacked={8: 9.0, 32: 40.0}, tensors=6)
+    assert costs.members(32, 1) == 1
+    assert "faster than together" in costs.describe(32, 1)
+
+
+def test_a_stack_that_is_faster_once_compiled_is_taken_for_long_sweeps_alone():
+    costs = Costs(single=1e-3, stacked={8: 9e-3}, tensors=6)
+    steps = int(costs.break_even(8))
+    assert costs.members(32, steps // 8) == 1  # four stacks of that size share one program
+    assert costs.members(32, steps) == 8
+    assert "at once, compiled" in costs.describe(32, steps)
+    never = Costs(single=1e-3, stacked={8: 13e-3}, tensors=6)
+    assert never.members(32, 10**9) == 1
+    assert never.break_even(8) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -56,8 +67,8 @@ def test_a_stack_that_is_slower_than_single_runs_is_not_taken():
     ],
 )
 def test_the_number_of_members_is_the_one_that_is_done_soonest(stacked, runs, members):
-    costs = Costs(single=1.0, stacked=stacked)
-    assert min(costs.members(runs), runs) == min(members, runs)
+    costs = Costs(single=1.0, stacked=stacked, tensors=6)
+    assert min(costs.members(runs, 1), runs) == min(members, runs)
 
 
 def test_between_timed_numbers_the_time_is_interpolated():
@@ -89,7 +100,7 @@ def test_what_is_not_stacked_says_why(specs, task, options, reason):
     costs = measured(specs, task, **options)
     assert not costs.stacked
     assert reason in costs.reason
-    assert costs.members(len(specs)) == 1
+    assert costs.members(len(specs), 10**9) == 1
 
 
 def test_a_stack_is_as_large_as_asked_for():

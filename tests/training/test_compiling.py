@@ -51,7 +51,7 @@ def test_a_compiler_that_fails_is_logged_and_training_goes_on(quiet, caplog, mon
     monkeypatch.setattr(torch, "compile", fail)
     specs = members("adam", lrs=(0.003, 0.01))
     together = population(specs)
-    costs = Costs(single=1.0, stacked={4: 1e6}, tensors=6)  # whatever it takes, it pays
+    costs = Costs(single=1e6, stacked={4: 1e6}, tensors=6)  # whatever it takes, it pays
     with caplog.at_level(logging.WARNING, "mutransfer"):
         CompiledSteps().equip(together, costs, steps=100)
     assert together.compiled is None
