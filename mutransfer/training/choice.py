@@ -25,6 +25,7 @@ SIZES = (8, 32, 128)  # numbers of members that are timed
 WORTH = 15  # a sweep is timed where it is that many times the work of timing it
 SHORT = 0.1  # seconds: short steps are timed oftener, since a busy machine disturbs them
 LONG_STEP = 0.3  # seconds of a single step in which what a stack saves, the calls, no longer counts
+CLOSE = 0.6  # ratio of a stack's time to single runs', or its inverse, within which both are timed again
 MARGIN = 0.95  # a stack is taken where it needs at most that part of the time
 MEMORY_PART = 0.5  # of what is free
 COMPILED_GAIN = 1.5  # of compiled over eager stacks in the benchmark: 2.4 at small widths, falling towards 1
@@ -149,7 +150,6 @@ def measure_costs(
             return Costs(single=single, reason=f"a step takes {single:.2g} s, in which calls no longer count")
         tensors = len(list(attempt.model.parameters()))
         state = sum(p.numel() * p.element_size() for p in attempt.model.parameters())
-        del attempt
         room = available_bytes(device)
         fits = runs if room is None else int(MEMORY_PART * room / (6 * state + 2 * saved))
         limit = min(runs, fits, most or runs)
@@ -164,6 +164,9 @@ def measure_costs(
                 population = Population(specs[:size], task, plan=plan, device=device)
                 first_losses = population.step(0)
                 found[size], later = _timed(population.step, device)
+                if CLOSE <= found[size] / (size * single) <= 1 / CLOSE:  # other work may have slowed either
+                    single = min(single, _timed(attempt.step, device)[0])
+                    found[size] = min(found[size], _timed(population.step, device)[0])
             except StackError as error:
                 return Costs(single=single, reason=str(error))
             except RuntimeError as error:
