@@ -138,8 +138,8 @@ def _repeats_positions(sides: list[Side], size: int) -> bool:
         for call, layout in zip(side.survey.calls, side.survey.layouts, strict=True):
             for part in call.parts:
                 if isinstance(part, Product) and part.source.is_parameter():
-                    signal = part.signal(call.output, layout, side.survey.examples)
-                    shape = (size, signal.shape[1], 1, signal.shape[2])
+                    signal = part.signal(call.output[None], layout, side.survey.examples)
+                    shape = (size, *signal.shape[1:])
                     factors = part.factors(torch.empty(shape, device="meta"), layout, side.survey.examples)
                     if shape[1] > 1 and cheaper([factors], [factors], full=False, same=len(sides) == 1) == "gram":
                         return True
