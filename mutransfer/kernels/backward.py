@@ -13,7 +13,7 @@ from mutransfer.kernels.batches import blocks
 
 # What backward passes that run together may hold: several small ones cost as much as one; large ones that leave the
 # cache together cost more than one after the other.
-_TOGETHER_BYTES = 2**22
+_TOGETHER_BYTES = 2**24
 
 
 def backward(

@@ -158,9 +158,7 @@ class Pointwise(Part):
             gradients = gradients * self.factor
         shape = (1,) * (gradients.ndim - 1 - len(self.shape)) + self.shape
         kept = (0,) if layout is None else (0, layout.dim + 1)
-        summed = [
-            d for d, length in enumerate(shape, 1) if length == 1 and d not in kept and gradients.shape[d] != 1
-        ]
+        summed = [d for d, length in enumerate(shape, 1) if length == 1 and d not in kept and gradients.shape[d] != 1]
         if summed:
             gradients = gradients.sum(summed, keepdim=True)
         found = split(gradients, _behind_outputs(layout), size)

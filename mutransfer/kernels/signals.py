@@ -83,7 +83,13 @@ class Forward:
 
 
 def _collect(
-    collected: dict[tuple[int, int], Tensor], key: tuple[int, int], part: Tensor, dim: int, first: int, last: int, count: int
+    collected: dict[tuple[int, int], Tensor],
+    key: tuple[int, int],
+    part: Tensor,
+    dim: int,
+    first: int,
+    last: int,
+    count: int,
 ) -> None:
     """Put the outputs ``first`` to ``last`` of ``count``, along ``dim``, in their place."""
     if last - first == count:
