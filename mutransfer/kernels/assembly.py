@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mutransfer.kernels.batches import blocks
-from mutransfer.kernels.contractions import Form, cheaper, contract
+from mutransfer.kernels.contractions import contract
+from mutransfer.kernels.costs import Form, cheaper
 from mutransfer.kernels.factors import Gradients
 from mutransfer.kernels.parts import Product
 from mutransfer.kernels.probe import Probe

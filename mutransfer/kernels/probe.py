@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mutransfer.kernels.batches import blocks
-from mutransfer.kernels.contractions import Form, contract
+from mutransfer.kernels.contractions import contract
+from mutransfer.kernels.costs import Form
 from mutransfer.kernels.factors import Gradients
 from mutransfer.kernels.tangents import Side
 

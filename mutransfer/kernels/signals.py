@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from mutransfer.kernels.backward import backward
 from mutransfer.kernels.batches import Batch, evaluate
-from mutransfer.kernels.contractions import outer
 from mutransfer.kernels.factors import Gradients
 from mutransfer.kernels.parts import Layout, Pointwise, Product, Replicated
 from mutransfer.kernels.recording import Call, Recorder
+from mutransfer.kernels.rows import outer
 
 
 class Irregular(Exception):
