@@ -151,7 +151,7 @@ def _side(
     direction: Any,
     memory_bytes: int,
 ) -> Side:
-    seen = survey(model, parameters, batch, constants, memory_bytes)
+    seen = survey(model, parameters, batch, constants, memory_bytes, all_outputs=direction is None)
     if direction is None:
         return Side(batch, Heads(seen.outputs, None), seen)
     like = next(iter(parameters.values()))

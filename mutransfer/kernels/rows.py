@@ -25,10 +25,8 @@ def outer(factors: Factors, start: int, stop: int) -> Tensor:
         found = torch.einsum("ntogc,ntgd->nogcd", signal, data).flatten(2, 3)[:, :, inside]
     elif factors.signal_first:
         signal = factors.signal[..., inside]
-        if signal.stride(1) == 1:  # as convolutions have it: positions last
-            signal = signal.permute(0, 2, 3, 1).reshape(n, -1, t)
-        else:
-            signal = signal.reshape(n, t, -1).mT
+        positions_last = signal.stride(1) == 1  # as convolutions have it
+        signal = signal.permute(0, 2, 3, 1).reshape(n, -1, t) if positions_last else signal.reshape(n, t, -1).mT
         found = torch.bmm(signal, factors.data).unflatten(1, (outputs, -1))
     elif factors.one_hot:
         found = _scattered(factors, low, high)

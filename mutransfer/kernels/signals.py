@@ -113,12 +113,13 @@ def forward(
     calls: Sequence[Call],
     layouts: Sequence[Layout | None],
     replicated: frozenset[int],
+    keep_slopes: bool = False,
 ) -> Forward:
     """Run ``batch`` and record it; ``calls``, ``layouts`` and ``replicated`` are what the survey found.
 
     Raises Irregular where the operations are others.
     """
-    recorder = Recorder(parameters, constants, replicated)
+    recorder = Recorder(parameters, constants, replicated, keep_slopes)
     with recorder:
         outputs = evaluate(model, parameters, batch)
     if [c.signature() for c in recorder.calls] != [c.signature() for c in calls]:

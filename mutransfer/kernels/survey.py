@@ -63,9 +63,17 @@ class Survey:
 
 
 def survey(
-    model: nn.Module, parameters: Mapping[str, Tensor], batch: Batch, constants: tuple[Tensor, ...], limit_bytes: int
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    batch: Batch,
+    constants: tuple[Tensor, ...],
+    limit_bytes: int,
+    *,
+    all_outputs: bool = True,
 ) -> Survey:
     """Run a few examples, then all (a few and one more, where all would take more than ``limit_bytes``), and compare.
+
+    ``all_outputs``: every output of the run of all will be differentiated. The run of a few is the plain model.
 
     Raises KernelError where outputs are random or depend on the other examples in the batch.
     """
@@ -86,14 +94,15 @@ def survey(
     ).bytes_per_example()
     at = list(range(size)) if size * per_example <= limit_bytes else some_examples(size, len(few) + 1)
     more = batch if len(at) == size else batch.at(at)
-    large = _record(model, parameters, more, constants, replicated)
+    several = all_outputs and small.outputs.shape[1] > 1
+    large = _record(model, parameters, more, constants, replicated, several)
     places = [at.index(i) for i in few]
     _check_independence(large.outputs.detach(), small.outputs.detach(), places)
     if len(large.recorder.derived) == len(small.recorder.derived):
         pairs = zip(large.recorder.derived, small.recorder.derived, strict=True)
         replicated = frozenset(i for i, (a, b) in enumerate(pairs) if a != b)
         if replicated:
-            large = _record(model, parameters, more, constants, replicated)
+            large = _record(model, parameters, more, constants, replicated, several)
             small = _record(model, parameters, batch.at(few), constants, replicated)
     return _compare(large, small, size, places, few, replicated)
 
@@ -110,8 +119,9 @@ def _record(
     batch: Batch,
     constants: tuple[Tensor, ...],
     replicated: frozenset[int],
+    keep_slopes: bool = False,
 ) -> _Recorded:
-    recorder = Recorder(parameters, constants, replicated)
+    recorder = Recorder(parameters, constants, replicated, keep_slopes)
     with recorder:
         outputs = evaluate(model, parameters, batch)
     return _Recorded(recorder, outputs)

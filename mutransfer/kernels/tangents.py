@@ -76,6 +76,7 @@ class Tangents:
             seen.calls,
             seen.layouts,
             seen.replicated,
+            keep_slopes=side.heads.count > 1,
         )
 
     def gradients(self, side: Side, run: Forward, start: int, stop: int, first: int, last: int) -> dict[str, Gradients]:
