@@ -129,7 +129,8 @@ def _record(
 
 def _alone(small: _Recorded) -> Survey:
     """Of the only example there is."""
-    calls, layouts = small.recorder.calls, [None] * len(small.recorder.calls)
+    calls = small.recorder.calls
+    layouts: list[Layout | None] = [None] * len(calls)
     leftover = dict(small.recorder.leftover)
     whole = Forward(small.outputs, calls, layouts)
     return Survey(1, [0], small.outputs, calls, layouts, frozenset(), leftover, small.recorder.precision, whole)
