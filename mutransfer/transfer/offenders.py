@@ -1,0 +1,161 @@
+"""From slopes of a coordinate check to the first parameter that is to blame, in the order of cause and effect.
+
+Sizes before training depend on initialisation and multipliers alone. After the first step, what a parameter's own
+update does to its module's initial output depends on its own learning rate alone (under SGD on the gradients at
+initialisation too). What is only off later, or between modules, follows from neither. So the stages are judged in this
+order, and what comes behind an offender is not blamed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mutransfer.measure.slopes import Slope
+from mutransfer.parameterization import rules
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Family, Role
+from mutransfer.transfer.causes import INIT, UPDATE, Causes
+from mutransfer.transfer.expected import Expected, owner
+
+TOLERANCE = 0.15  # on exponents; what finite widths leave over at ratios of 16 (theory: 0 or -1/2)
+UPDATE_TOLERANCE = 0.25  # half of the least that a wrong factor does
+EARLY = 0.5  # gradients start by up to this power fainter: readers and read ones have not aligned yet
+EPS_TOLERANCE, EPS_GROWTH = 0.3, 0.75  # of eps over the gradient: where the plan's differs, and in any case
+
+Slopes = Mapping[str, Mapping[str, Slope]]  # quantity -> module or parameter -> slope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offender:
+    """One cause of what does not scale: a parameter, a module or an attention, what of it is off, and why."""
+
+    where: str
+    module: str  # whose output is off; "" where it is not one module's
+    what: str  # the quantity that is off, in words
+    slope: Slope | None  # None: read from the plan, not measured
+    cause: str
+
+    def __str__(self) -> str:
+        measured = f"{self.what} goes like n^{self.slope}" if self.slope is not None else self.what
+        return f"{self.where}: {measured}: {self.cause}"
+
+
+def off(slope: Slope, low: float, high: float, tolerance: float) -> float:
+    """By which power a slope is beyond [low, high] for certain and by more than the tolerance; 0.0 if it is not."""
+    if slope.low > high + tolerance:
+        return slope.value - high
+    return slope.value - low if slope.high < low - tolerance else 0.0
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Looks for offenders. ``init`` and ``first`` are the slopes at step 0 and after the first step."""
+
+    plan: Plan  # at the largest width
+    expected: Expected
+    causes: Causes
+    init: Slopes
+    first: Slopes
+    factored: frozenset[str]
+    attention: float | None  # of the logits before training: the power that the table expects; None: heads do not grow
+
+    def offenders(self) -> list[Offender]:
+        """What is off at initialisation and in the first update; else eps."""
+        at_init = [*self._at_init(), *self._attention()]
+        return [*at_init, *self._updates(at_init)] or [*self._eps()]
+
+    def decay(self) -> Iterator[Offender]:
+        """Decay per step must be what the plan's own policy says; a few steps cannot show it."""
+        for name, s in self.plan.items():
+            right = rules.wd_factor(self.plan.wd_policy, s.role, s.lr_mult, s.m_in)
+            if abs(s.wd_mult - right) > 1e-6 * max(right, 1e-12):
+                yield Offender(
+                    where=name,
+                    module=owner(name),
+                    what="its weight decay",
+                    slope=None,
+                    cause=f"factor {s.wd_mult:.4g} where the {self.plan.wd_policy} policy has {right:.4g} beside a "
+                    f"learning rate of {s.lr_mult:.4g}: decay per step changes with width",
+                )
+
+    def _at_init(self) -> Iterator[Offender]:
+        sizes, inputs = self.init.get("size", {}), self.init.get("input", {})
+        reached = False  # whether something was off before
+        for module, slope in sizes.items():
+            if module in self.factored:
+                continue
+            low, high = self.expected.at_init(module) or (float("-inf"), 0.0)
+            excess = off(slope, low, high, TOLERANCE)
+            if not excess:
+                continue
+            into = inputs[module].value if module in inputs else 0.0
+            own = excess - into
+            if reached and abs(own) <= UPDATE_TOLERANCE:
+                continue  # it only hands on
+            yield self._size_offender(module, slope, excess, into, reached)
+            reached = True
+
+    def _size_offender(self, module: str, slope: Slope, excess: float, into: float, reached: bool) -> Offender:
+        what = "its output at initialisation"
+        inner = self.expected.handed_on.get(module, module)
+        if inner in self.expected.readouts and (cause := self.causes.site(inner, "tied readout", "readout multiplier")):
+            return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
+        names = [name for name in self.plan if owner(name) == inner]
+        weights = sorted(names, key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
+        if not reached and abs(into) > abs(excess) / 2:
+            odd = [n for n in weights if any(self.causes.differs(n, f) for f in INIT)]
+            if not odd:
+                return Offender(
+                    where=inner,
+                    module=module,
+                    what=what,
+                    slope=slope,
+                    cause=f"what reaches it goes like n^{into:+.2f} already, though the modules before it are as "
+                    "expected: the model's own code multiplies by a power of its width where the plan does not see it",
+                )
+        for name in sorted(weights, key=lambda n: not any(self.causes.differs(n, f) for f in INIT)):
+            return Offender(where=name, module=module, what=what, slope=slope, cause=self.causes.of(name, INIT, excess))
+        return Offender(where=inner, module=module, what=what, slope=slope, cause="no parameter of the plan is its own")
+
+    def _updates(self, at_init: list[Offender]) -> Iterator[Offender]:
+        sgd = rules.family(self.plan.optimizer) is Family.SGD
+        if sgd and at_init:
+            return  # gradients follow from what is off at initialisation
+        order = list(self.init.get("size", {}))
+        blamed = [order.index(o.module) for o in at_init if o.module in order]
+        judged = set(order[: min(blamed)] if blamed else order)  # those that a wrong size reaches say nothing
+        for name, slope in self.first.get("update", {}).items():
+            if name not in self.plan or owner(name) not in judged:  # a tied tensor is judged where its name says
+                continue
+            if owner(name) in self.factored and not self.causes.differs(name, "lr_mult"):
+                continue
+            expected = self.expected.update(name)
+            low = float("-inf") if expected is None else expected - (EARLY if sgd else 0.0)
+            excess = off(slope, low, 0.0 if expected is None else expected, UPDATE_TOLERANCE)
+            if excess:
+                what, cause = "what its update does after one step", self.causes.of(name, UPDATE, excess)
+                yield Offender(where=name, module=owner(name), what=what, slope=slope, cause=cause)
+
+    def _eps(self) -> Iterator[Offender]:
+        if rules.family(self.plan.optimizer) is not Family.ADAM or self.expected.regime is None:
+            return
+        for name, slope in self.first.get("eps over gradient", {}).items():
+            if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.differs(name, "eps_mult")):
+                if self.plan.scale_eps:
+                    cause = self.causes.of(name, ("eps_mult",), slope.value)
+                else:
+                    cause = "eps is not scaled (scale_eps=False): wide enough, it outweighs the gradient"
+                yield Offender(where=name, module=owner(name), what="eps over its gradient", slope=slope, cause=cause)
+
+    def _attention(self) -> Iterator[Offender]:
+        if self.attention is None or self.expected.regime is None:
+            return
+        for path, slope in self.init.get("logits", {}).items():
+            excess = off(slope, self.attention, self.attention, UPDATE_TOLERANCE)
+            if excess:
+                cause = self.causes.site(path, "attention logits", "their scale")
+                twice = "they are scaled more than once" if excess < 0 else "they are not scaled by 1/head_size"
+                where = f"attention logits of {path or 'the model'}"
+                what = "their size at initialisation"
+                yield Offender(where=where, module="", what=what, slope=slope, cause=cause or twice)
