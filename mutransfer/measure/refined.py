@@ -62,7 +62,7 @@ def start(model: nn.Module, forward: Forward, *, inputs: bool = False) -> Start:
             return
         outputs.pop(path, None)  # the last call counts, also for the order
         outputs[path] = kept.clone()
-        first = _first_input(received)
+        first = _first_input(call)
         if first is not None:
             sizes[path] = root_mean_square(first)
         if inputs:

@@ -46,7 +46,7 @@ def first_steps(
 
     Args:
         looks: after which steps to measure, besides before the first.
-        attention: whether to measure the logits of attention too.
+        attention: whether to measure the logits of attention too, before the first and after the last step.
 
     Small models are trained together where they can be stacked, others one by one.
     """
@@ -56,7 +56,7 @@ def first_steps(
         try:
             together = Population(specs, task, plan=plan, device=device)
             rows = range(len(specs))
-            watchers = [_Watcher(task, probe, together.stack.member(row), attention) for row in rows]
+            watchers = [_Watcher(task, probe, together.stack.member(row), specs[0].steps, attention) for row in rows]
             for step in range(specs[0].steps):
                 together.step(step)
                 if step + 1 in looks:
@@ -68,7 +68,7 @@ def first_steps(
             logging.getLogger("mutransfer").info("seeds are trained one by one: %s", error)
     for spec in specs:
         alone = Attempt(spec, 1, task, plan, device, silent)
-        watcher = _Watcher(task, probe, alone.model, attention)
+        watcher = _Watcher(task, probe, alone.model, spec.steps, attention)
         for step in range(spec.steps):
             alone.step(step)
             if step + 1 in looks:
@@ -89,8 +89,8 @@ def attention_logits(task: Task, model: nn.Module, probe: Any) -> dict[str, tupl
 class _Watcher:
     """Compares one model, which is handed in every time, with what it was."""
 
-    def __init__(self, task: Task, probe: Any, model: nn.Module, attention: bool) -> None:
-        self.task, self.probe, self.attention = task, probe, attention
+    def __init__(self, task: Task, probe: Any, model: nn.Module, steps: int, attention: bool) -> None:
+        self.task, self.probe, self.steps, self.attention = task, probe, steps, attention
         self.start = refined.start(model, lambda: task.loss(model, probe), inputs=True)
         self.seen = FirstSteps(dict(self.start.outputs))
         sizes = {"size": {path: root_mean_square(x) for path, x in self.start.outputs.items()}}
@@ -104,7 +104,7 @@ class _Watcher:
         }
         if len(self.seen.looks) == 1:  # the first: only now is each update the doing of its own parameter alone
             quantities |= {"update": refined.own_updates(model, self.start), "gradient": self._gradients(model)}
-        self._note(step, quantities | self._logits(model))
+        self._note(step, quantities | (self._logits(model) if step == self.steps else {}))
 
     def _gradients(self, model: nn.Module) -> dict[str, Tensor]:
         parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}

@@ -79,13 +79,12 @@ class Causes:
             "its role is wrong, or the model multiplies by a power of its width where the plan does not see it"
         )
 
-    def differs(self, parameter: str, name: str) -> bool:
-        """Whether one factor is another than in the inferred plan."""
+    def differs(self, parameter: str, *names: str) -> bool:
+        """Whether any of these factors is another than in the inferred plan."""
         if self.right is None or parameter not in self.right:
             return False
-        return not math.isclose(
-            getattr(self.plan[parameter], name), getattr(self.right[parameter], name), rel_tol=1e-6, abs_tol=1e-12
-        )
+        found, right = self.plan[parameter], self.right[parameter]
+        return any(not math.isclose(getattr(found, n), getattr(right, n), rel_tol=1e-6, abs_tol=1e-12) for n in names)
 
     def site(self, module: str, kind: str, what: str) -> str | None:
         """Of a multiplier on a use, the tied readout's or that of attention logits; None where it is right."""
@@ -112,7 +111,8 @@ class Causes:
             return fans
         for name in fields:
             if (text := self._factor(parameter, name, found, right)) is not None:
-                return text
+                too = [TITLES[other] for other in TITLES if other != name and self.differs(parameter, other)]
+                return text + (f" (and so of its {', '.join(too)})" if too else "")
         return None
 
     def _fans(self, found: Scaling, right: Scaling) -> str | None:
@@ -147,7 +147,9 @@ class Causes:
     def _compared(self, what: str, found: float, right: float, power: Power | None) -> str | None:
         if math.isclose(found, right, rel_tol=1e-6):
             return None
-        if math.isclose(found, 1.0):
+        if math.isclose(right, 1.0):
+            how = "is scaled and should not be"
+        elif math.isclose(found, 1.0):
             how = "is missing" if "multiplier" in what else "is not scaled"
         elif math.isclose(found, right**2):
             how = "is scaled twice"
@@ -155,7 +157,7 @@ class Causes:
             how = "is scaled the wrong way round"
         else:
             how = "is scaled by another power of the width"
-        formula = "" if power is None else f" = {_formula(power)}"
+        formula = "" if power is None or power == rules.ONE else f" = {_formula(power)}"
         at = f"at width {show_width(self.plan.width)}"
         return f"{what} {how}: factor {found:.4g} {at} where {self.table.name} has {right:.4g}{formula}"
 

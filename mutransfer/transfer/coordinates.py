@@ -26,7 +26,7 @@ from mutransfer.training.spec import HYPERPARAMETERS, RunSpec
 from mutransfer.training.task import PROBE_SEED, PartsTask, Task, few, label_of
 from mutransfer.transfer.causes import Causes, reference
 from mutransfer.transfer.expected import Expected, handed_on, is_readout, owner
-from mutransfer.transfer.offenders import TOLERANCE, Judge, Offender
+from mutransfer.transfer.offenders import TOLERANCE, Judge, Offender, said, together
 from mutransfer.transfer.study import default_device, width_size
 
 DEFAULT_LR = {Family.SGD: 0.1, Family.ADAM: 2.0**-8}
@@ -64,7 +64,7 @@ class CoordinateCheck:
         found = [f"activations are not finite at width {show_width(w)}" for w in self.diverged]
         if self.regime is not None and self.regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE, Kind.TRIVIAL):
             found.append(f"{self.parameterization} is {self.regime.kind} ({self.regime.binding})")
-        found += map(str, self.offenders)
+        found += map(said, together(self.offenders))
         if symptoms := self.symptoms:
             found.append(("in consequence, " if self.offenders else "") + "; ".join(symptoms))
         return tuple(found)
@@ -195,25 +195,24 @@ def coordinate_check(
     regime = regimes.classify_model(table, roles, optimizer=optimizer, scale_eps=last.scale_eps) if known else None
     expected = measured.expected(last, regime)
     by_step = {step: measured.modules(step, expected) for step in (0, *looks)}
-    init = {q: measured.slopes(0, q, {}) for q in ("size", "input", "logits")}
-    first = {q: measured.slopes(looks[0], q, {}) for q in ("update", "eps over gradient")}
     factored = _factored(last)
-    judge = Judge(
+    # Of a plan that was inferred from shapes alone it is known what an inferred one is.
+    right = last
+    if plan is not None or overrides:
+        right = reference(task.build, last, base, table, overrides if plan is not None else None, example)
+    causes = Causes(last, right, table)
+    offenders = Judge(
         plan=last,
         expected=expected,
-        causes=Causes(last, None, table),
-        init=init,
-        first=first,
+        causes=causes,
+        init={q: measured.slopes(0, q, {}) for q in ("size", "input", "logits")},
+        first={q: measured.slopes(looks[0], q, {}) for q in ("update", "eps over gradient")},
+        last={"logits": measured.slopes(steps, "logits", {})},
         factored=factored,
         attention=0.5 - table.attention if attention else None,
-    )
-    offenders = [*judge.offenders(), *judge.decay()]
-    if offenders:  # now it is worth while to look for the cause
-        right = reference(task.build, last, base, table, overrides if plan is not None else None, example)
-        judge = replace(judge, causes=Causes(last, right, table))
-        offenders = [*judge.offenders(), *judge.decay()]
+    ).offenders()
     named = {show_width(w): p for w, p in zip(ordered, plans, strict=True)}
-    if (wrong_base := judge.causes.base(named, base)) is not None:
+    if (wrong_base := causes.base(named, base)) is not None:
         offenders.insert(0, Offender(where="the plan", module="", what="its base width", slope=None, cause=wrong_base))
     finals = by_step[steps]
     return CoordinateCheck(

@@ -8,7 +8,7 @@ order, and what comes behind an offender is not blamed for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mutransfer.measure.slopes import Slope
@@ -20,7 +20,9 @@ from mutransfer.transfer.expected import Expected, owner
 
 TOLERANCE = 0.15  # on exponents; what finite widths leave over at ratios of 16 (theory: 0 or -1/2)
 UPDATE_TOLERANCE = 0.25  # half of the least that a wrong factor does
-EARLY = 0.5  # gradients start by up to this power fainter: readers and read ones have not aligned yet
+# An update starts by up to this power fainter, where its input is not aligned with it yet, or under SGD its gradient
+# with what reads it. It counts as too small only beyond that, or where its factors are not the table's.
+EARLY = 0.5
 EPS_TOLERANCE, EPS_GROWTH = 0.3, 0.75  # of eps over the gradient: where the plan's differs, and in any case
 
 Slopes = Mapping[str, Mapping[str, Slope]]  # quantity -> module or parameter -> slope
@@ -37,8 +39,23 @@ class Offender:
     cause: str
 
     def __str__(self) -> str:
-        measured = f"{self.what} goes like n^{self.slope}" if self.slope is not None else self.what
-        return f"{self.where}: {measured}: {self.cause}"
+        return said([self])
+
+
+def said(alike: Sequence[Offender]) -> str:
+    """One sentence for offenders with one cause."""
+    first = alike[0]
+    measured = f"{first.what} goes like n^{first.slope}" if first.slope is not None else first.what
+    others = f" ({first.where})" if len(alike) > 1 and first.slope is not None else ""
+    return f"{', '.join(offender.where for offender in alike)}: {measured}{others}: {first.cause}"
+
+
+def together(offenders: Sequence[Offender]) -> list[list[Offender]]:
+    """Those with the same cause in one group, in the order of the first of each."""
+    groups: dict[tuple[str, str], list[Offender]] = {}
+    for offender in offenders:
+        groups.setdefault((offender.what, offender.cause), []).append(offender)
+    return list(groups.values())
 
 
 def off(slope: Slope, low: float, high: float, tolerance: float) -> float:
@@ -50,22 +67,25 @@ def off(slope: Slope, low: float, high: float, tolerance: float) -> float:
 
 @dataclass(frozen=True)
 class Judge:
-    """Looks for offenders. ``init`` and ``first`` are the slopes at step 0 and after the first step."""
+    """Looks for offenders. ``init``, ``first`` and ``last``: slopes at step 0, after the first and the last step."""
 
     plan: Plan  # at the largest width
     expected: Expected
     causes: Causes
     init: Slopes
     first: Slopes
+    last: Slopes
     factored: frozenset[str]
     attention: float | None  # of the logits before training: the power that the table expects; None: heads do not grow
 
     def offenders(self) -> list[Offender]:
-        """What is off at initialisation and in the first update; else eps."""
+        """What is off at initialisation and in the first update, else eps; and decay."""
         at_init = [*self._at_init(), *self._attention()]
-        return [*at_init, *self._updates(at_init)] or [*self._eps()]
+        found = [*at_init, *self._updates(at_init)] or [*self._eps()]
+        blamed = {offender.where for offender in found}
+        return [*found, *(o for o in self._decay() if o.where not in blamed)]
 
-    def decay(self) -> Iterator[Offender]:
+    def _decay(self) -> Iterator[Offender]:
         """Decay per step must be what the plan's own policy says; a few steps cannot show it."""
         for name, s in self.plan.items():
             right = rules.wd_factor(self.plan.wd_policy, s.role, s.lr_mult, s.m_in)
@@ -104,7 +124,7 @@ class Judge:
         names = [name for name in self.plan if owner(name) == inner]
         weights = sorted(names, key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
         if not reached and abs(into) > abs(excess) / 2:
-            odd = [n for n in weights if any(self.causes.differs(n, f) for f in INIT)]
+            odd = [n for n in weights if self.causes.differs(n, *INIT)]
             if not odd:
                 return Offender(
                     where=inner,
@@ -114,7 +134,7 @@ class Judge:
                     cause=f"what reaches it goes like n^{into:+.2f} already, though the modules before it are as "
                     "expected: the model's own code multiplies by a power of its width where the plan does not see it",
                 )
-        for name in sorted(weights, key=lambda n: not any(self.causes.differs(n, f) for f in INIT)):
+        for name in sorted(weights, key=lambda n: not self.causes.differs(n, *INIT)):
             return Offender(where=name, module=module, what=what, slope=slope, cause=self.causes.of(name, INIT, excess))
         return Offender(where=inner, module=module, what=what, slope=slope, cause="no parameter of the plan is its own")
 
@@ -128,10 +148,11 @@ class Judge:
         for name, slope in self.first.get("update", {}).items():
             if name not in self.plan or owner(name) not in judged:  # a tied tensor is judged where its name says
                 continue
-            if owner(name) in self.factored and not self.causes.differs(name, "lr_mult"):
+            if owner(name) in self.factored and not self.causes.differs(name, *UPDATE):
                 continue
             expected = self.expected.update(name)
-            low = float("-inf") if expected is None else expected - (EARLY if sgd else 0.0)
+            doubtful = sgd or not self.causes.differs(name, *UPDATE)
+            low = float("-inf") if expected is None else expected - (EARLY if doubtful else 0.0)
             excess = off(slope, low, 0.0 if expected is None else expected, UPDATE_TOLERANCE)
             if excess:
                 what, cause = "what its update does after one step", self.causes.of(name, UPDATE, excess)
@@ -151,11 +172,17 @@ class Judge:
     def _attention(self) -> Iterator[Offender]:
         if self.attention is None or self.expected.regime is None:
             return
-        for path, slope in self.init.get("logits", {}).items():
-            excess = off(slope, self.attention, self.attention, UPDATE_TOLERANCE)
+        start, late = self.init.get("logits", {}), self.last.get("logits", {})
+        for path, slope in late.items():
+            if path in start:
+                slope = start[path]
+                excess = off(slope, self.attention, self.attention, UPDATE_TOLERANCE)
+            else:  # queries that start at 0: later, products of what has aligned, as large as the change of both
+                grown = max(self.attention, self.attention + 0.5 + self.expected.regime.change[1])
+                excess = off(slope, float("-inf"), grown, UPDATE_TOLERANCE)
             if excess:
                 cause = self.causes.site(path, "attention logits", "their scale")
                 twice = "they are scaled more than once" if excess < 0 else "they are not scaled by 1/head_size"
                 where = f"attention logits of {path or 'the model'}"
-                what = "their size at initialisation"
+                what = f"their size {'at initialisation' if path in start else 'in training'}"
                 yield Offender(where=where, module="", what=what, slope=slope, cause=cause or twice)
