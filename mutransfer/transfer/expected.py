@@ -61,7 +61,9 @@ class Expected:
             return None
         inner = self.handed_on.get(module, module)
         if inner in self.readouts:
-            return regime.logits_at_init, regime.logits_at_init
+            # A tied readout may find the very embedding that it multiplies in its input: a sum of n squares.
+            tied = not roles_of(inner, self.plan)
+            return regime.logits_at_init, regime.logits_at_init + (0.5 if tied else 0.0)
         faint = self.faint().get(module)
         return (0.0, 0.0) if faint is None else (min(faint, 0.0), 0.0)
 

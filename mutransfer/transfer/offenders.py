@@ -24,6 +24,7 @@ UPDATE_TOLERANCE = 0.25  # half of the least that a wrong factor does
 # with what reads it. It counts as too small only beyond that, or where its factors are not the table's.
 EARLY = 0.5
 EPS_TOLERANCE, EPS_GROWTH = 0.3, 0.75  # of eps over the gradient: where the plan's differs, and in any case
+MOST_NAMES = 8  # in one sentence
 
 Slopes = Mapping[str, Mapping[str, Slope]]  # quantity -> module or parameter -> slope
 
@@ -47,7 +48,9 @@ def said(alike: Sequence[Offender]) -> str:
     first = alike[0]
     measured = f"{first.what} goes like n^{first.slope}" if first.slope is not None else first.what
     others = f" ({first.where})" if len(alike) > 1 and first.slope is not None else ""
-    return f"{', '.join(offender.where for offender in alike)}: {measured}{others}: {first.cause}"
+    names = ", ".join(offender.where for offender in alike[:MOST_NAMES])
+    more = f" and {len(alike) - MOST_NAMES} more" if len(alike) > MOST_NAMES else ""
+    return f"{names}{more}: {measured}{others}: {first.cause}"
 
 
 def together(offenders: Sequence[Offender]) -> list[list[Offender]]:
@@ -113,6 +116,8 @@ class Judge:
             own = excess - into
             if reached and abs(own) <= UPDATE_TOLERANCE:
                 continue  # it only hands on
+            if reached and not self._own(module):
+                continue  # a tied tensor's, which has been judged
             yield self._size_offender(module, slope, excess, into, reached)
             reached = True
 
@@ -121,8 +126,7 @@ class Judge:
         inner = self.expected.handed_on.get(module, module)
         if inner in self.expected.readouts and (cause := self.causes.site(inner, "tied readout", "readout multiplier")):
             return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
-        names = [name for name in self.plan if owner(name) == inner]
-        weights = sorted(names, key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
+        weights = sorted(self._own(module), key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
         if not reached and abs(into) > abs(excess) / 2:
             odd = [n for n in weights if self.causes.differs(n, *INIT)]
             if not odd:
@@ -137,6 +141,11 @@ class Judge:
         for name in sorted(weights, key=lambda n: not self.causes.differs(n, *INIT)):
             return Offender(where=name, module=module, what=what, slope=slope, cause=self.causes.of(name, INIT, excess))
         return Offender(where=inner, module=module, what=what, slope=slope, cause="no parameter of the plan is its own")
+
+    def _own(self, module: str) -> list[str]:
+        """The parameters that decide a module's output."""
+        inner = self.expected.handed_on.get(module, module)
+        return [name for name in self.plan if owner(name) == inner]
 
     def _updates(self, at_init: list[Offender]) -> Iterator[Offender]:
         sgd = rules.family(self.plan.optimizer) is Family.SGD

@@ -18,7 +18,7 @@ from mutransfer.training.task import mean_loss
 from mutransfer.training.tasks.parity import ParityMLP
 from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, explained_part, judge
 from mutransfer.transfer.falsify import falsify
-from mutransfer.transfer.kernel_path import call_of, probe_batch, wished_outputs
+from mutransfer.transfer.kernel_path import probe_batch
 from mutransfer.transfer.kernel_predictor import STOPS, kernel_losses
 from mutransfer.transfer.study import Record
 from mutransfer.transfer.twin import TwinTask, training_plan
