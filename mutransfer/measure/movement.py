@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,7 +108,9 @@ class Movement:
         for (step, found, _), kernel in zip(self._taken, kernels[1:], strict=True):
             rows = {path: [next(numbers) for _ in range(4)] for path in found}
             exponents = {
-                path: aligned((next(numbers), next(numbers)), r.alignment[2]) for path, r in found.items() if r.alignment
+                path: aligned((next(numbers), next(numbers)), r.alignment[2])
+                for path, r in found.items()
+                if r.alignment
             }
             columns = ({path: row[i] for path, row in rows.items()} for i in range(4))
             names = ("size", "change", "effective", "propagated")
@@ -120,10 +123,8 @@ class Movement:
         if first is None or now is None or self._probe is None or not torch.isfinite(now).all():
             return {}
         found = {"kernel_drift": relative_drift(first, now), "kernel_distance": kernel_distance(first, now)}
-        try:
+        with suppress(DataError):  # where the targets are all alike in this direction
             found["target_alignment"] = target_alignment(now, self._probe.targets.to(now))
-        except DataError:  # the targets are all alike in this direction
-            pass
         return _finite(found)
 
 

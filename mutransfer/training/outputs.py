@@ -85,6 +85,4 @@ def kernel_probe(task: Task, model: nn.Module, plan: Plan, batch: Any) -> Kernel
         return None
     direction = torch.randn(wished.shape[1], generator=torch.Generator().manual_seed(0)).to(wished)
     direction /= direction.norm()
-    return KernelProbe(
-        inputs=call.inputs, direction=direction, targets=wished @ direction, weights=sgd_weights(plan)
-    )
+    return KernelProbe(inputs=call.inputs, direction=direction, targets=wished @ direction, weights=sgd_weights(plan))

@@ -234,7 +234,13 @@ def _common(specs: Sequence[RunSpec]) -> RunSpec:
     return first
 
 
-OWN = ("hyperparameters", "seed", "schedule", "warmup_steps", "watched")  # fields in which members of a population may differ
+OWN = (
+    "hyperparameters",
+    "seed",
+    "schedule",
+    "warmup_steps",
+    "watched",
+)  # fields in which members of a population may differ
 
 
 def _multipliers(plan: Plan, name: str) -> Multipliers:

@@ -26,7 +26,7 @@ from mutransfer.training.spec import HYPERPARAMETERS, RunSpec
 from mutransfer.training.task import PROBE_SEED, PartsTask, Task, few, label_of
 from mutransfer.transfer.causes import Causes, reference
 from mutransfer.transfer.expected import Expected, handed_on, is_readout, owner
-from mutransfer.transfer.offenders import TOLERANCE, Judge, Offender, said, together
+from mutransfer.transfer.offenders import EARLY, TOLERANCE, Judge, Offender, said, together
 from mutransfer.transfer.study import default_device, width_size
 
 DEFAULT_LR = {Family.SGD: 0.1, Family.ADAM: 2.0**-8}
@@ -46,6 +46,7 @@ class CoordinateCheck:
     """
 
     parameterization: str
+    optimizer: str
     regime: Regime | None  # None: not predicted
     widths: tuple[Width, ...]
     steps: int
@@ -93,6 +94,8 @@ class CoordinateCheck:
         # Logits start at their size at initialisation and only later move by the predicted power: in between
         # any slope from the one to the other is right.
         floor = min(slope.predicted, self.at_init.get(module, slope.predicted))
+        if rules.family(self.optimizer) is Family.SGD:  # a gradient starts fainter, until what reads it has aligned
+            floor -= EARLY
         return slope.low > slope.predicted + TOLERANCE or (not growth and slope.high < floor - TOLERANCE)
 
     @property
@@ -166,8 +169,8 @@ def coordinate_check(
     def example(model: nn.Module) -> Tensor:
         return task.loss(model, few(task.batch(PROBE_SEED, 0)))
 
-    if plan is not None:
-        plans = [plan(width) for width in ordered]
+    plans: list[Plan] = [] if plan is None else [plan(width) for width in ordered]
+    if plans:
         if base_width is None:
             base = plans[0].base_width
         optimizer = plans[0].optimizer
@@ -176,7 +179,7 @@ def coordinate_check(
     if optimizer not in HYPERPARAMETERS:
         raise ConfigError(f"optimizer must be one of {', '.join(HYPERPARAMETERS)}, found {optimizer!r}")
     table, kind = rules.parameterization(parameterization), rules.family(optimizer)
-    if plan is None:
+    if not plans:
         what = {"parameterization": table, "optimizer": optimizer, "overrides": overrides}
         plans = [_plan(task.build, example, width=w, base_width=base, **what) for w in ordered]
     attention = _heads_grow(task, ordered)
@@ -217,6 +220,7 @@ def coordinate_check(
     finals = by_step[steps]
     return CoordinateCheck(
         parameterization=table.name,
+        optimizer=optimizer,
         regime=regime,
         widths=tuple(ordered),
         steps=steps,

@@ -61,11 +61,15 @@ def together(offenders: Sequence[Offender]) -> list[list[Offender]]:
     return list(groups.values())
 
 
-def off(slope: Slope, low: float, high: float, tolerance: float) -> float:
-    """By which power a slope is beyond [low, high] for certain and by more than the tolerance; 0.0 if it is not."""
-    if slope.low > high + tolerance:
+def off(slope: Slope, low: float, high: float, tolerance: float, *, suspect: bool = False) -> float:
+    """By which power a slope is beyond [low, high], by more than the tolerance; 0.0 where it is not.
+
+    Its whole interval must be beyond the tolerance; where a cause is known (``suspect``), beyond [low, high].
+    """
+    margin = 0.0 if suspect else tolerance
+    if slope.low > high + margin and slope.value > high + tolerance:
         return slope.value - high
-    return slope.value - low if slope.high < low - tolerance else 0.0
+    return slope.value - low if slope.high < low - margin and slope.value < low - tolerance else 0.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class Judge:
 
     def offenders(self) -> list[Offender]:
         """What is off at initialisation and in the first update, else eps; and decay."""
-        at_init = [*self._at_init(), *self._attention()]
+        at_init = list(self._at_init())
+        at_init += self._attention(blamed={o.module for o in at_init})
         found = [*at_init, *self._updates(at_init)] or [*self._eps()]
         blamed = {offender.where for offender in found}
         return [*found, *(o for o in self._decay() if o.where not in blamed)]
@@ -160,9 +165,10 @@ class Judge:
             if owner(name) in self.factored and not self.causes.differs(name, *UPDATE):
                 continue
             expected = self.expected.update(name)
-            doubtful = sgd or not self.causes.differs(name, *UPDATE)
-            low = float("-inf") if expected is None else expected - (EARLY if doubtful else 0.0)
-            excess = off(slope, low, 0.0 if expected is None else expected, UPDATE_TOLERANCE)
+            suspect = self.causes.differs(name, *UPDATE)
+            low = float("-inf") if expected is None else expected - (EARLY if sgd or not suspect else 0.0)
+            high = 0.0 if expected is None else expected
+            excess = off(slope, low, high, UPDATE_TOLERANCE, suspect=suspect)
             if excess:
                 what, cause = "what its update does after one step", self.causes.of(name, UPDATE, excess)
                 yield Offender(where=name, module=owner(name), what=what, slope=slope, cause=cause)
@@ -178,11 +184,13 @@ class Judge:
                     cause = "eps is not scaled (scale_eps=False): wide enough, it outweighs the gradient"
                 yield Offender(where=name, module=owner(name), what="eps over its gradient", slope=slope, cause=cause)
 
-    def _attention(self) -> Iterator[Offender]:
+    def _attention(self, blamed: set[str]) -> Iterator[Offender]:
         if self.attention is None or self.expected.regime is None:
             return
         start, late = self.init.get("logits", {}), self.last.get("logits", {})
         for path, slope in late.items():
+            if any(module.startswith(path) for module in blamed):
+                continue  # logits of queries or keys of a wrong size
             if path in start:
                 slope = start[path]
                 excess = off(slope, self.attention, self.attention, UPDATE_TOLERANCE)

@@ -12,6 +12,7 @@ import mutransfer as mt
 from mutransfer.errors import ConfigError, KernelError
 from mutransfer.parameterization.building import build_at, seed_everything
 from mutransfer.training.optimizers import make_optimizer
+from mutransfer.training.outputs import call_of, wished_outputs
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import mean_loss
