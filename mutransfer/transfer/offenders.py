@@ -198,7 +198,7 @@ class Judge:
                 grown = max(self.attention, self.attention + 0.5 + self.expected.regime.change[1])
                 excess = off(slope, float("-inf"), grown, UPDATE_TOLERANCE)
             if excess:
-                cause = self.causes.site(path, "attention logits", "their scale")
+                cause = self.causes.site(path, "attention logits", "their multiplier")
                 twice = "they are scaled more than once" if excess < 0 else "they are not scaled by 1/head_size"
                 where = f"attention logits of {path or 'the model'}"
                 what = f"their size {'at initialisation' if path in start else 'in training'}"
