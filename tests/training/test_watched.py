@@ -87,7 +87,7 @@ def test_no_more_examples_are_looked_at_than_a_micro_batch_has(plan):
 
 def _first_layer(examples):
     model = first_model()
-    return float(model[0](Tiny().batch(PROBE_SEED, 0)[0][:examples]).square().mean().sqrt())
+    return float(model[0](Tiny().batch(PROBE_SEED, 0)[0][:examples]).detach().square().mean().sqrt())
 
 
 def first_model():
