@@ -62,7 +62,7 @@ class KernelProbe:
         try:
             with evaluating(model):
                 return empirical_ntk(model, self.inputs, direction=self.direction, weights=self.weights)
-        except (KernelError, DataError, ConfigError) as error:
+        except (KernelError, DataError, ConfigError, RuntimeError) as error:  # too little memory for it, say
             logging.getLogger("mutransfer").info("no tangent kernel is measured: %s", error)
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -81,7 +82,8 @@ def kernel_probe(task: Task, model: nn.Module, plan: Plan, batch: Any) -> Kernel
     some = split(batch, -(-batch_size(batch) // KERNEL_EXAMPLES))[0]
     try:
         call, wished = call_of(task, model, some), wished_outputs(task, model, some)
-    except KernelError:
+    except (KernelError, RuntimeError) as error:  # the loss of outputs that are zero may not be defined
+        logging.getLogger("mutransfer").info("no tangent kernel is measured: %s", error)
         return None
     direction = torch.randn(wished.shape[1], generator=torch.Generator().manual_seed(0)).to(wished)
     direction /= direction.norm()

@@ -106,7 +106,7 @@ def test_a_smooth_network_freezes_like_one_over_width():
 
 
 def test_the_change_of_a_relu_kernel_has_both_powers():
-    """Flips -3/4, features -1; here -0.76 [-0.85, -0.66], -1.02 [-1.06, -0.97], and -0.80 [-0.88, -0.73] for the readout.
+    """Flips -3/4, features -1; here -0.76 [-0.85, -0.66], -1.02 [-1.06, -0.97]; readout -0.80 [-0.88, -0.73].
 
     After 400 steps, with six widths and eight seeds: -0.72 [-0.75, -0.69], -0.97 [-0.99, -0.95], -0.92 [-0.95, -0.89].
     """
