@@ -148,6 +148,7 @@ def coordinate_check(
         loss: with a factory: (model, batch) -> scalar; None where the model itself returns a loss.
         plan: a function from width to the Plan to check there, one that you edited say; ``parameterization`` (but for a
             table of your own) and ``optimizer`` are then the plan's. None infers plans.
+        overrides: as of :meth:`Plan.infer`; what ``plan`` was made with, if that needed any.
 
     Example::
 
@@ -182,6 +183,13 @@ def coordinate_check(
     if not plans:
         what = {"parameterization": table, "optimizer": optimizer, "overrides": overrides}
         plans = [_plan(task.build, example, width=w, base_width=base, **what) for w in ordered]
+    last = plans[-1]
+    # Of a plan that was inferred without a word of the user's it is known what an inferred one is.
+    right: Plan | None = last
+    if plan is not None or overrides:
+        right = reference(task.build, last, base, table, overrides if plan is not None else None, example)
+    # Whose roles say what is to be expected: overrides are the user's word, an edited plan is what is checked.
+    ideal = right if plan is not None and right is not None else last
     attention = _heads_grow(task, ordered)
     looks = tuple(sorted({*(n for n in LOOKS if n < steps), steps}))
     measured = _Measured(ordered, base)
@@ -189,20 +197,15 @@ def coordinate_check(
         for i, (width, its) in enumerate(zip(ordered, plans, strict=True)):
             specs = _specs(task, its, seed_list, steps, lr or DEFAULT_LR[kind])
             for seen in first_steps(specs, task, its, where, looks, attention=attention):
-                measured.take(i, seen, its)
+                measured.take(i, seen, its, ideal)
             sink(Note(text=f"coordinate check, {table.name}: width {show_width(width)} done"))
-    last = plans[-1]
     # The init law of a model that is left as it is was not measured, so nothing can be predicted for it.
-    roles = [s.role for s in last.values()]
+    roles = [s.role for s in ideal.values()]
     known = table.corrects_init
     regime = regimes.classify_model(table, roles, optimizer=optimizer, scale_eps=last.scale_eps) if known else None
-    expected = measured.expected(last, regime)
+    expected = measured.expected(ideal, regime)
     by_step = {step: measured.modules(step, expected) for step in (0, *looks)}
-    factored = _factored(last)
-    # Of a plan that was inferred from shapes alone it is known what an inferred one is.
-    right = last
-    if plan is not None or overrides:
-        right = reference(task.build, last, base, table, overrides if plan is not None else None, example)
+    factored = _factored(ideal)
     causes = Causes(last, right, table)
     offenders = Judge(
         plan=last,
@@ -251,7 +254,8 @@ class _Measured:
         self.readouts: set[str] = set()
         self._last_dims: dict[str, set[int]] = {}
 
-    def take(self, at: int, seen: FirstSteps, plan: Plan) -> None:
+    def take(self, at: int, seen: FirstSteps, plan: Plan, ideal: Plan) -> None:
+        """``plan``: of this width; ``ideal``: any whose roles are right."""
         for step, quantities in seen.looks.items():
             for quantity, numbers in quantities.items():
                 for name, value in numbers.items():
@@ -262,12 +266,12 @@ class _Measured:
                     if not math.isfinite(value):
                         self.diverged.append(self.widths[at])
         outputs = {m: x for m, x in seen.outputs.items() if x.ndim}
-        own = {owner(name) for name in plan}
+        own = {owner(name) for name in ideal}
         for module, output in outputs.items():
             self._last_dims.setdefault(module, set()).add(output.shape[-1])
         # A tied readout that the plan does not know of: no parameter is its own, and its output does not grow.
         tied = {m for m, sizes in self._last_dims.items() if m not in own and len(sizes) == 1 and m != "model"}
-        self.readouts = {m for m in seen.outputs if is_readout(m, plan)} | tied
+        self.readouts = {m for m in seen.outputs if is_readout(m, ideal)} | tied
         self.handed_on = handed_on(seen.outputs, self.readouts)
 
     def rows(self, step: int, quantity: str, name: str) -> Rows:

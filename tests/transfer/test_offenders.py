@@ -65,7 +65,9 @@ BROKEN = {
         "its learning rate is scaled twice",
     ),
     "fan-in for fan-out": (
-        lambda p: edited(p, named(FIRST), role=Role.OUTPUT, m_in=lambda s: s.m_out, m_out=1.0, lr_mult=0.1),
+        lambda p: edited(
+            p, named(FIRST), role=Role.OUTPUT, m_in=lambda s: s.m_out, m_out=1.0, forward_mult=lambda s: 1 / s.m_out
+        ),
         [FIRST],
         "its fan_in and fan_out are swapped (the plan reads it as output, its shapes and its use say input)",
     ),
