@@ -50,40 +50,49 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def rms(x: Tensor) -> float:
     """Root-mean-square over all entries."""
-    return float(_rms(x))
+    return float(root_mean_square(x))
+
+
+def root_mean_square(x: Tensor) -> Tensor:
+    """The same as a scalar on the tensor's device."""
+    return x.float().pow(2).mean().sqrt()
 
 
 def changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
     """Root-mean-square of the change of each activation."""
     names = [name for name in before if name in after]
-    return dict(zip(names, _floats([_change(before[name], after[name]) for name in names]), strict=True))
+    return dict(zip(names, floats([_change(before[name], after[name]) for name in names]), strict=True))
 
 
 def relative_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
     """The change of each activation over its size before: ||h_t - h_0|| / ||h_0||."""
     names = [name for name in before if name in after]
-    values = _floats([f for name in names for f in (_change(before[name], after[name]), _rms(before[name]))])
+    values = floats([f for name in names for f in (_change(before[name], after[name]), root_mean_square(before[name]))])
     pairs = zip(names, values[::2], values[1::2], strict=True)
     return {name: change / size for name, change, size in pairs if size > 0}
 
 
-def _rms(x: Tensor) -> Tensor:
-    return x.float().pow(2).mean().sqrt()
-
-
 def _change(before: Tensor, after: Tensor) -> Tensor:
-    return _rms(after.float() - before.float())
+    return root_mean_square(after.float() - before.float())
 
 
-def _floats(scalars: list[Tensor]) -> list[float]:
+def first_rows(output: Any) -> Tensor | None:
+    """At most 64 rows of what a module returned, of the first tensor in a tuple; None where that is no activation."""
+    tensor = output[0] if isinstance(output, tuple | list) and output else output
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        return None
+    return (tensor[:MAX_EXAMPLES] if tensor.ndim else tensor).detach()
+
+
+def floats(scalars: list[Tensor]) -> list[float]:
     """All in one wait for the device."""
     return torch.stack([s.to(scalars[0].device) for s in scalars]).tolist() if scalars else []
 
 
 def _keeper(found: dict[str, Tensor], path: str) -> Callable[..., None]:
     def keep(module: nn.Module, args: Any, output: Any) -> None:
-        tensor = output[0] if isinstance(output, tuple | list) and output else output
-        if isinstance(tensor, Tensor) and tensor.is_floating_point():
-            found[path] = (tensor[:MAX_EXAMPLES] if tensor.ndim else tensor).detach().clone()
+        rows = first_rows(output)
+        if rows is not None:
+            found[path] = rows.clone()
 
     return keep

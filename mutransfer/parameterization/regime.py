@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -30,6 +31,7 @@ class Regime:
     bottleneck_change: float | None = None
     bottleneck_at_init: float | None = None
     faithful: bool = True  # Adam's eps follows the gradient
+    updates: Mapping[str, float] = field(default_factory=dict)  # role -> of what its own update adds to its output
 
     @property
     def predictions(self) -> str:

@@ -55,6 +55,7 @@ def classify_exponents(
         )
     )
     r1, ro = terms["first layer"], terms["readout update"]
+    own = dict(zip(map(str, ROLES), terms.values(), strict=False))
     if not deep:
         del terms["hidden update"]
     r = min(r1, terms.get("hidden update", r1))
@@ -64,6 +65,7 @@ def classify_exponents(
         # that read it (an input layer's, moving by n**-r1) have aligned with them.
         summed = min(gradient - 0.5, gradient - 1 + r1)
         terms["bottleneck update"] = _update(kinds[4], Role.BOTTLENECK, summed, a[4], b[4], c[4])
+        own[str(Role.BOTTLENECK)] = terms["bottleneck update"]
         gradients.append(summed)
     init_ok = abs(first) < TIGHT and (not deep or abs(hidden - 0.5) < TIGHT) and readout >= 0.5 - TIGHT
     shown = f"a+b = {first:g}, {hidden:g}, {readout:g}; expected 0, 1/2 and at least 1/2"
@@ -95,6 +97,7 @@ def classify_exponents(
         bottleneck_change=0.0 - terms["bottleneck update"] if len(a) > 4 else None,
         bottleneck_at_init=0.5 - a[4] - b[4] if len(a) > 4 else None,
         faithful=not unfaithful,
+        updates={role: 0.0 - x for role, x in own.items()},
     )
 
 

@@ -107,6 +107,30 @@ def feature_movement(found: Verification) -> str:
     return _svg(draw, 5.2, 3.2)
 
 
+def kernel_drift(found: Verification) -> str:
+    """Relative drift of the tangent kernel against width, log-log, a dot per seed, with fitted slope and theory's."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        rows = found.over_training.kernel_drift
+        sizes = np.array([width_size(found.sweeps[key].template.width) for key in rows])
+        mean = np.array([_mean(v) for v in rows.values()])
+        slope = found.over_training.kernel_slope
+        axes.plot(sizes, mean, "-o", ms=3, lw=1.2, label="" if slope is None else f"n^{slope.value:+.2f}")
+        for size, values in zip(sizes, rows.values(), strict=True):
+            axes.plot([size] * len(values), values, ".", ms=2, alpha=0.5, color="C0")
+        if slope is not None and slope.predicted is not None:
+            theory = mean[-1] * (sizes / sizes[-1]) ** slope.predicted
+            axes.plot(sizes, theory, "--", lw=1, color="0.4", label=f"theory: n^{slope.predicted:+.1f}")
+        _log_values(axes)
+        _log2_axis(axes, found)
+        axes.set(xlabel="width", ylabel="relative kernel drift", title=found.parameterization)
+        if slope is not None:
+            axes.legend(fontsize=7)
+
+    return _svg(draw, 5.2, 3.2)
+
+
 def coordinate_sizes(check: CoordinateCheck) -> str:
     """Change of every module's activations against width after the check's last step."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,28 @@ class Summary:
                     "loss at its best lr": f"{best.loss:.4g}",
                     "regret": "-" if regret is None else _regret(regret.value, regret.low, regret.high),
                     "feature change": f"{moved:.3g}",
+                    "kernel drift": _geometric(found.over_training.kernel_drift.get(key)),
+                    "alignment with targets": _before_and_after(found.over_training.target_alignment.get(key)),
                     "runs": f"{len(runs)} ({sum(r.final_loss == math.inf for r in runs)} diverged)",
                 }
             )
         return rows
+
+    def parts(self, found: Verification) -> list[dict[str, str]]:
+        """The refined coordinate check over training, a row per module, slopes against width."""
+        over = found.over_training
+        return [
+            {
+                "module": module,
+                "effective update": str(slope),
+                "propagated": str(over.propagated.get(module, "-")),
+                "alignment of update and input": ", ".join(
+                    f"{x:.2f}" for x in over.update_alignment.get(module, {}).values()
+                )
+                or "-",
+            }
+            for module, slope in over.effective.items()
+        ]
 
     def markdown(self) -> str:
         return _render("report.md.j2", self, figures={})
@@ -74,6 +92,9 @@ class Summary:
         figures: dict[str, Any] = {
             "curves": {name: plots.loss_curves(v) for name, v in self.verifications.items()},
             "features": {n: plots.feature_movement(v) for n, v in self.verifications.items() if v.feature_change},
+            "kernels": {
+                n: plots.kernel_drift(v) for n, v in self.verifications.items() if v.over_training.kernel_drift
+            },
             "optimum": plots.optimum_against_width(dict(self.verifications)),
             "coordinates": {name: plots.coordinate_sizes(c) for name, c in self.checks.items()},
         }
@@ -90,6 +111,8 @@ class Summary:
                 "reason": v.reason,
                 "drift_octaves_per_doubling": _triple(v.drift),
                 "feature_slope": _triple(v.overall_features),
+                "kernel_drift_slope": _triple(v.over_training.kernel_slope),
+                "kernel_drift": {str(k): list(xs) for k, xs in v.over_training.kernel_drift.items()},
                 "transferred_log2_lr": v.transferred_log2_lr,
                 "tolerance_log_loss": v.tolerance,
                 "optima": {str(k): [o.log2_lr, o.low, o.high] for k, o in v.optima.items()},
@@ -110,6 +133,16 @@ class Summary:
 def _geometric_mean(losses: list[float]) -> float:
     """Of losses, as the fitted curves are of their logarithms."""
     return math.exp(sum(math.log(x) if x > 0 else -math.inf for x in losses) / len(losses))
+
+
+def _geometric(values: Sequence[float] | None) -> str:
+    return "-" if not values or min(values) <= 0 else f"{math.exp(sum(map(math.log, values)) / len(values)):.3g}"
+
+
+def _before_and_after(pairs: Sequence[tuple[float, float]] | None) -> str:
+    if not pairs:
+        return "-"
+    return " to ".join(f"{sum(column) / len(pairs):.2f}" for column in zip(*pairs, strict=True))
 
 
 def _triple(slope: Any) -> list[float] | None:

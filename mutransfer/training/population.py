@@ -73,12 +73,18 @@ class Population:
         )
         self.alive = list(range(len(specs)))  # the member in each row
         self.compiled: Step | None = None  # of traceable_step(), used while nobody has left
-        self.courses = [Course(spec, task, accumulate=spec.accumulate, device=self.device, sink=sink) for spec in specs]
+        self.courses = [
+            Course(spec, task, plan, accumulate=spec.accumulate, device=self.device, sink=sink) for spec in specs
+        ]
 
     def train(self) -> Iterator[tuple[RunSpec, RunResult]]:
         """Train to the end; yields every member's result as soon as it is known."""
-        for row, course in enumerate(self.courses):
-            course.begin(self.stack.member(row))
+        first: dict[int, Course] = {}  # of a seed: its members start from the same model
+        for row, (stream, course) in enumerate(zip(self._streams, self.courses, strict=True)):
+            known = first.get(stream)
+            if known is None or (course.spec.watched and known.movement is None):
+                first[stream] = course
+            course.begin(self.stack.member(row), like=known)
         recent: list[Tensor] = []
         for step in range(self.common.steps):
             recent.append(self.step(step))
@@ -87,6 +93,9 @@ class Population:
                 recent = []
                 on = [self.courses[i].look(step, values) for i, values in zip(self.alive, losses, strict=True)]
                 yield from self._leave([row for row, goes in enumerate(on) if not goes], diverged=True)
+            for row, member in enumerate(self.alive):
+                if self.courses[member].watches(step):
+                    self.courses[member].watch(step, self.stack.member(row))
             if self.courses[0].evaluates(step):
                 for row, member in enumerate(self.alive):
                     self.courses[member].evaluate(step, self.stack.member(row))
@@ -225,7 +234,13 @@ def _common(specs: Sequence[RunSpec]) -> RunSpec:
     return first
 
 
-OWN = ("hyperparameters", "seed", "schedule", "warmup_steps")  # fields in which members of a population may differ
+OWN = (
+    "hyperparameters",
+    "seed",
+    "schedule",
+    "warmup_steps",
+    "watched",
+)  # fields in which members of a population may differ
 
 
 def _multipliers(plan: Plan, name: str) -> Multipliers:

@@ -119,7 +119,7 @@ class Attempt:
         self.model: nn.Module = apply(build_at(task.build, spec.width), plan).to(device)
         self.optimizer = make_optimizer(self.model, plan, spec)
         self.scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
-        self.course = Course(spec, task, accumulate=accumulate, device=device, sink=sink)
+        self.course = Course(spec, task, plan, accumulate=accumulate, device=device, sink=sink)
 
     def train(self) -> RunResult:
         self.course.begin(self.model)
@@ -130,6 +130,8 @@ class Attempt:
                 if not self.course.look(step, torch.stack(recent).tolist()):
                     return self.course.result(self.model, diverged=True)
                 recent = []
+            if self.course.watches(step):
+                self.course.watch(step, self.model)
             if self.course.evaluates(step):
                 self.course.evaluate(step, self.model)
         return self.course.result(self.model, diverged=False)

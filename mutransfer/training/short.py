@@ -1,17 +1,21 @@
-"""A few steps of training, and the activations before and after them."""
+"""A few steps of training, and what they did to every module: the measurements of a coordinate check."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mutransfer.errors import StackError
-from mutransfer.measure.probes import activations
+from mutransfer.errors import MutransferError, StackError
+from mutransfer.measure import refined
+from mutransfer.measure.probes import evaluating, floats, root_mean_square
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.tracer import trace
 from mutransfer.training.events import silent
 from mutransfer.training.population import Population
 from mutransfer.training.run import Attempt
@@ -20,35 +24,102 @@ from mutransfer.training.task import PROBE_SEED, Task, to_device
 
 SMALL = 2**22  # parameters of all members together: beyond, a stack gains nothing over a few steps
 
-Activations = dict[str, Tensor]
+Numbers = dict[str, float]
 
 
-def activations_around(
-    specs: Sequence[RunSpec], task: Task, plan: Plan, device: torch.device
-) -> Iterator[tuple[Activations, Activations]]:
-    """(before, after) for each of ``specs``, which differ in their seed. Changes the global random state.
+@dataclass(frozen=True)
+class FirstSteps:
+    """One seed's first steps, by step and then by quantity: sizes on a fixed batch, as root-mean-squares.
+
+    Of modules: "size", "change", "effective", "propagated" and, at step 0, "input". Of parameters, at the first look:
+    "update", what each alone does to its module's initial output, and "gradient". Of attention, by path: "logits".
+    """
+
+    outputs: dict[str, Tensor]  # before the first step
+    looks: dict[int, dict[str, Numbers]] = field(default_factory=dict)
+
+
+def first_steps(
+    specs: Sequence[RunSpec], task: Task, plan: Plan, device: torch.device, looks: Sequence[int], *, attention: bool
+) -> Iterator[FirstSteps]:
+    """What each of ``specs``, which differ in their seed, does until its last step. Changes the global random state.
+
+    Args:
+        looks: after which steps to measure, besides before the first.
+        attention: whether to measure the logits of attention too, before the first and after the last step.
 
     Small models are trained together where they can be stacked, others one by one.
     """
     probe = to_device(task.batch(PROBE_SEED, 0), device)
 
-    def look(model: nn.Module) -> Activations:
-        return activations(model, lambda: task.loss(model, probe))
-
     if len(specs) > 1 and len(specs) * sum(map(math.prod, plan.shapes.values())) <= SMALL:
         try:
             together = Population(specs, task, plan=plan, device=device)
             rows = range(len(specs))
-            before = [look(together.stack.member(row)) for row in rows]
+            watchers = [_Watcher(task, probe, together.stack.member(row), specs[0].steps, attention) for row in rows]
             for step in range(specs[0].steps):
                 together.step(step)
-            yield from ((before[row], look(together.stack.member(row))) for row in rows)
+                if step + 1 in looks:
+                    for row, watcher in zip(rows, watchers, strict=True):
+                        watcher.look(together.stack.member(row), step + 1)
+            yield from (watcher.seen for watcher in watchers)
             return
         except StackError as error:
             logging.getLogger("mutransfer").info("seeds are trained one by one: %s", error)
     for spec in specs:
         alone = Attempt(spec, 1, task, plan, device, silent)
-        start = look(alone.model)
+        watcher = _Watcher(task, probe, alone.model, spec.steps, attention)
         for step in range(spec.steps):
             alone.step(step)
-        yield start, look(alone.model)
+            if step + 1 in looks:
+                watcher.look(alone.model, step + 1)
+        yield watcher.seen
+
+
+def attention_logits(task: Task, model: nn.Module, probe: Any) -> dict[str, tuple[int, Tensor]]:
+    """Head size and logits (after their scale) of every attention in the loss; empty where that cannot be followed."""
+    with evaluating(model):
+        try:
+            found = trace(model, lambda m: task.loss(m, probe)).attention
+        except MutransferError:
+            return {}
+    return {path: (a.head_size, a.logits) for path, a in found.items() if a.logits.shape[-1] > 1}
+
+
+class _Watcher:
+    """Compares one model, which is handed in every time, with what it was."""
+
+    def __init__(self, task: Task, probe: Any, model: nn.Module, steps: int, attention: bool) -> None:
+        self.task, self.probe, self.steps, self.attention = task, probe, steps, attention
+        self.start = refined.start(model, lambda: task.loss(model, probe), inputs=True)
+        self.seen = FirstSteps(dict(self.start.outputs))
+        sizes = {"size": {path: root_mean_square(x) for path, x in self.start.outputs.items()}}
+        self._note(0, sizes | {"input": dict(self.start.input_sizes)} | self._logits(model))
+
+    def look(self, model: nn.Module, step: int) -> None:
+        found = refined.refine(model, self.start, lambda: self.task.loss(model, self.probe))
+        quantities = {
+            name: {path: getattr(r, name) for path, r in found.items()}
+            for name in ("size", "change", "effective", "propagated")
+        }
+        if len(self.seen.looks) == 1:  # the first: only now is each update the doing of its own parameter alone
+            quantities |= {"update": refined.own_updates(model, self.start), "gradient": self._gradients(model)}
+        self._note(step, quantities | (self._logits(model) if step == self.steps else {}))
+
+    def _gradients(self, model: nn.Module) -> dict[str, Tensor]:
+        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        with evaluating(model):
+            loss = self.task.loss(model, self.probe)
+        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        return {n: root_mean_square(g) for n, g in zip(parameters, found, strict=True) if g is not None}
+
+    def _logits(self, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+        if not self.attention:
+            return {}
+        seen = attention_logits(self.task, model, self.probe)
+        return {"logits": {path: root_mean_square(logits) for path, (_, logits) in seen.items()}}
+
+    def _note(self, step: int, quantities: dict[str, dict[str, Tensor]]) -> None:
+        """All numbers of a look in one wait for the device."""
+        values = iter(floats([x for named in quantities.values() for x in named.values()]))
+        self.seen.looks[step] = {q: {n: next(values) for n in named} for q, named in quantities.items()}

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from mutransfer.errors import ConfigError
+from mutransfer.measure.movement import Look
 from mutransfer.parameterization.building import Width
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -53,6 +54,7 @@ class RunSpec:
     accumulate: int = 1  # micro-batches per step
     precision: str = "float32"  # of autocast
     clip_norm: float = 0.0  # largest width-invariant gradient norm; 0: no clipping
+    watched: bool = False  # look at features and tangent kernel on the way: changes nothing in the run, nor its key
 
     def __post_init__(self) -> None:
         # Plain copies: equal values give equal JSON, and later changes to the caller's mapping change nothing here.
@@ -92,7 +94,8 @@ class RunSpec:
     def key(self) -> str:
         """Equal for specs that are the same run: at base width every parameterization is the user's own model."""
         spec = self.as_own_model() if self.width == self.base_width else self
-        return hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode()).hexdigest()[:20]
+        told = {name: value for name, value in spec.to_dict().items() if name != "watched"}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]
 
     def as_own_model(self) -> RunSpec:
         # "sqrt" spares all but hidden weights from decay at every width.
@@ -118,6 +121,7 @@ class RunResult:
     train_curve: tuple[float, ...] = ()  # training loss of every step
     eval_curve: tuple[tuple[int, float], ...] = ()  # (steps done, evaluation)
     movement: Mapping[str, float] = field(default_factory=dict)  # module -> ||h_T - h_0|| / ||h_0|| on probe inputs
+    looks: tuple[Look, ...] = ()  # of a watched run: before the first step, on the way and at the end
     n_parameters: int = 0
     accumulate: int = 1  # micro-batches per step in the end; more than asked for after running out of memory
     seconds: float = 0.0
@@ -131,6 +135,7 @@ class RunResult:
         values: dict[str, Any] = dict(data)
         values["outcome"] = Outcome(data["outcome"])
         values["train_curve"] = tuple(map(float, data["train_curve"]))
+        values["looks"] = tuple(map(Look.from_dict, data.get("looks", ())))
         values["eval_curve"] = tuple((int(step), float(loss)) for step, loss in data["eval_curve"])
         return cls(**values)
 

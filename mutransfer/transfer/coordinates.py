@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,50 +12,81 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError, ExampleError
-from mutransfer.measure.probes import changes, rms
 from mutransfer.measure.slopes import Slope, fit_slope
 from mutransfer.parameterization import regimes, rules
 from mutransfer.parameterization.axes import Overrides
 from mutransfer.parameterization.building import Width, preserved_random_state, show_width
-from mutransfer.parameterization.examples import NOT_SEEN
+from mutransfer.parameterization.examples import NOT_SEEN, fresh
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind, Regime
-from mutransfer.parameterization.rules import Family, Parameterization, Role
+from mutransfer.parameterization.rules import Family, Parameterization
 from mutransfer.training.events import Note, Sink, silent
-from mutransfer.training.short import activations_around
+from mutransfer.training.short import FirstSteps, attention_logits, first_steps
 from mutransfer.training.spec import HYPERPARAMETERS, RunSpec
 from mutransfer.training.task import PROBE_SEED, PartsTask, Task, few, label_of
+from mutransfer.transfer.causes import Causes, reference
+from mutransfer.transfer.expected import Expected, handed_on, is_readout, owner
+from mutransfer.transfer.offenders import EARLY, TOLERANCE, Judge, Offender, said, together
 from mutransfer.transfer.study import default_device, width_size
 
-TOLERANCE = 0.15  # on exponents; what finite widths leave over at ratios of 16 (theory: 0 or -1/2)
 DEFAULT_LR = {Family.SGD: 0.1, Family.ADAM: 2.0**-8}
+LOOKS = (1, 2)  # steps after which there is a look besides the last one
+OF_MODULES = ("size", "change", "effective", "propagated")
+
+Rows = tuple[tuple[float, ...], ...]  # width -> seed
+Slopes = dict[str, dict[str, Slope]]  # quantity -> module or parameter -> slope
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoordinateCheck:
-    """Slopes against width per module: "size" of the activation and its "change" since step 0, after ``steps``."""
+    """Slopes against width per module and step, those that theory expects, and what does not scale.
+
+    Quantities of a module's output on a fixed batch: "size"; its "change" since step 0, which is the sum of the
+    "effective" update (W_t - W_0) x_t and of what was "propagated" to it, W_0 (x_t - x_0).
+    """
 
     parameterization: str
+    optimizer: str
     regime: Regime | None  # None: not predicted
     widths: tuple[Width, ...]
     steps: int
-    slopes: Mapping[str, Mapping[str, Slope]]
-    sizes: Mapping[str, Mapping[str, tuple[tuple[float, ...], ...]]]  # module -> quantity -> width -> seed
+    slopes: Mapping[str, Mapping[str, Slope]]  # module -> quantity, after ``steps``
+    by_step: Mapping[int, Mapping[str, Mapping[str, Slope]]]  # step -> module -> quantity; step 0: "size"
+    updates: Mapping[str, Slope]  # parameter -> what its update alone does to its module's output after one step
+    sizes: Mapping[str, Mapping[str, Rows]]  # module -> quantity -> width -> seed, after ``steps``
     at_init: Mapping[str, float]  # exponents of the sizes of readouts and bottlenecks before training
     factored: frozenset[str]  # modules whose output is multiplied by a factor that grows: not judged, what follows is
     diverged: tuple[Width, ...]  # widths at which an activation was not finite
+    offenders: tuple[Offender, ...]  # causes of what does not scale, first things first
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What does not scale as it should, a sentence each; empty where the check passes."""
+        """What does not scale as it should, a sentence each, causes first; empty where the check passes."""
         found = [f"activations are not finite at width {show_width(w)}" for w in self.diverged]
         if self.regime is not None and self.regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE, Kind.TRIVIAL):
             found.append(f"{self.parameterization} is {self.regime.kind} ({self.regime.binding})")
-        for module, quantities in self.slopes.items():
-            found += [f"{q} of {module} goes like n^{s}" for q, s in quantities.items() if self._off(module, s)]
+        found += map(said, together(self.offenders))
+        if symptoms := self.symptoms:
+            found.append(("in consequence, " if self.offenders else "") + "; ".join(symptoms))
         return tuple(found)
 
-    def _off(self, module: str, slope: Slope) -> bool:
+    @property
+    def symptoms(self) -> tuple[str, ...]:
+        """Modules whose size or change is off after the last step, and which grow too fast at an earlier one."""
+        found = []
+        for module, quantities in self.slopes.items():
+            for q in ("size", "change"):
+                if q in quantities and self._off(module, quantities[q]):
+                    found.append(f"{q} of {module} goes like n^{quantities[q]}")
+                    continue
+                for step, modules in self.by_step.items():
+                    slope = modules.get(module, {}).get(q)
+                    if step and slope is not None and self._off(module, slope, growth=True):
+                        found.append(f"{q} of {module} goes like n^{slope} after step {step}")
+                        break
+        return tuple(found)
+
+    def _off(self, module: str, slope: Slope, *, growth: bool = False) -> bool:
         if module in self.factored:  # what is behind them is
             return False
         if slope.predicted is None:
@@ -62,7 +94,9 @@ class CoordinateCheck:
         # Logits start at their size at initialisation and only later move by the predicted power: in between
         # any slope from the one to the other is right.
         floor = min(slope.predicted, self.at_init.get(module, slope.predicted))
-        return slope.low > slope.predicted + TOLERANCE or slope.high < floor - TOLERANCE
+        if rules.family(self.optimizer) is Family.SGD:  # a gradient starts fainter, until what reads it has aligned
+            floor -= EARLY
+        return slope.low > slope.predicted + TOLERANCE or (not growth and slope.high < floor - TOLERANCE)
 
     @property
     def passed(self) -> bool:
@@ -70,13 +104,15 @@ class CoordinateCheck:
         return not self.failures
 
     def table(self) -> str:
-        """One line per module, as text."""
-        width = max(len(m) for m in self.slopes) if self.slopes else 6
-        lines = [f"{'module':{width}}  {'size':40}  change"]
-        for module, q in self.slopes.items():
-            cells = [str(q[name]) if name in q else "-" for name in ("size", "change")]
-            lines.append(f"{module:{width}}  {cells[0]:40}  {cells[1]}")
-        return "\n".join(lines)
+        """One line per module and step, as text."""
+        rows = [
+            [module if first else "", str(step), *(str(q.get(name, "-")) for name in OF_MODULES)]
+            for module in self.slopes
+            for first, (step, q) in _numbered((s, m[module]) for s, m in self.by_step.items() if module in m)
+        ]
+        rows.insert(0, ["module", "step", *OF_MODULES])
+        sizes = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        return "\n".join("  ".join(f"{c:{n}}" for c, n in zip(r, sizes, strict=True)).rstrip() for r in rows)
 
 
 def coordinate_check(
@@ -91,11 +127,17 @@ def coordinate_check(
     seeds: int | Sequence[int] = 3,
     batch: Any = None,
     loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    plan: Callable[[Width], Plan] | None = None,
     overrides: Overrides | None = None,
     device: torch.device | str | None = None,
     sink: Sink = silent,
 ) -> CoordinateCheck:
-    """Train a few steps at every width and fit how activations scale.
+    """Train a few steps at every width, fit how activations scale, and name what does not scale as it should.
+
+    Measured are sizes before training, and sizes, changes and their two parts after steps 1, 2 and ``steps``; after the
+    first step also what each parameter's own update does. Blamed is the first that is off: initial values and
+    multipliers, then single updates, then eps; the cause is read from a comparison of the plan with the one that would
+    be inferred.
 
     Args:
         build_or_task: a Task, or a factory together with ``batch`` and ``loss``.
@@ -104,6 +146,9 @@ def coordinate_check(
         lr: base learning rate; None takes 0.1 for SGD and 2**-8 for the Adam family.
         batch: with a factory: a batch, or a function (seed, step) -> batch.
         loss: with a factory: (model, batch) -> scalar; None where the model itself returns a loss.
+        plan: a function from width to the Plan to check there, one that you edited say; ``parameterization`` (but for a
+            table of your own) and ``optimizer`` are then the plan's. None infers plans.
+        overrides: as of :meth:`Plan.infer`; what ``plan`` was made with, if that needed any.
 
     Example::
 
@@ -115,66 +160,186 @@ def coordinate_check(
         raise ConfigError(f"a coordinate check needs at least two widths, found {list(widths)}")
     base = ordered[0] if base_width is None else base_width
     task = _task(build_or_task, batch, loss)
-    table, kind = rules.parameterization(parameterization), rules.family(optimizer)
     if overrides is None:
         overrides = getattr(build_or_task, "overrides", None)
     where = default_device() if device is None else torch.device(device)
     seed_list = range(seeds) if isinstance(seeds, int) else seeds
     if not seed_list or steps < 1:
         raise ConfigError(f"a coordinate check needs at least one step and one seed, found {steps} and {seeds}")
+
+    def example(model: nn.Module) -> Tensor:
+        return task.loss(model, few(task.batch(PROBE_SEED, 0)))
+
+    plans: list[Plan] = [] if plan is None else [plan(width) for width in ordered]
+    if plans:
+        if base_width is None:
+            base = plans[0].base_width
+        optimizer = plans[0].optimizer
+        if not isinstance(parameterization, Parameterization):
+            parameterization = plans[0].parameterization
     if optimizer not in HYPERPARAMETERS:
         raise ConfigError(f"optimizer must be one of {', '.join(HYPERPARAMETERS)}, found {optimizer!r}")
-    measured: dict[str, dict[str, list[list[float]]]] = {}
-    handed_on: dict[str, str] = {}
-    diverged: list[Width] = []
-    plan: Plan | None = None
-    for i, width in enumerate(ordered):
-        plan = _plan(
-            task.build,
-            lambda model: task.loss(model, few(task.batch(PROBE_SEED, 0))),
-            width=width,
-            base_width=base,
-            parameterization=table,
-            optimizer=optimizer,
-            overrides=overrides,
-        )
-        for found, same in _runs(task, plan, seed_list, steps, lr or DEFAULT_LR[kind], where):
-            handed_on |= same
-            for module, quantities in found.items():
-                for quantity, value in quantities.items():
-                    rows = measured.setdefault(module, {}).setdefault(quantity, [[] for _ in ordered])
-                    rows[i].append(value)
-                    if value != value or value == float("inf"):
-                        diverged.append(width)
-        sink(Note(text=f"coordinate check, {table.name}: width {show_width(width)} done"))
-    assert plan is not None
-    roles = [s.role for s in plan.values()]
+    table, kind = rules.parameterization(parameterization), rules.family(optimizer)
+    if not plans:
+        what = {"parameterization": table, "optimizer": optimizer, "overrides": overrides}
+        plans = [_plan(task.build, example, width=w, base_width=base, **what) for w in ordered]
+    last = plans[-1]
+    # Of a plan that was inferred without a word of the user's it is known what an inferred one is.
+    right: Plan | None = last
+    if plan is not None or overrides:
+        right = reference(task.build, last, base, table, overrides if plan is not None else None, example)
+    # Whose roles say what is to be expected: overrides are the user's word, an edited plan is what is checked.
+    ideal = right if plan is not None and right is not None else last
+    attention = _heads_grow(task, ordered)
+    looks = tuple(sorted({*(n for n in LOOKS if n < steps), steps}))
+    measured = _Measured(ordered, base)
+    with preserved_random_state():
+        for i, (width, its) in enumerate(zip(ordered, plans, strict=True)):
+            specs = _specs(task, its, seed_list, steps, lr or DEFAULT_LR[kind])
+            for seen in first_steps(specs, task, its, where, looks, attention=attention):
+                measured.take(i, seen, its, ideal)
+            sink(Note(text=f"coordinate check, {table.name}: width {show_width(width)} done"))
     # The init law of a model that is left as it is was not measured, so nothing can be predicted for it.
-    regime = regimes.classify_model(table, roles, optimizer=optimizer) if table.corrects_init else None
-    sizes = [width_size(w) for w in ordered]
-    keep = [i for i, size in enumerate(sizes) if size >= 2 * width_size(base)]
-    keep = keep if len(keep) >= 3 else list(range(len(sizes)))
-    slopes: dict[str, dict[str, Slope]] = {}
-    for module, quantities in measured.items():
-        for quantity, rows in quantities.items():
-            slope = fit_slope(
-                [sizes[i] for i in keep],
-                [rows[i] for i in keep],
-                predicted=_predicted(handed_on.get(module, module), quantity, plan, regime),
-            )
-            if slope is not None:
-                slopes.setdefault(module, {})[quantity] = slope
+    roles = [s.role for s in ideal.values()]
+    known = table.corrects_init
+    regime = regimes.classify_model(table, roles, optimizer=optimizer, scale_eps=last.scale_eps) if known else None
+    expected = measured.expected(ideal, regime)
+    by_step = {step: measured.modules(step, expected) for step in (0, *looks)}
+    factored = _factored(ideal)
+    causes = Causes(last, right, table)
+    offenders = Judge(
+        plan=last,
+        expected=expected,
+        causes=causes,
+        init={q: measured.slopes(0, q, {}) for q in ("size", "input", "logits")},
+        first={q: measured.slopes(looks[0], q, {}) for q in ("update", "eps over gradient")},
+        last={"logits": measured.slopes(steps, "logits", {})},
+        factored=factored,
+        attention=0.5 - table.attention if attention else None,
+    ).offenders()
+    named = {show_width(w): p for w, p in zip(ordered, plans, strict=True)}
+    if (wrong_base := causes.base(named, base)) is not None:
+        offenders.insert(0, Offender(where="the plan", module="", what="its base width", slope=None, cause=wrong_base))
+    finals = by_step[steps]
     return CoordinateCheck(
         parameterization=table.name,
+        optimizer=optimizer,
         regime=regime,
         widths=tuple(ordered),
         steps=steps,
-        slopes=slopes,
-        sizes={m: {q: tuple(map(tuple, rows)) for q, rows in qs.items()} for m, qs in measured.items()},
-        at_init=_at_init({m: handed_on.get(m, m) for m in measured}, plan, regime),
-        factored=_factored(plan),
-        diverged=tuple(dict.fromkeys(map(_hashable, diverged))),
+        slopes=finals,
+        by_step=by_step,
+        updates=measured.slopes(looks[0], "update", {n: expected.update(n) for n in last}),
+        sizes={m: {q: measured.rows(steps, q, m) for q in OF_MODULES} for m in finals},
+        at_init=expected.faint(),
+        factored=factored,
+        diverged=tuple(dict.fromkeys(map(_hashable, measured.diverged))),
+        offenders=tuple(offenders),
     )
+
+
+class _Measured:
+    """Numbers by step, quantity and name, for every width and seed."""
+
+    def __init__(self, widths: Sequence[Width], base: Width) -> None:
+        self.widths = widths
+        self.sizes = [width_size(w) for w in widths]
+        # Widths of at least twice the base, where small-width corrections have died out, if three remain.
+        wide = [i for i, size in enumerate(self.sizes) if size >= 2 * width_size(base)]
+        self.keep = wide if len(wide) >= 3 else list(range(len(self.sizes)))
+        self.found: dict[tuple[int, str, str], list[list[float]]] = {}
+        self.names: dict[tuple[int, str], dict[str, None]] = {}
+        self.diverged: list[Width] = []
+        self.handed_on: dict[str, str] = {}
+        self.readouts: set[str] = set()
+        self._last_dims: dict[str, set[int]] = {}
+
+    def take(self, at: int, seen: FirstSteps, plan: Plan, ideal: Plan) -> None:
+        """``plan``: of this width; ``ideal``: any whose roles are right."""
+        for step, quantities in seen.looks.items():
+            for quantity, numbers in quantities.items():
+                for name, value in numbers.items():
+                    if quantity == "gradient":
+                        self._add(step, "eps over gradient", name, at, _eps_ratio(plan, name, value))
+                        continue
+                    self._add(step, quantity, name, at, value)
+                    if not math.isfinite(value):
+                        self.diverged.append(self.widths[at])
+        outputs = {m: x for m, x in seen.outputs.items() if x.ndim}
+        own = {owner(name) for name in ideal}
+        for module, output in outputs.items():
+            self._last_dims.setdefault(module, set()).add(output.shape[-1])
+        # A tied readout that the plan does not know of: no parameter is its own, and its output does not grow.
+        tied = {m for m, sizes in self._last_dims.items() if m not in own and len(sizes) == 1 and m != "model"}
+        self.readouts = {m for m in seen.outputs if is_readout(m, ideal)} | tied
+        self.handed_on = handed_on(seen.outputs, self.readouts)
+
+    def rows(self, step: int, quantity: str, name: str) -> Rows:
+        return tuple(map(tuple, self.found.get((step, quantity, name), [])))
+
+    def slopes(self, step: int, quantity: str, predicted: Mapping[str, float | None]) -> dict[str, Slope]:
+        fitted = {name: self._slope(step, quantity, name, predicted.get(name)) for name in self._named(step, quantity)}
+        return {name: slope for name, slope in fitted.items() if slope is not None}
+
+    def modules(self, step: int, expected: Expected) -> Slopes:
+        """Slopes by module and quantity, beside what is expected."""
+        found: Slopes = {}
+        for quantity in OF_MODULES:
+            for name in self._named(step, quantity):
+                within = expected.at_init(name) if step == 0 else None
+                predicted = within[1] if within is not None else None if step == 0 else expected.of(name, quantity)
+                slope = self._slope(step, quantity, name, predicted)
+                if slope is not None:
+                    found.setdefault(name, {})[quantity] = slope
+        return found
+
+    def expected(self, plan: Plan, regime: Regime | None) -> Expected:
+        return Expected(plan, regime, self.handed_on, frozenset(self.readouts))
+
+    def _add(self, step: int, quantity: str, name: str, at: int, value: float) -> None:
+        self.names.setdefault((step, quantity), {})[name] = None
+        self.found.setdefault((step, quantity, name), [[] for _ in self.widths])[at].append(value)
+
+    def _named(self, step: int, quantity: str) -> list[str]:
+        return list(self.names.get((step, quantity), {}))
+
+    def _slope(self, step: int, quantity: str, name: str, predicted: float | None) -> Slope | None:
+        rows = self.found[step, quantity, name]
+        return fit_slope([self.sizes[i] for i in self.keep], [rows[i] for i in self.keep], predicted=predicted)
+
+
+def _eps_ratio(plan: Plan, name: str, gradient: float) -> float:
+    return plan[name].eps_mult / gradient if name in plan and gradient > 0 else math.nan
+
+
+def _specs(task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float) -> list[RunSpec]:
+    template = RunSpec(
+        task=label_of(task),
+        width=plan.width,
+        base_width=plan.base_width,
+        hyperparameters={"lr": lr},
+        parameterization=plan.parameterization,
+        optimizer=plan.optimizer,
+        form=plan.form,
+        wd_policy=plan.wd_policy,
+        scale_eps=plan.scale_eps,
+        steps=steps,
+    )
+    return [replace(template, seed=seed) for seed in seeds]
+
+
+def _heads_grow(task: Task, widths: Sequence[Width]) -> bool:
+    """Whether the size of attention heads differs between the two smallest widths."""
+    probe = few(task.batch(PROBE_SEED, 0))
+    sizes = [
+        {path: size for path, (size, _) in attention_logits(task, fresh(task.build, w), probe).items()}
+        for w in widths[:2]
+    ]
+    return any(sizes[1].get(path, size) != size for path, size in sizes[0].items())
+
+
+def _numbered(items: Any) -> Any:
+    return ((i == 0, item) for i, item in enumerate(items))
 
 
 def _plan(build: Callable[..., nn.Module], example: Callable[[nn.Module], Tensor], **what: Any) -> Plan:
@@ -185,67 +350,6 @@ def _plan(build: Callable[..., nn.Module], example: Callable[[nn.Module], Tensor
         return Plan.infer(build, **what)
 
 
-def _runs(
-    task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float, device: torch.device
-) -> Iterator[tuple[dict[str, dict[str, float]], dict[str, str]]]:
-    """For every seed: size and change of every module's output, and the modules that hand on a readout's."""
-    template = RunSpec(
-        task=label_of(task),
-        width=plan.width,
-        base_width=plan.base_width,
-        hyperparameters={"lr": lr},
-        parameterization=plan.parameterization,
-        optimizer=plan.optimizer,
-        steps=steps,
-    )
-    with preserved_random_state():
-        for before, after in activations_around([replace(template, seed=seed) for seed in seeds], task, plan, device):
-            moved = changes(before, after)
-            found = {m: {"size": rms(after[m]), "change": moved[m]} for m in moved}
-            yield found, {m: inner for m in moved if (inner := _handed_on(m, before, plan)) is not None}
-
-
-def _handed_on(module: str, outputs: Mapping[str, Tensor], plan: Plan) -> str | None:
-    """The readout whose output this module hands on: a head around it, or the model itself."""
-    within = "" if module == "model" else f"{module}."
-    inside = [m for m in outputs if m != module and m.startswith(within) and _is_readout(m, plan)]
-    return next((m for m in inside if torch.equal(outputs[m], outputs[module])), None)
-
-
-def _predicted(module: str, quantity: str, plan: Plan, regime: Regime | None) -> float | None:
-    if regime is None or regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE):
-        return None
-    roles = _roles(module, plan)
-    if _is_readout(module, plan):
-        change = regime.change[2]
-        return change if quantity == "change" else max(change, regime.logits_at_init)
-    if Role.BOTTLENECK in roles:  # fades at init, then moves: between the two is right
-        change = regime.bottleneck_change
-        return change if quantity == "change" or change is None else max(change, regime.bottleneck_at_init or 0.0)
-    change = regime.change[0] if Role.INPUT in roles else regime.change[1]
-    return change if quantity == "change" else 0.0
-
-
-def _at_init(modules: Mapping[str, str], plan: Plan, regime: Regime | None) -> dict[str, float]:
-    """Of readouts and bottlenecks, which under mup are fainter before training than in it.
-
-    So are the siblings of a bottleneck that come after it, which it may feed: the output projection behind values with
-    a fixed number of heads. ``modules`` names for each the one whose output it hands on, itself as a rule.
-    """
-    if regime is None:
-        return {}
-    start, faint = {}, set()
-    for module, inner in modules.items():
-        parent = module.rpartition(".")[0]
-        if Role.BOTTLENECK in _roles(module, plan):
-            faint.add(parent)
-        if parent in faint and regime.bottleneck_at_init is not None:
-            start[module] = regime.bottleneck_at_init
-        if _is_readout(inner, plan):
-            start[module] = regime.logits_at_init
-    return start
-
-
 def _factored(plan: Plan) -> frozenset[str]:
     """Where a factor that grows follows: the model's own, or the plan's on queries, meant for their product alone."""
     own = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.own_mult != 1.0}
@@ -253,15 +357,6 @@ def _factored(plan: Plan) -> frozenset[str]:
         path for path, s in plan.sites.items() if s.kind == "attention logits" and s.mechanism.startswith("output")
     }
     return frozenset(own | queries)
-
-
-def _roles(module: str, plan: Plan) -> set[Role]:
-    return {s.role for name, s in plan.items() if (name.rpartition(".")[0] or "model") == module}
-
-
-def _is_readout(module: str, plan: Plan) -> bool:
-    tied = module in plan.sites and plan.sites[module].kind == "tied readout"
-    return tied or Role.OUTPUT in _roles(module, plan)
 
 
 def _task(build_or_task: Any, batch: Any, loss: Callable[[nn.Module, Any], Tensor] | None) -> Task:

@@ -22,8 +22,8 @@ from mutransfer.measure.probes import evaluating
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.building import build_at, seed_everything
 from mutransfer.parameterization.plan import Plan
+from mutransfer.training.outputs import answering, call_of
 from mutransfer.training.task import Task, batch_size
-from mutransfer.transfer.kernel_path import answering, call_of
 
 MAX_ROWS = 1024  # training examples times outputs: a few seconds of descent
 STOPS = (0, *(4**k for k in range(6)))  # steps of full-batch descent after which the predictor is evaluated

@@ -61,15 +61,16 @@ def sweep(
     title: str,
     also: Sequence[float] = (),
 ) -> Sweep:
-    """Run the grid and the points in ``also``, then extend and refine around the minimum.
+    """Run the grid and the points in ``also``, which are watched on the way, then extend and refine around the minimum.
 
     Nothing is pruned: medians after a few steps favour fast starters and bias the optimum.
     """
     done = Sweep(template=template, seeds=tuple(seeds), results={})
+    watched = {round(x, 6) for x in also}
 
     def run_at(points: Sequence[float]) -> None:
         new = [round(x, 6) for x in points if round(x, 6) not in done.results]
-        specs = [at_lr(template, x, seed) for x in new for seed in seeds]
+        specs = [replace(at_lr(template, x, seed), watched=x in watched) for x in new for seed in seeds]
         results = runner.perform(specs, title)
         for i, x in enumerate(new):
             done.results[x] = results[i * len(seeds) : (i + 1) * len(seeds)]

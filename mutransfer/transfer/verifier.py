@@ -21,6 +21,7 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task
 from mutransfer.transfer.estimate import Interval, Optimum
 from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
+from mutransfer.transfer.over_training import OverTraining, over_training
 from mutransfer.transfer.regret import cross_fitted_regrets
 from mutransfer.transfer.study import Record, Runner, width_size
 from mutransfer.transfer.sweep import Sweep, sweep
@@ -57,6 +58,7 @@ class Verification:
     features: Mapping[str, Slope]  # module -> slope of relative feature change
     feature_change: Mapping[str, Mapping[str | int, tuple[float, ...]]]  # module -> width -> per seed
     overall_features: Slope | None
+    over_training: OverTraining  # kernel drift, alignment and refined coordinate check at the transferred rate
 
     @property
     def headline(self) -> str:
@@ -198,6 +200,7 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
         features=features,
         feature_change=change,
         overall_features=overall,
+        over_training=over_training(sweeps, transferred, plan, regime, sizes),
     )
 
 

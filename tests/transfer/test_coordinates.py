@@ -68,7 +68,7 @@ def test_a_model_left_as_it_is_is_judged_by_growth_alone(check):
     found = check("as_is")
     assert found.regime is None
     assert not found.passed
-    assert all(" goes like n^+" in failure for failure in found.failures)
+    assert all("go" in failure and "n^+" in failure for failure in found.failures)
 
 
 def wrong(role, **changes):
@@ -124,7 +124,11 @@ def test_a_factor_hidden_in_the_models_code_is_caught_where_the_plan_sees_nothin
     found = coordinate_check(Amplified(power=power, hidden=True), widths=WIDTHS, optimizer="adam", device="cpu")
     assert found.regime.kind is Kind.FEATURE_LEARNING  # the table itself is right
     assert not found.passed
-    assert all(f"of {READOUT} goes like n^{sign}" in failure for failure in found.failures)
+    (offender,) = found.offenders
+    assert offender.where == READOUT
+    assert offender.slope.value == pytest.approx(power - 0.5, abs=0.3)
+    assert "the model's own code multiplies by a power of its width" in offender.cause
+    assert f"of {READOUT} goes like n^{sign}" in found.failures[-1]
 
 
 def build(width):
@@ -200,8 +204,10 @@ def test_activations_that_are_not_finite_are_a_failure_that_names_the_width(chec
 def test_the_table_has_a_line_per_module_with_both_slopes(check):
     found = check(widths=[8, 16, 64])
     lines = found.table().splitlines()
-    assert [line.split()[0] for line in lines] == ["module", FIRST, HIDDEN, READOUT]
-    assert str(found.slopes[HIDDEN]["change"]) in lines[2]
+    assert len(lines) == 1 + 3 * 4  # steps 0, 1, 2 and 5
+    assert [line.split()[0] for line in lines[::4]] == ["module", "5", "5", "5"]
+    assert [line.split()[0] for line in lines[1::4]] == [FIRST, HIDDEN, READOUT]
+    assert str(found.slopes[HIDDEN]["change"]) in lines[8]
 
 
 def test_sizes_hold_a_number_per_width_and_seed(check):

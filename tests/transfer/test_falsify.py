@@ -12,13 +12,14 @@ import mutransfer as mt
 from mutransfer.errors import ConfigError, KernelError
 from mutransfer.parameterization.building import build_at, seed_everything
 from mutransfer.training.optimizers import make_optimizer
+from mutransfer.training.outputs import call_of, wished_outputs
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import mean_loss
 from mutransfer.training.tasks.parity import ParityMLP
 from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, explained_part, judge
 from mutransfer.transfer.falsify import falsify
-from mutransfer.transfer.kernel_path import call_of, probe_batch, wished_outputs
+from mutransfer.transfer.kernel_path import probe_batch
 from mutransfer.transfer.kernel_predictor import STOPS, kernel_losses
 from mutransfer.transfer.study import Record
 from mutransfer.transfer.twin import TwinTask, training_plan

@@ -1,0 +1,242 @@
+"""The refined coordinate check: what the update of a module's own parameters does, apart from what reaches it.
+
+On fixed inputs the output h of a module with parameters W and input x changes by
+
+    h_t - h_0 = [h(W_t, x_t) - h(W_0, x_t)] + [h(W_0, x_t) - h(W_0, x_0)],
+
+for a linear one (W_t - W_0) x_t, its effective update, and W_0 (x_t - x_0), what was propagated to it (Haas et al.
+2025). The first is the module's own doing, so that a layer whose learning rate is wrong is told from those behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch.utils._pytree import tree_map_only
+
+from mutransfer.measure.probes import evaluating, first_rows, root_mean_square
+from mutransfer.parameterization.layouts import CONVS, TRANSPOSED, known_axes
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a module, before the plan's multipliers
+Forward = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model before its first step: every module's output (at most 64 rows), inputs and parameters."""
+
+    outputs: Mapping[str, Tensor]  # in the order in which modules finish
+    inputs: Mapping[str, Call]  # empty unless asked for
+    input_sizes: Mapping[str, Tensor]  # root-mean-square of the first input, where it is of floats
+    weights: Mapping[str, Mapping[str, Tensor]]  # module -> its own parameters
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What happened to one module's output, as root-mean-squares (scalars on the model's device)."""
+
+    before: Tensor  # of h_0
+    size: Tensor  # of h_t
+    change: Tensor
+    effective: Tensor
+    propagated: Tensor
+    alignment: tuple[Tensor, Tensor, int] | None  # ||dW x||, ||dW|| ||x|| and fan_in, of modules with a matrix
+
+
+def start(model: nn.Module, forward: Forward, *, inputs: bool = False) -> Start:
+    """The state that later ones are compared with; ``inputs`` keeps those of every module too."""
+    outputs: dict[str, Tensor] = {}
+    calls: dict[str, Call] = {}
+    sizes: dict[str, Tensor] = {}
+
+    def see(path: str, module: nn.Module, call: Call, received: Call, output: Any) -> None:
+        kept = first_rows(output)
+        if kept is None:
+            return
+        outputs.pop(path, None)  # the last call counts, also for the order
+        outputs[path] = kept.clone()
+        first = _first_input(call)
+        if first is not None:
+            sizes[path] = root_mean_square(first)
+        if inputs:
+            calls[path] = tree_map_only(Tensor, torch.clone, call)
+
+    _watched(model, forward, see)
+    weights = {
+        path: {name: p.detach().clone() for name, p in own_parameters(model.get_submodule(_path(path))).items()}
+        for path in outputs
+    }
+    return Start(outputs, calls, sizes, weights)
+
+
+def refine(model: nn.Module, before: Start, forward: Forward) -> dict[str, Refined]:
+    """Every module's output now against ``before``; the model is left as it is."""
+    found: dict[str, Refined] = {}
+
+    def see(path: str, module: nn.Module, call: Call, received: Call, output: Any) -> None:
+        now = first_rows(output)
+        if now is None or path not in before.outputs:
+            return
+        with holding(module, before.weights[path]):
+            untrained = first_rows(module(*call[0], **call[1]))
+        if untrained is None:
+            return
+        first, update = before.outputs[path].float(), now.float() - untrained.float()
+        found[path] = Refined(
+            before=root_mean_square(first),
+            size=root_mean_square(now),
+            change=root_mean_square(now.float() - first),
+            effective=root_mean_square(update),
+            propagated=root_mean_square(untrained.float() - first),
+            alignment=_alignment(module, before.weights[path], received, update),
+        )
+
+    _watched(model, forward, see)
+    return found
+
+
+@torch.no_grad()
+def own_updates(model: nn.Module, before: Start) -> dict[str, Tensor]:
+    """How much each parameter's update alone changes its module's initial output, by parameter name.
+
+    Root-mean-square of h(p_t, rest_0; x_0) - h_0: neither other updates nor changed inputs take part. ``before`` must
+    hold inputs. A parameter of several modules counts where its name says; its other uses under ``module:parameter``.
+    """
+    modules = {path: model.get_submodule(_path(path)) for path in before.outputs}
+    now = {path: {n: p.data for n, p in own_parameters(m).items()} for path, m in modules.items()}
+    names = {id(p): name for name, p in model.named_parameters()}
+    found: dict[str, Tensor] = {}
+    with evaluating(model):
+        for path, module in modules.items():  # everything back to the start
+            _put(module, before.weights[path])
+        try:
+            for path, module in modules.items():
+                for attribute, values in now[path].items():
+                    args, kwargs = before.inputs[path]
+                    with holding(module, {attribute: values}):
+                        output = first_rows(module(*args, **kwargs))
+                    assert output is not None
+                    name = names[id(own_parameters(module)[attribute])]
+                    at_home = name == ".".join(filter(None, (_path(path), attribute)))
+                    found[name if at_home else f"{path}:{name}"] = root_mean_square(
+                        output.float() - before.outputs[path].float()
+                    )
+        finally:
+            for path, module in modules.items():
+                _put(module, now[path])
+    return found
+
+
+def aligned(norms: tuple[float, float], fan_in: int) -> float:
+    """Everett et al.'s alignment exponent: log of ||dW x|| / (||dW|| ||x||) to the base fan_in, norms by entry.
+
+    1 where the update and its input are aligned, 1/2 where they are independent (2024, arXiv:2407.05872, section 3).
+
+    >>> aligned((16.0, 1.0), 16), aligned((4.0, 1.0), 16)
+    (1.0, 0.5)
+    """
+    product, bound = norms
+    if not (product > 0 and bound > 0 and fan_in > 1):
+        return math.nan
+    return math.log(product / bound) / math.log(fan_in)
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Of the module itself, with those that its parametrizations make weights from."""
+    own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+    if is_parametrized(module):
+        made = module.get_submodule("parametrizations").named_parameters(prefix="parametrizations")
+        own |= dict(made)
+    return own
+
+
+@contextmanager
+def holding(module: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, the module's own parameters have other values."""
+    parameters = own_parameters(module)
+    kept = {name: parameters[name].data for name in values}
+    _put(module, values)
+    try:
+        yield
+    finally:
+        _put(module, kept)
+
+
+def _put(module: nn.Module, values: Mapping[str, Tensor]) -> None:
+    parameters = own_parameters(module)
+    for name, value in values.items():
+        parameters[name].data = value
+
+
+@torch.no_grad()
+def _watched(model: nn.Module, forward: Forward, see: Callable[..., None]) -> None:
+    """Run ``forward`` in eval mode and show ``see`` every call of a module with parameters of its own."""
+    handles = []
+    busy = False  # while a module is called again to look at it
+
+    def hooks(path: str) -> tuple[Callable[..., None], Callable[..., None]]:
+        calls: list[Call] = []
+
+        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if not busy:
+                calls.append((args, kwargs))
+
+        def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            nonlocal busy
+            if not busy:
+                busy = True
+                try:
+                    see(path, module, calls.pop(), (args, kwargs), output)
+                finally:
+                    busy = False
+
+        return enter, leave
+
+    for name, module in model.named_modules():
+        if "parametrizations" in name.split(".") or not own_parameters(module):
+            continue
+        enter, leave = hooks(name or "model")
+        handles.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
+        handles.append(module.register_forward_hook(leave, with_kwargs=True))
+    try:
+        with evaluating(model):
+            forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _alignment(
+    module: nn.Module, weights: Mapping[str, Tensor], received: Call, update: Tensor
+) -> tuple[Tensor, Tensor, int] | None:
+    """What :func:`aligned` takes, for a module that multiplies its input with one matrix."""
+    axes = known_axes(module, "weight") if "weight" in weights else None
+    first = _first_input(received)
+    if axes is None or not axes.fan_in or first is None:
+        return None
+    weight = own_parameters(module)["weight"]
+    change = weight.detach().float() - weights["weight"].float()
+    if "bias" in weights:
+        shift = own_parameters(module)["bias"].detach().float() - weights["bias"].float()
+        if isinstance(module, CONVS + TRANSPOSED):
+            shift = shift.view(-1, *[1] * len(module.kernel_size))
+        update = update - shift
+    fan_in = math.prod(weight.shape[d] for d in axes.fan_in)
+    return root_mean_square(update), root_mean_square(change) * root_mean_square(first), fan_in
+
+
+def _first_input(received: Call) -> Tensor | None:
+    args, kwargs = received
+    first = args[0] if args else next(iter(kwargs.values()), None)
+    return first_rows(first)
+
+
+def _path(name: str) -> str:
+    return "" if name == "model" else name

@@ -1,0 +1,188 @@
+"""Why something does not scale as it should: where a plan's factors are not those that its table asks for."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from mutransfer.errors import MutransferError
+from mutransfer.parameterization import rules
+from mutransfer.parameterization.axes import Overrides
+from mutransfer.parameterization.building import Width, show_width
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.rules import Parameterization, Power, Role
+from mutransfer.parameterization.scaling import Scaling
+
+TITLES = {
+    "forward_mult": "forward multiplier",
+    "init_mult": "initialisation",
+    "lr_mult": "learning rate",
+    "eps_mult": "eps",
+    "wd_mult": "weight decay",
+}
+INIT = ("forward_mult", "init_mult")
+UPDATE = ("lr_mult", "forward_mult")
+
+
+def reference(
+    build: Callable[..., nn.Module],
+    plan: Plan,
+    base_width: Width,
+    table: Parameterization,
+    overrides: Overrides | None,
+    example: Callable[[nn.Module], object],
+) -> Plan | None:
+    """The plan that would be inferred where ``plan`` is; None where nothing can be."""
+    for seen in (example, None):  # the loss may need more than a few examples
+        try:
+            return Plan.infer(
+                build,
+                width=plan.width,
+                base_width=base_width,
+                parameterization=table,
+                optimizer=plan.optimizer,
+                form=plan.form,
+                overrides=overrides,
+                wd_policy=plan.wd_policy,
+                scale_eps=plan.scale_eps,
+                example=seen,
+            )
+        except MutransferError as error:
+            logging.getLogger("mutransfer").info("no plan to compare with: %s", error)
+    return None
+
+
+@dataclass(frozen=True)
+class Causes:
+    """Words for what ``plan`` has wrong, by comparison with ``right``, the inferred plan of the same width."""
+
+    plan: Plan
+    right: Plan | None
+    table: Parameterization
+
+    def of(self, parameter: str, fields: tuple[str, ...], excess: float) -> str:
+        """What of ``fields`` makes a parameter be off by n**excess."""
+        if (found := self._different(parameter, fields)) is not None:
+            return found
+        title = TITLES[fields[0] if fields[0] == "lr_mult" else "init_mult"]
+        scaling = self.plan[parameter]
+        growing = "large" if excess > 0 else "small"
+        known = f"its {title} is n^{abs(excess):.1f} too {growing} for {_a(scaling.role)} parameter"
+        if self.right is None:
+            return f"{known}: check its role, its fans and the factors of the plan"
+        return (
+            f"{known}, although the plan's factors are those of {self.table.name}: either the table lets it grow, or "
+            "its role is wrong, or the model multiplies by a power of its width where the plan does not see it"
+        )
+
+    def differs(self, parameter: str, *names: str) -> bool:
+        """Whether any of these factors is another than in the inferred plan."""
+        if self.right is None or parameter not in self.right:
+            return False
+        found, right = self.plan[parameter], self.right[parameter]
+        return any(not math.isclose(getattr(found, n), getattr(right, n), rel_tol=1e-6, abs_tol=1e-12) for n in names)
+
+    def site(self, module: str, kind: str, what: str) -> str | None:
+        """Of a multiplier on a use, the tied readout's or that of attention logits; None where it is right."""
+        found, right = (self._site(plan, module, kind) for plan in (self.plan, self.right))
+        if right is None and found is None:
+            return None
+        return self._compared(what, 1.0 if found is None else found, 1.0 if right is None else right, None)
+
+    def base(self, plans: Mapping[str, Plan], declared: Width) -> str | None:
+        """A base width that is not the same at every width, or not the one that was said."""
+        bases = {width: show_width(p.base_width) for width, p in plans.items()}
+        if len(set(bases.values())) > 1:
+            listed = ", ".join(f"{base} at width {width}" for width, base in bases.items())
+            return f"the plans' base width is not the same at every width ({listed}): their factors cannot be compared"
+        if (base := next(iter(bases.values()))) != show_width(declared):
+            return f"the plans' base width is {base}, not {show_width(declared)}, so {show_width(declared)} is rescaled"
+        return None
+
+    def _different(self, parameter: str, fields: tuple[str, ...]) -> str | None:
+        if self.right is None or parameter not in self.right:
+            return None
+        found, right = self.plan[parameter], self.right[parameter]
+        if (fans := self._fans(found, right)) is not None:
+            return fans
+        for name in fields:
+            if (text := self._factor(parameter, name, found, right)) is not None:
+                too = [TITLES[other] for other in TITLES if other != name and self.differs(parameter, other)]
+                return text + (f" (and so of its {', '.join(too)})" if too else "")
+        return None
+
+    def _fans(self, found: Scaling, right: Scaling) -> str | None:
+        read = f"the plan reads it as {found.role}, its shapes and its use say {right.role}"
+        if (found.m_in, found.m_out) == (right.m_in, right.m_out):
+            return read if found.role is not right.role else None
+        if show_width(self.plan.base_width) != show_width(self.right.base_width if self.right else 0):
+            return f"the plan's base width is {show_width(self.plan.base_width)}"
+        if (found.m_in, found.m_out) == (right.m_out, right.m_in):
+            return f"its fan_in and fan_out are swapped ({read})"
+        return (
+            f"its fans grow by m_in = {right.m_in:g} and m_out = {right.m_out:g}, the plan has {found.m_in:g} and "
+            f"{found.m_out:g}" + (f" ({read})" if found.role is not right.role else "")
+        )
+
+    def _factor(self, parameter: str, name: str, found: Scaling, right: Scaling) -> str | None:
+        row = self.table.rows[right.role]
+        if self.plan.form == "absorbed":
+            row = row.absorbed()
+        power = None
+        if name == "lr_mult":
+            kind = rules.family_of(rules.family(self.plan.optimizer), right.role, len(self.plan.shapes[parameter]))
+            power = row.lr.get(kind)
+        elif name in ("forward_mult", "eps_mult"):
+            power = row.forward if name == "forward_mult" else row.eps
+        readout = right.role is Role.OUTPUT and name == "forward_mult"
+        title = "readout multiplier" if readout else f"its {TITLES[name]}"
+        if power is not None and not math.isclose(power(right.m_in, right.m_out), getattr(right, name)):
+            power = None  # a law or a factor of the user's own is in it too
+        return self._compared(title, getattr(found, name), getattr(right, name), power)
+
+    def _compared(self, what: str, found: float, right: float, power: Power | None) -> str | None:
+        if math.isclose(found, right, rel_tol=1e-6):
+            return None
+        if math.isclose(right, 1.0):
+            how = "is scaled and should not be"
+        elif math.isclose(found, 1.0):
+            how = "is missing" if "multiplier" in what else "is not scaled"
+        elif math.isclose(found, right**2):
+            how = "is scaled twice"
+        elif math.isclose(found, 1 / right):
+            how = "is scaled the wrong way round"
+        else:
+            how = "is scaled by another power of the width"
+        formula = "" if power is None or power == rules.ONE else f" = {_formula(power)}"
+        at = f"at width {show_width(self.plan.width)}"
+        return f"{what} {how}: factor {found:.4g} {at} where {self.table.name} has {right:.4g}{formula}"
+
+    @staticmethod
+    def _site(plan: Plan | None, module: str, kind: str) -> float | None:
+        """The factor of the site on a module or within it."""
+        within = [
+            site.factor
+            for path, site in (plan.sites if plan else {}).items()
+            if site.kind == kind and (path == module or path.startswith(f"{module}.") or not module)
+        ]
+        return within[0] if within else None
+
+
+def _formula(power: Power) -> str:
+    """``m_out/m_in`` and the like.
+
+    >>> _formula(Power(fan_in=-1, fan_out=1)), _formula(Power(fan_in=-0.5)), _formula(Power())
+    ('m_out/m_in', '1/m_in^0.5', '1')
+    """
+    sides = {"m_in": power.fan_in, "m_out": power.fan_out}
+    above = "*".join(f"{m}^{x:g}" if x != 1 else m for m, x in sides.items() if x > 0)
+    below = "*".join(f"{m}^{-x:g}" if x != -1 else m for m, x in sides.items() if x < 0)
+    return (above or "1") + (f"/({below})" if "*" in below else f"/{below}" if below else "")
+
+
+def _a(role: Role) -> str:
+    return f"an {role}" if role[0] in "io" else f"a {role}"

@@ -1,0 +1,115 @@
+"""The powers of width that theory expects of activations, their change and every parameter's update."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, equal
+
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.regimes import Kind, Regime
+from mutransfer.parameterization.rules import Role
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What ``regime`` expects of the modules and parameters of ``plan``; None where it expects nothing.
+
+    ``readouts``: the modules whose output is the readout's, with what they hand on: themselves as a rule.
+    """
+
+    plan: Plan
+    regime: Regime | None
+    handed_on: Mapping[str, str]
+    readouts: frozenset[str]
+
+    def of(self, module: str, quantity: str) -> float | None:
+        """Of a module's "size", "change", "effective" or "propagated" in training."""
+        regime = self.regime
+        if regime is None or regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE):
+            return None
+        module = self.handed_on.get(module, module)
+        roles = roles_of(module, self.plan)
+        if quantity == "effective":
+            own = [x for role in self._updated(module) if (x := regime.updates.get(role)) is not None]
+            return max(own, default=None)
+        if module in self.readouts:
+            change = regime.change[2]
+            return max(change, regime.logits_at_init) if quantity == "size" else change
+        if Role.BOTTLENECK in roles:  # fades at init, then moves: between the two is right
+            change = regime.bottleneck_change
+            if quantity != "size" or change is None:
+                return change
+            return max(change, regime.bottleneck_at_init or 0.0)
+        change = regime.change[0] if Role.INPUT in roles else regime.change[1]
+        return 0.0 if quantity == "size" else change
+
+    def update(self, parameter: str) -> float | None:
+        """Of what a parameter's own update does to its module's output. Growth is never right."""
+        regime = self.regime
+        role = self.plan[parameter].role
+        if regime is None or role is Role.SCALAR:
+            return None
+        found = regime.updates.get(role)
+        return None if found is None else min(found, 0.0)
+
+    def at_init(self, module: str) -> tuple[float, float] | None:
+        """Of a module's size before training: at least and at most."""
+        regime = self.regime
+        if regime is None or regime.kind is Kind.DEGENERATE:
+            return None
+        inner = self.handed_on.get(module, module)
+        if inner in self.readouts:
+            # A tied readout may find the very embedding that it multiplies in its input: a sum of n squares.
+            tied = not roles_of(inner, self.plan)
+            return regime.logits_at_init, regime.logits_at_init + (0.5 if tied else 0.0)
+        faint = self.faint().get(module)
+        return (0.0, 0.0) if faint is None else (min(faint, 0.0), 0.0)
+
+    def faint(self) -> dict[str, float]:
+        """Readouts and bottlenecks, which under mup are fainter before training than in it, with their power.
+
+        So are the siblings of a bottleneck, which may come after it: the output projection behind values with a fixed
+        number of heads.
+        """
+        regime = self.regime
+        if regime is None:
+            return {}
+        faint: dict[str, float] = {}
+        parents = {m.rpartition(".")[0] for m in self.handed_on if Role.BOTTLENECK in roles_of(m, self.plan)}
+        for module, inner in self.handed_on.items():
+            if module.rpartition(".")[0] in parents and regime.bottleneck_at_init is not None:
+                faint[module] = regime.bottleneck_at_init
+            if inner in self.readouts:
+                faint[module] = regime.logits_at_init
+        return faint
+
+    def _updated(self, module: str) -> set[Role]:
+        if module in self.readouts and not roles_of(module, self.plan):  # a tied one
+            return {Role.OUTPUT}
+        return roles_of(module, self.plan) - {Role.SCALAR}
+
+
+def roles_of(module: str, plan: Plan) -> set[Role]:
+    return {s.role for name, s in plan.items() if owner(name) == module}
+
+
+def owner(parameter: str) -> str:
+    """The path of the module that a parameter's name says, the model's own being "model"."""
+    return parameter.rpartition(".")[0] or "model"
+
+
+def is_readout(module: str, plan: Plan) -> bool:
+    tied = module in plan.sites and plan.sites[module].kind == "tied readout"
+    return tied or Role.OUTPUT in roles_of(module, plan)
+
+
+def handed_on(outputs: Mapping[str, Tensor], readouts: Collection[str]) -> dict[str, str]:
+    """Every module with the readout whose output it hands on, a head around it or the model itself; else itself."""
+    found = {}
+    for module, output in outputs.items():
+        within = "" if module == "model" else f"{module}."
+        inside = [m for m in outputs if m != module and m.startswith(within) and m in readouts]
+        found[module] = next((m for m in inside if equal(outputs[m], output)), module)
+    return found
