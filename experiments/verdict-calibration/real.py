@@ -12,14 +12,17 @@ import argparse
 import json
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import optuna
 from run import RESULTS
 from scipy.interpolate import PchipInterpolator
 from simulate import BASE, DOUBLINGS, Truth, simulate
 from table import rates, table
 
+from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.study import Record
 
 
@@ -27,7 +30,7 @@ def pool_of(record: Record, parameterization: str) -> tuple[list[PchipInterpolat
     """For every doubling of width the curves (learning rates, seeds) of log loss; number of seeds; initial log loss."""
     runs: dict[int, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     starts = []
-    for spec, result in record.items():
+    for spec, result in _runs(record):
         if spec.width == spec.base_width or spec.parameterization == parameterization:
             assert isinstance(spec.width, int)
             runs[spec.width][round(math.log2(spec.lr), 6)][spec.seed] = min(result.final_loss, result.initial_loss)
@@ -41,6 +44,14 @@ def pool_of(record: Record, parameterization: str) -> tuple[list[PchipInterpolat
         logs = np.log([[by_lr[x][seed] for seed in sorted(by_lr[x])] for x in grid])
         curves.append(PchipInterpolator(grid, logs, extrapolate=False))
     return curves, seeds, float(np.mean(starts))
+
+
+def _runs(record: Record) -> Iterator[tuple[RunSpec, RunResult]]:
+    for name in optuna.get_all_study_names(record.storage):
+        for trial in optuna.load_study(study_name=name, storage=record.storage).trials:
+            if "spec" in trial.user_attrs:
+                attributes = trial.user_attrs
+                yield RunSpec.from_dict(attributes["spec"]), RunResult.from_dict(attributes["result"])
 
 
 def main() -> None:
