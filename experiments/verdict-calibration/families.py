@@ -131,7 +131,7 @@ def skewed(rng):
 TUNED_ON = {f.__name__: f for f in (asymmetric, cliff, flat, noisy, growing_noise, skewed)}
 
 
-# Held out.
+# Not tuned on, but looked at while the estimate was made.
 
 
 def saturating(rng):
@@ -191,8 +191,54 @@ def own_optima(rng):
     return {**asymmetric(rng), "tilt": _u(rng, 0.2, 0.5), "noise": _log(rng, 0.01, 0.05), "spacing": 0.5}
 
 
-HELD_OUT = {f.__name__: f for f in (saturating, kinked, heavy_tails, sharpening, dying_seeds, quartic, own_optima)}
-FAMILIES = {**TUNED_ON, **HELD_OUT}
+LOOKED_AT = {f.__name__: f for f in (saturating, kinked, heavy_tails, sharpening, dying_seeds, quartic, own_optima)}
+
+
+# Written when everything was decided, and changed by nothing that came of them.
+
+
+def small_effects(rng):
+    """A language model's: everything happens within a tenth of the loss, up to a cliff."""
+    law = _exp(_log(rng, 0.01, 0.05), _u(rng, 0.6, 1.2))
+    room = {"luck": 0.01, "gain": _u(rng, 0.02, 0.06), "cliff": _u(rng, 1.0, 3.0)}
+    return {"height": law, "noise": _log(rng, 0.002, 0.01), **room}
+
+
+def outliers(rng):
+    """Student's t with 2.5 degrees of freedom, and noise that grows to the right."""
+    return {**asymmetric(rng), "tails": 2.5, "growth": _u(rng, 0.2, 0.6), "noise": _log(rng, 0.03, 0.1)}
+
+
+def ramps(rng):
+    """Two soft ramps of slopes and softness of their own."""
+    a, b, soft = _log(rng, 0.2, 0.6), _log(rng, 0.5, 1.5), _u(rng, 0.5, 1.5)
+
+    def raw(d):
+        return a * soft * np.log1p(np.exp(-d / soft)) + b * soft * np.log1p(np.exp(d / soft))
+
+    probe = np.arange(-8, 8, 1 / 256)
+    values = raw(probe)
+    shift, low = float(probe[values.argmin()]), float(values.min())
+    return {"height": lambda d, j: raw(d + shift) - low, "noise": _log(rng, 0.02, 0.1)}
+
+
+def flattening(rng):
+    """The bottom widens with width, floors fall ever less, and the grid is of half octaves."""
+    k, g = _log(rng, 0.1, 0.4), _u(rng, 0.1, 0.4)
+    law = _powers(k, 2.0, 2 * k, 2.0)
+    return {"height": lambda d, j: law(d, j) * np.exp(-g * j), "noise": _log(rng, 0.02, 0.1), "spacing": 0.5}
+
+
+def lone_cliff(rng):
+    """A slope that falls all the way to where seeds diverge: the optimum is the last rate that holds."""
+    a, c = _log(rng, 0.1, 0.4), _u(rng, 0.3, 0.8)
+    height = lambda d, j: a * np.sqrt(1 + np.minimum(d - c, 0) ** 2) - a * np.sqrt(1 + c**2) + a * 0.5  # noqa: E731
+    return {"height": height, "noise": _log(rng, 0.02, 0.08), "cliff": c, "cliff_width": 0.08}
+
+
+NEVER_SEEN = {f.__name__: f for f in (small_effects, outliers, ramps, flattening, lone_cliff)}
+GROUPS = {"tuned on": TUNED_ON, "looked at": LOOKED_AT, "never seen": NEVER_SEEN}
+FAMILIES = {**TUNED_ON, **LOOKED_AT, **NEVER_SEEN}
 
 
 def draw(name: str, rng: np.random.Generator, drift: float) -> Study:

@@ -42,13 +42,13 @@ def rates(studies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def summary(studies: Sequence[Mapping[str, Any]], held_out: set[str]) -> dict[str, Any]:
-    """Rates by number of seeds, apart for families that were tuned on and held out, and by family."""
+def summary(studies: Sequence[Mapping[str, Any]], groups: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+    """Rates by number of seeds for each group of families, and by family."""
     seeds = sorted({s["seeds"] for s in studies})
     of: dict[str, Any] = {}
-    for kind, inside in (("tuned on", False), ("held out", True)):
+    for kind, inside in groups.items():
         for n in seeds:
-            chosen = [s for s in studies if s["seeds"] == n and (s["family"] in held_out) == inside]
+            chosen = [s for s in studies if s["seeds"] == n and s["family"] in inside]
             if chosen:
                 of[f"{kind}, {n} seeds"] = rates(chosen)
     families = {f: rates([s for s in studies if s["family"] == f]) for f in dict.fromkeys(s["family"] for s in studies)}
