@@ -56,16 +56,19 @@ class _Section(BaseModel):
 
 
 class RangeConfig(_Section):
-    """A range of one hyperparameter: ``log2: [low, high]`` (exponents) or ``linear: [low, high]``."""
+    """One hyperparameter: ``log2: [low, high]`` (exponents), ``linear: [low, high]`` or ``choices: [...]``."""
 
     log2: tuple[float, float] | None = None
     linear: tuple[float, float] | None = None
+    choices: list[int | float | str] | None = Field(None, min_length=2)  # of numbers or names
     spacing: float = Field(1.0, gt=0)  # of the grid; octaves on a log2 axis
 
     @model_validator(mode="after")
     def _one_axis(self) -> RangeConfig:
-        if (self.log2 is None) == (self.linear is None):
-            raise ValueError("give exactly one of log2: [low, high] and linear: [low, high]")
+        if sum(x is not None for x in (self.log2, self.linear, self.choices)) != 1:
+            raise ValueError("give exactly one of log2: [low, high], linear: [low, high] and choices: [...]")
+        if self.choices is not None:
+            return self
         low, high = self.log2 or self.linear or (0, 0)
         if not low < high:
             raise ValueError(f"low must be below high, found [{low:g}, {high:g}]")
@@ -86,6 +89,7 @@ class TrainingConfig(_Section):
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     eval_every: int = Field(0, ge=0)  # steps; 0: at the start and the end
+    batch_size: int = Field(0, ge=0)  # examples per step; 0: as many as the task's batches have
     accumulate: int = Field(1, ge=1)  # micro-batches per step
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     clip_norm: float = Field(0.0, ge=0)  # largest width-invariant gradient norm; 0: no clipping

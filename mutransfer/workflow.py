@@ -27,7 +27,7 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.falsify import Falsification, falsify
-from mutransfer.transfer.space import Range
+from mutransfer.transfer.space import Axis, Choice, Range
 from mutransfer.transfer.study import Record, Runner, default_device, width_size
 from mutransfer.transfer.sweep import at_lr
 from mutransfer.transfer.tuner import TuneResult, make_template, tune
@@ -223,7 +223,7 @@ class Workflow:
             parameterization=self.config.parameterization,
             optimizer=self.config.optimizer,
             hyperparameters={name: x for name, x in template.hyperparameters.items() if name != "lr"},
-            grid=self._space()["lr"].grid() if "lr" in self._space() else [math.log2(template.lr)],
+            grid=self._grid() if "lr" in self._space() else [math.log2(template.lr)],
             seeds=self.config.seeds,
             record=self.record,
             device=self.device,
@@ -280,27 +280,29 @@ class Workflow:
         return max(short - 2 * per_step, 0.0) + saving * spec.steps * per_step
 
     def _template(self) -> RunSpec:
-        start = {name: r.low for name, r in self._space().items()}
+        start = {name: axis.start for name, axis in self._space().items()}
         return make_template(
             self.task,
             base_width=self.config.base_width,
             parameterization=self.config.parameterization,
-            hyperparameters={"lr": 2.0**-8, **self.config.fixed, **start},
+            point={"lr": 2.0**-8, **self.config.fixed, **start},
             optimizer=self.config.optimizer,
             **self.config.training.model_dump(),
         )
 
     def _grid(self) -> list[float]:
         lr = self._space().get("lr")
-        return lr.grid() if lr is not None else [float(x) for x in range(-4, 5)]
+        return lr.grid() if isinstance(lr, Range) else [float(x) for x in range(-4, 5)]
 
-    def _space(self) -> dict[str, Range]:
-        ranges = {}
+    def _space(self) -> dict[str, Axis]:
+        ranges: dict[str, Axis] = {}
         for name, r in self.config.space.items():
             if r.log2 is not None:
                 ranges[name] = Range(low=2.0 ** r.log2[0], high=2.0 ** r.log2[1], spacing=r.spacing)
             elif r.linear is not None:
                 ranges[name] = Range(low=r.linear[0], high=r.linear[1], log=False, spacing=r.spacing)
+            elif r.choices is not None:
+                ranges[name] = Choice(tuple(r.choices))
         return ranges
 
 

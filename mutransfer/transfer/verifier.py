@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,15 +16,18 @@ from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind
 from mutransfer.parameterization.rules import Parameterization
-from mutransfer.training.events import Sink, silent
+from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import Task
+from mutransfer.training.task import Task, label_of
 from mutransfer.transfer.estimate import Interval, Optimum
 from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
 from mutransfer.transfer.over_training import OverTraining, over_training
+from mutransfer.transfer.horizon import OptimumCourse, courses_of, differences
 from mutransfer.transfer.regret import cross_fitted_regrets
+from mutransfer.transfer.sensitivity import Sensitivity, sensitivities
+from mutransfer.transfer.space import Axis, Choice, Value
 from mutransfer.transfer.study import Record, Runner, width_size
-from mutransfer.transfer.sweep import Sweep, sweep
+from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.tuner import TuneResult, make_template
 from mutransfer.transfer.verdict import (
     Movement,
@@ -59,6 +62,9 @@ class Verification:
     feature_change: Mapping[str, Mapping[str | int, tuple[float, ...]]]  # module -> width -> per seed
     overall_features: Slope | None
     over_training: OverTraining  # kernel drift, alignment and refined coordinate check at the transferred rate
+    sensitivity: Mapping[str, Sensitivity] = field(default_factory=dict)  # of other hyperparameters, by name
+    courses: Mapping[str | int, OptimumCourse] = field(default_factory=dict)  # at base and largest width
+    notes: tuple[str, ...] = ()  # what a reader must know: other steps or batches than when tuning
 
     @property
     def headline(self) -> str:
@@ -83,7 +89,7 @@ class Verification:
 
 def verify(
     task: Task,
-    tuned: TuneResult | Mapping[str, float],
+    tuned: TuneResult | Mapping[str, Value],
     *,
     widths: Sequence[Width],
     parameterization: str | Parameterization | None = None,
@@ -94,6 +100,8 @@ def verify(
     device: torch.device | str | None = None,
     sink: Sink = silent,
     members: int | None = None,
+    perturb: Sequence[str] | None = None,
+    perturb_width: Width | None = None,
     **training: Any,
 ) -> Verification:
     """Check at larger widths that the tuned learning rate is still right, and whether features move.
@@ -106,13 +114,20 @@ def verify(
         grid: log2 learning rates; None takes the tuner's. It is extended where the minimum lies on its border.
         seeds: None takes the tuner's. At least two.
         members: the most runs to train as one program; None: what is fastest and fits; 1: one by one.
+        perturb: hyperparameters besides the learning rate to move one step down and up; None: all that were tuned.
+        perturb_width: where, besides at base width; None: the largest of ``widths``.
 
-    Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift`` and ``.regret``.
+    Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift``, ``.regret``,
+    ``.sensitivity`` (of the other hyperparameters) and ``.courses`` (the optimum against the training step).
     """
+    axes: Mapping[str, Axis] = {}
+    before: RunSpec | None = None
     if isinstance(tuned, TuneResult):
-        template, table = _retrained(tuned.template, training), tuned.table
+        axes, before, searched = tuned.space, tuned.template, list(tuned.space)
+        template, table = _retrained(replace(before, task=label_of(task)), training), tuned.table
         seed_list: Sequence[int] = tuned.seeds if seeds is None else _seeds(seeds)
         lr_range = tuned.space.get("lr")
+        assert not isinstance(lr_range, Choice)
     else:
         if base_width is None:
             raise ConfigError("verify needs base_width where tuned is a mapping of hyperparameters")
@@ -120,10 +135,10 @@ def verify(
             task,
             base_width=base_width,
             parameterization=parameterization or "mup",
-            hyperparameters=dict(tuned),
+            point=tuned,
             **training,
         )
-        table = rules.parameterization("mup")
+        table, searched = rules.parameterization("mup"), list(tuned)
         seed_list, lr_range = _seeds(3 if seeds is None else seeds), None
     if parameterization is not None:
         table = rules.parameterization(parameterization)
@@ -145,7 +160,20 @@ def verify(
         for width in ordered
     }
     plan = runner.plan(replace(template, width=ordered[-1]))
-    return judge(table, sweeps, transferred, plan)
+    found = judge(table, sweeps, transferred, plan)
+    names = [n for n in (searched if perturb is None else perturb) if n != "lr"]
+    width = ordered[-1] if perturb_width is None else perturb_width
+    at = {_key(w): at_lr(replace(template, width=w), transferred, 0) for w in (template.base_width, width)}
+    courses = courses_of(sweeps, [_key(ordered[0]), _key(ordered[-1])])
+    notes = () if before is None else differences(before, template)
+    for note in notes:
+        sink(Note(text=f"{table.name}: {note}"))
+    return replace(
+        found,
+        sensitivity=sensitivities(runner, at, axes, names, seeds=seed_list, tolerance=found.tolerance),
+        courses=courses,
+        notes=notes,
+    )
 
 
 def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan) -> Verification:
