@@ -104,6 +104,19 @@ class TrainingConfig(_Section):
         return self
 
 
+class BudgetConfig(_Section):
+    """The most that verifying one parameterization may cost beyond the base width."""
+
+    minutes: float | None = Field(None, gt=0)
+    flops: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _some(self) -> BudgetConfig:
+        if self.minutes is None and self.flops is None:
+            raise ValueError("give minutes, flops or both")
+        return self
+
+
 class CoordinatesConfig(_Section):
     """The coordinate check."""
 
@@ -129,7 +142,11 @@ class StudyConfig(_Section):
     seeds: int = Field(3, ge=2)
     space: dict[str, RangeConfig] = Field(min_length=1)
     n_trials: int | None = Field(None, ge=1)  # for more than one hyperparameter
+    perturb: list[str] | None = None  # to move one step down and up when verifying; null: all searched but lr
+    perturb_width: WidthValue | None = None  # where, besides at base width; null: the largest
     fixed: dict[str, float] = {}
+    sequential: bool = False  # run what decides the verdict and stop then, instead of the full grid
+    budget: BudgetConfig | None = None  # sequential too
     training: TrainingConfig = TrainingConfig()
     coordinates: CoordinatesConfig = CoordinatesConfig()
     overrides: dict[str, RoleName | AxesConfig] = {}  # parameter pattern: role, for what cannot be inferred
@@ -339,6 +356,7 @@ def _fields(location: Sequence[Any]) -> list[str]:
         "training": TrainingConfig,
         "coordinates": CoordinatesConfig,
         "space": RangeConfig,
+        "budget": BudgetConfig,
     }
     owner = sections.get(str(location[0]), StudyConfig) if location else StudyConfig
     return list(owner.model_fields)

@@ -109,7 +109,7 @@ def lines(error):
         ("[-8, -2]", "[-2, -8]", 10, r"space\.lr: low must be below high, found \[-2, -8\]"),
         ("[-8, -2]", "[-8, .inf]", 10, r"space\.lr\.log2\.1: Input should be a finite number, found inf"),
         ("[-8, -2]", "[-8]", 10, r"'space\.lr\.log2\.1' is missing"),
-        ("log2: [-8, -2], spacing: 2", "choices: [linear]", 10, r"space\.lr\.choices: List should have at least 2"),
+        ("log2: [-8, -2], spacing: 0.5", "choices: [linear]", 10, r"space\.lr\.choices: List should have at least 2"),
         ("log2: [-8, -2]", "log2: [-8, -2], linear: [0, 1]", 10, r"space\.lr: give exactly one of log2"),
         ("schedule: linear", "warmup_steps: 20", 11, r"training: warmup_steps \(20\) must be below steps \(20\)"),
         ("args: {hidden_layers: 1}", "args: 3", 2, r"args: Input should be a valid dictionary, found 3"),

@@ -28,7 +28,7 @@ def cross_fitted_regrets(
         logs = log_losses(s.curve, s.ceiling)
         n_seeds = logs.shape[1]
         at = points.index(transferred)
-        if n_seeds < 2:
+        if n_seeds < 2 or len(points) < 2:
             continue
         own = []
         for seed in range(n_seeds):

@@ -12,6 +12,7 @@ import optuna
 
 from mutransfer.errors import ConfigError
 from mutransfer.training.constants import MULTIPLIERS
+from mutransfer.training.elementwise import RULES
 from mutransfer.training.spec import RunSpec
 
 Value = float | int | str
@@ -149,10 +150,11 @@ def split_point(point: Mapping[str, Value]) -> tuple[dict[str, Any], dict[str, f
 
 
 def value_at(spec: RunSpec, name: str) -> Value:
-    """The value of one searched name in a spec; a multiplier that is not there is 1."""
+    """The value of one name in a spec; a multiplier that is not there is 1, others have their optimizer's default."""
     if name in FIELDS:
         return getattr(spec, name)
-    return spec.hyperparameters.get(name, 1.0 if name in MULTIPLIERS else 0.0)
+    default = 1.0 if name in MULTIPLIERS else RULES[spec.optimizer].defaults.get(name, 0.0)
+    return spec.hyperparameters.get(name, default)
 
 
 def unit_points(axes: Mapping[str, Axis], points: Sequence[Mapping[str, Value]]) -> np.ndarray:

@@ -133,7 +133,7 @@ def make_template(
 ) -> RunSpec:
     """The RunSpec at base width that all runs of a study vary; ``point``: hyperparameters, and fields over those."""
     own, hyperparameters = split_point(point)
-    fields = {**training, **own, "hyperparameters": hyperparameters}
+    fields: dict[str, Any] = {**training, **own, "hyperparameters": hyperparameters}
     try:
         return RunSpec(
             task=label_of(task),

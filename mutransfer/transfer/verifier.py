@@ -21,11 +21,13 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task, label_of
 from mutransfer.transfer.estimate import Interval, Optimum
 from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
-from mutransfer.transfer.over_training import OverTraining, over_training
 from mutransfer.transfer.horizon import OptimumCourse, courses_of, differences
+from mutransfer.transfer.over_training import OverTraining, over_training
 from mutransfer.transfer.regret import cross_fitted_regrets
 from mutransfer.transfer.sensitivity import Sensitivity, sensitivities
+from mutransfer.transfer.sequential import Judgement
 from mutransfer.transfer.space import Axis, Choice, Value
+from mutransfer.transfer.spending import Budget, Spending, sequential_sweeps
 from mutransfer.transfer.study import Record, Runner, width_size
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.tuner import TuneResult, make_template
@@ -63,6 +65,7 @@ class Verification:
     overall_features: Slope | None
     over_training: OverTraining  # kernel drift, alignment and refined coordinate check at the transferred rate
     sensitivity: Mapping[str, Sensitivity] = field(default_factory=dict)  # of other hyperparameters, by name
+    spending: Spending | None = None  # of a sequential verification
     courses: Mapping[str | int, OptimumCourse] = field(default_factory=dict)  # at base and largest width
     notes: tuple[str, ...] = ()  # what a reader must know: other steps or batches than when tuning
 
@@ -102,6 +105,8 @@ def verify(
     members: int | None = None,
     perturb: Sequence[str] | None = None,
     perturb_width: Width | None = None,
+    sequential: bool = False,
+    budget: Budget | None = None,
     **training: Any,
 ) -> Verification:
     """Check at larger widths that the tuned learning rate is still right, and whether features move.
@@ -116,6 +121,8 @@ def verify(
         members: the most runs to train as one program; None: what is fastest and fits; 1: one by one.
         perturb: hyperparameters besides the learning rate to move one step down and up; None: all that were tuned.
         perturb_width: where, besides at base width; None: the largest of ``widths``.
+        sequential: run at each width what decides the verdict, and stop when it is decided, instead of the full grid.
+        budget: the most that this may cost beyond the base width, perturbing apart; sequential then.
 
     Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift``, ``.regret``,
     ``.sensitivity`` (of the other hyperparameters) and ``.courses`` (the optimum against the training step).
@@ -148,6 +155,7 @@ def verify(
         grid = lr_range.grid() if lr_range else [transferred + i for i in range(-4, 5)]
     runner = Runner(task, record=record, device=device, sink=sink, tables=[table], members=members)
     ordered = _ordered(template.base_width, widths)
+    full = [template.base_width] if sequential or budget else ordered
     sweeps = {
         _key(width): sweep(
             runner,
@@ -157,11 +165,33 @@ def verify(
             title=f"{table.name}, width {show_width(width)}",
             also=[transferred],
         )
-        for width in ordered
+        for width in full
     }
+
+    def verdict_so_far(some: Mapping[str | int, Sweep]) -> Judgement:
+        return _judgement(judge(table, some, transferred, runner.plan(list(some.values())[-1].template)))
+
+    spending = None
+    if sequential or budget:
+        sweeps, spending = sequential_sweeps(
+            runner,
+            sweeps[_key(template.base_width)],
+            {_key(width): replace(template, width=width) for width in ordered[1:]},
+            base_key=_key(template.base_width),
+            transferred=transferred,
+            grid=grid,
+            seeds=seed_list,
+            judge=verdict_so_far,
+            budget=budget or Budget(),
+            title=table.name,
+        )
+        ordered = [s.template.width for s in sweeps.values()]
+        sink(Note(text=f"{table.name}: {spending}"))
     plan = runner.plan(replace(template, width=ordered[-1]))
     found = judge(table, sweeps, transferred, plan)
     names = [n for n in (searched if perturb is None else perturb) if n != "lr"]
+    if found.verdict is Verdict.UNSTABLE:  # nothing is learnt from neighbours of a run that diverges
+        names = []
     width = ordered[-1] if perturb_width is None else perturb_width
     at = {_key(w): at_lr(replace(template, width=w), transferred, 0) for w in (template.base_width, width)}
     courses = courses_of(sweeps, [_key(ordered[0]), _key(ordered[-1])])
@@ -173,6 +203,18 @@ def verify(
         sensitivity=sensitivities(runner, at, axes, names, seeds=seed_list, tolerance=found.tolerance),
         courses=courses,
         notes=notes,
+        spending=spending,
+    )
+
+
+def _judgement(found: Verification) -> Judgement:
+    """Decided where nothing is open: the optima bracketed, the regret decided, the movement clear."""
+    if found.verdict is Verdict.UNSTABLE:
+        return Judgement(verdict=str(found.verdict))
+    settled = found.verdict in (Verdict.TRANSFERS, Verdict.DRIFTS) and found.movement is not Movement.UNCLEAR
+    return Judgement(
+        verdict=f"{found.verdict}, {found.movement}" if settled else None,
+        edges={key: o.at_edge for key, o in found.optima.items() if o.at_edge},
     )
 
 

@@ -114,8 +114,8 @@ def test_a_point_sets_fields_and_hyperparameters():
     found = at_point(template, {"lr": 0.2, "lr_mult_hidden": 2, "batch_size": 6.0, "schedule": "cosine"})
     assert found.hyperparameters == {"lr": 0.2, "beta1": 0.5, "lr_mult_hidden": 2.0}
     assert (found.batch_size, found.schedule, found.warmup_steps) == (6, "cosine", 3)
-    names = ("lr", "batch_size", "schedule", "output_mult", "weight_decay")
-    assert [value_at(found, name) for name in names] == [0.2, 6, "cosine", 1.0, 0.0]
+    names = ("lr", "batch_size", "schedule", "output_mult", "weight_decay", "beta2")
+    assert [value_at(found, name) for name in names] == [0.2, 6, "cosine", 1.0, 0.0, 0.999]
 
 
 @pytest.mark.parametrize(
