@@ -73,9 +73,10 @@ def run(
             say(note)
         if dry_run:
             flow.without_record(always=fresh)
-        _announce(flow, say)
         if dry_run:
             _tell_flops(flow, say)
+        _announce(flow, say)
+        if dry_run:
             return
         checks = flow.coordinates()
         for name, check in checks.items():

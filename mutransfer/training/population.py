@@ -57,6 +57,7 @@ class Population:
         self.specs, self.task, self.device = tuple(specs), task, torch.device(device)
         self.common = _common(self.specs, plan)  # what all members agree on
         in_forward = {n: x for n in of_program(plan) if (x := self.common.hyperparameters.get(n)) is not None}
+        plans = [multiplied(plan, spec.hyperparameters) for spec in specs]
         self.plan = plan = multiplied(plan, in_forward)
         self._started = time.perf_counter()
         self._seeds = list(dict.fromkeys(spec.seed for spec in specs))
@@ -82,16 +83,20 @@ class Population:
         self.alive = list(range(len(specs)))  # the member in each row
         self.compiled: Step | None = None  # of traceable_step(), used while nobody has left
         self.courses = [
-            Course(spec, task, plan, accumulate=spec.accumulate, device=self.device, sink=sink) for spec in specs
+            Course(spec, task, plan_, accumulate=spec.accumulate, device=self.device, sink=sink)
+            for spec, plan_ in zip(specs, plans, strict=True)
         ]
+        scales = [column for name, column in own.items() if name.startswith("init ")]
+        # What a member starts from: its seed's model, and its own scales on that.
+        self._starts = [(s, *(float(column[i]) for column in scales)) for i, s in enumerate(self._streams)]
 
     def train(self) -> Iterator[tuple[RunSpec, RunResult]]:
         """Train to the end; yields every member's result as soon as it is known."""
-        first: dict[int, Course] = {}  # of a seed: its members start from the same model
-        for row, (stream, course) in enumerate(zip(self._streams, self.courses, strict=True)):
-            known = first.get(stream)
+        first: dict[tuple[float, ...], Course] = {}  # of those that start from the same model
+        for row, (start, course) in enumerate(zip(self._starts, self.courses, strict=True)):
+            known = first.get(start)
             if known is None or (course.spec.watched and known.movement is None):
-                first[stream] = course
+                first[start] = course
             course.begin(self.stack.member(row), like=known)
         recent: list[Tensor] = []
         for step in range(self.common.steps):
