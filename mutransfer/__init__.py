@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from mutransfer.transfer.explained import Finding as Finding
     from mutransfer.transfer.falsify import Falsification as Falsification
     from mutransfer.transfer.falsify import falsify as falsify
+    from mutransfer.transfer.space import Choice as Choice
     from mutransfer.transfer.space import Range as Range
+    from mutransfer.transfer.spending import Budget as Budget
     from mutransfer.transfer.study import Record as Record
     from mutransfer.transfer.tuner import tune as tune
     from mutransfer.transfer.verdict import Movement as Movement
@@ -72,6 +74,8 @@ _HOMES = {
     "RunSpec": "training.spec:RunSpec",
     "Task": "training.task:Task",
     "coordinate_check": "transfer.coordinates:coordinate_check",
+    "Budget": "transfer.spending:Budget",
+    "Choice": "transfer.space:Choice",
     "Range": "transfer.space:Range",
     "Falsification": "transfer.falsify:Falsification",
     "Finding": "transfer.explained:Finding",

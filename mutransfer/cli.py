@@ -73,6 +73,8 @@ def run(
             say(note)
         if dry_run:
             flow.without_record(always=fresh)
+        if dry_run:
+            _tell_flops(flow, say)
         _announce(flow, say)
         if dry_run:
             return
@@ -306,6 +308,15 @@ def _announce(flow: Workflow, say: Any) -> None:
         f"{runs} runs to do ({len(flow.record)} in the record) at widths "
         f"{widths_text([flow.config.base_width, *flow.config.widths])} on {flow.device}, about {duration(seconds)}; "
         f"results in {flow.folder.path}. Interrupt at will: `mutransfer run {flow.folder.path}` goes on."
+    )
+
+
+def _tell_flops(flow: Workflow, say: Any) -> None:
+    expected = flow.expected_flops()
+    how = "sequential" if flow.sequential else "the full grid; sequential: true would take"
+    say(
+        f"verifying one parameterization beyond width {flow.config.base_width}: {how} {expected} "
+        f"({expected.usual:.2g} of {expected.full:.2g} FLOPs)"
     )
 
 

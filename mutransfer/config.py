@@ -56,16 +56,19 @@ class _Section(BaseModel):
 
 
 class RangeConfig(_Section):
-    """A range of one hyperparameter: ``log2: [low, high]`` (exponents) or ``linear: [low, high]``."""
+    """One hyperparameter: ``log2: [low, high]`` (exponents), ``linear: [low, high]`` or ``choices: [...]``."""
 
     log2: tuple[float, float] | None = None
     linear: tuple[float, float] | None = None
+    choices: list[int | float | str] | None = Field(None, min_length=2)  # of numbers or names
     spacing: float = Field(1.0, gt=0)  # of the grid; octaves on a log2 axis
 
     @model_validator(mode="after")
     def _one_axis(self) -> RangeConfig:
-        if (self.log2 is None) == (self.linear is None):
-            raise ValueError("give exactly one of log2: [low, high] and linear: [low, high]")
+        if sum(x is not None for x in (self.log2, self.linear, self.choices)) != 1:
+            raise ValueError("give exactly one of log2: [low, high], linear: [low, high] and choices: [...]")
+        if self.choices is not None:
+            return self
         low, high = self.log2 or self.linear or (0, 0)
         if not low < high:
             raise ValueError(f"low must be below high, found [{low:g}, {high:g}]")
@@ -86,6 +89,7 @@ class TrainingConfig(_Section):
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     eval_every: int = Field(0, ge=0)  # steps; 0: at the start and the end
+    batch_size: int = Field(0, ge=0)  # examples per step; 0: as many as the task's batches have
     accumulate: int = Field(1, ge=1)  # micro-batches per step
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     clip_norm: float = Field(0.0, ge=0)  # largest width-invariant gradient norm; 0: no clipping
@@ -97,6 +101,19 @@ class TrainingConfig(_Section):
     def _warmup_fits(self) -> TrainingConfig:
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) must be below steps ({self.steps})")
+        return self
+
+
+class BudgetConfig(_Section):
+    """The most that verifying one parameterization may cost beyond the base width."""
+
+    minutes: float | None = Field(None, gt=0)
+    flops: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _some(self) -> BudgetConfig:
+        if self.minutes is None and self.flops is None:
+            raise ValueError("give minutes, flops or both")
         return self
 
 
@@ -125,7 +142,11 @@ class StudyConfig(_Section):
     seeds: int = Field(3, ge=2)
     space: dict[str, RangeConfig] = Field(min_length=1)
     n_trials: int | None = Field(None, ge=1)  # for more than one hyperparameter
+    perturb: list[str] | None = None  # to move one step down and up when verifying; null: all searched but lr
+    perturb_width: WidthValue | None = None  # where, besides at base width; null: the largest
     fixed: dict[str, float] = {}
+    sequential: bool = False  # run what decides the verdict and stop then, instead of the full grid
+    budget: BudgetConfig | None = None  # sequential too
     training: TrainingConfig = TrainingConfig()
     coordinates: CoordinatesConfig = CoordinatesConfig()
     overrides: dict[str, RoleName | AxesConfig] = {}  # parameter pattern: role, for what cannot be inferred
@@ -335,6 +356,7 @@ def _fields(location: Sequence[Any]) -> list[str]:
         "training": TrainingConfig,
         "coordinates": CoordinatesConfig,
         "space": RangeConfig,
+        "budget": BudgetConfig,
     }
     owner = sections.get(str(location[0]), StudyConfig) if location else StudyConfig
     return list(owner.model_fields)

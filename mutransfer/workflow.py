@@ -21,13 +21,16 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind
 from mutransfer.report.summary import Summary
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
+from mutransfer.training.flops import flops_per_step
 from mutransfer.training.run import infer_plan
 from mutransfer.training.run import run as run_once
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.falsify import Falsification, falsify
-from mutransfer.transfer.space import Range
+from mutransfer.transfer.sequential import POINTS, Estimate, estimate, usual_seeds
+from mutransfer.transfer.space import Axis, Choice, Range
+from mutransfer.transfer.spending import FIRST_SEEDS, Budget
 from mutransfer.transfer.study import Record, Runner, default_device, width_size
 from mutransfer.transfer.sweep import at_lr
 from mutransfer.transfer.tuner import TuneResult, make_template, tune
@@ -209,9 +212,18 @@ class Workflow:
                 device=self.device,
                 sink=self.sink,
                 members=self.config.members,
+                perturb=self.config.perturb if name == self.studied[0] else (),
+                perturb_width=self.config.perturb_width,
+                sequential=self.config.sequential,
+                budget=self.budget,
             )
             self.sink(Note(text=f"{name}: {found[name].headline}: {found[name].sentence}"))
         return found
+
+    @cached_property
+    def budget(self) -> Budget | None:
+        given = self.config.budget
+        return None if given is None else Budget(flops=given.flops, minutes=given.minutes)
 
     def falsify(self) -> Falsification:
         """The frozen-feature control at the largest width, with the search range of the learning rate as its grid."""
@@ -223,7 +235,7 @@ class Workflow:
             parameterization=self.config.parameterization,
             optimizer=self.config.optimizer,
             hyperparameters={name: x for name, x in template.hyperparameters.items() if name != "lr"},
-            grid=self._space()["lr"].grid() if "lr" in self._space() else [math.log2(template.lr)],
+            grid=self._grid() if "lr" in self._space() else [math.log2(template.lr)],
             seeds=self.config.seeds,
             record=self.record,
             device=self.device,
@@ -251,12 +263,14 @@ class Workflow:
     def expected_cost(self) -> tuple[int, float]:
         """Number of runs of the whole study that are still to be done, and their seconds.
 
-        A sweep is counted with two points of refinement and the transferred learning rate, without extensions.
-        Seconds come from a few steps of training at every width.
+        A sweep is counted with two points of refinement and the transferred learning rate, without extensions; where
+        verification is sequential, with what it usually takes. Seconds come from a few steps of training at every
+        width.
         """
-        template, per_sweep = self._template(), (len(self._grid()) + 3) * self.config.seeds
+        template = self._template()
         runs, seconds = 0, 0.0
         for width in [self.config.base_width, *self.config.widths]:
+            per_sweep = self._runs_at(width)
             names = self.studied[:1] if width == self.config.base_width else self.studied
             sweeps = [replace(template, width=width, parameterization=name) for name in names]
             left = sum(max(0, per_sweep - self.record.count(sweep)) for sweep in sweeps)
@@ -264,6 +278,26 @@ class Workflow:
                 seconds += left * self._seconds(replace(template, width=width), left)
             runs += left
         return runs, seconds
+
+    def _runs_at(self, width: Width) -> int:
+        """Usual number of runs of one sweep."""
+        seeds = self.config.seeds
+        if width == self.config.base_width or not self.sequential:
+            return (len(self._grid()) + 3) * seeds
+        if width != _largest(self.config):
+            return POINTS * seeds
+        return round(POINTS * usual_seeds(min(FIRST_SEEDS, seeds), seeds))
+
+    @property
+    def sequential(self) -> bool:
+        return self.config.sequential or self.budget is not None
+
+    def expected_flops(self) -> Estimate:
+        """Of verifying one parameterization beyond the base width, sequentially and by the full grid."""
+        specs = [replace(self._template(), width=width) for width in sorted(self.config.widths, key=width_size)]
+        costs = [flops_per_step(s, self.task, self.plans[str(s.width)], self.device) * s.steps for s in specs]
+        seeds = self.config.seeds
+        return estimate(costs, grid=len(self._grid()), first=min(FIRST_SEEDS, seeds), most=seeds)
 
     def _seconds(self, spec: RunSpec, runs: int) -> float:
         """Of one of ``runs`` runs: a short and a longer one after one to warm up, less what training together saves."""
@@ -280,27 +314,29 @@ class Workflow:
         return max(short - 2 * per_step, 0.0) + saving * spec.steps * per_step
 
     def _template(self) -> RunSpec:
-        start = {name: r.low for name, r in self._space().items()}
+        start = {name: axis.start for name, axis in self._space().items()}
         return make_template(
             self.task,
             base_width=self.config.base_width,
             parameterization=self.config.parameterization,
-            hyperparameters={"lr": 2.0**-8, **self.config.fixed, **start},
+            point={"lr": 2.0**-8, **self.config.fixed, **start},
             optimizer=self.config.optimizer,
             **self.config.training.model_dump(),
         )
 
     def _grid(self) -> list[float]:
         lr = self._space().get("lr")
-        return lr.grid() if lr is not None else [float(x) for x in range(-4, 5)]
+        return lr.grid() if isinstance(lr, Range) else [float(x) for x in range(-4, 5)]
 
-    def _space(self) -> dict[str, Range]:
-        ranges = {}
+    def _space(self) -> dict[str, Axis]:
+        ranges: dict[str, Axis] = {}
         for name, r in self.config.space.items():
             if r.log2 is not None:
                 ranges[name] = Range(low=2.0 ** r.log2[0], high=2.0 ** r.log2[1], spacing=r.spacing)
             elif r.linear is not None:
                 ranges[name] = Range(low=r.linear[0], high=r.linear[1], log=False, spacing=r.spacing)
+            elif r.choices is not None:
+                ranges[name] = Choice(tuple(r.choices))
         return ranges
 
 

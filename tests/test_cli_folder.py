@@ -18,6 +18,10 @@ def test_a_dry_run_tells_the_number_of_runs_and_the_cost_and_leaves_nothing(mutr
     assert re.search(
         r"^120 runs to do \(0 in the record\) at widths 64, 256, 512 on cpu, about \d+ s; ", ended.lines[-1]
     )
+    flops = next(line for line in ended.lines if line.startswith("verifying one parameterization beyond width 64"))
+    # Eight learning rates, three seeds; 64 inputs, one hidden layer, 10 outputs, batches of 64, 30 steps.
+    per_run = [30 * 2 * 64 * (2 * 64 * w + 3 * w * 10) for w in (256, 512)]
+    assert flops.endswith(f"of {8 * 3 * sum(per_run):.2g} FLOPs)")
     assert not (tmp_path / "run").exists()
 
 

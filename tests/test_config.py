@@ -92,7 +92,12 @@ def lines(error):
     [
         ("optimizer:", "optimiser:", 3, r"unknown key 'optimiser'; did you mean 'optimizer'\? Allowed here: task, "),
         ("  steps:", "  stepz:", 12, r"unknown key 'training.stepz'; did you mean 'steps'\? Allowed here: steps, sch"),
-        ("log2: [-8, -2], sp", "log2: [-8, -2], gap: 1, sp", 10, r"'space.lr.gap'. Allowed here: log2, linear, spaci"),
+        (
+            "log2: [-8, -2], sp",
+            "log2: [-8, -2], gap: 1, sp",
+            10,
+            r"'space.lr.gap'. Allowed here: log2, linear, choi",
+        ),
         ("seeds:", "qqq:", 8, r"unknown key 'qqq'\. Allowed here: "),
         ("seeds: 2", "seeds: many", 8, r"seeds: Input should be a valid integer.*, found 'many'"),
         ("seeds: 2", "seeds: 1", 8, r"seeds: Input should be greater than or equal to 2, found 1"),
@@ -104,6 +109,7 @@ def lines(error):
         ("[-8, -2]", "[-2, -8]", 10, r"space\.lr: low must be below high, found \[-2, -8\]"),
         ("[-8, -2]", "[-8, .inf]", 10, r"space\.lr\.log2\.1: Input should be a finite number, found inf"),
         ("[-8, -2]", "[-8]", 10, r"'space\.lr\.log2\.1' is missing"),
+        ("log2: [-8, -2], spacing: 0.5", "choices: [linear]", 10, r"space\.lr\.choices: List should have at least 2"),
         ("log2: [-8, -2]", "log2: [-8, -2], linear: [0, 1]", 10, r"space\.lr: give exactly one of log2"),
         ("schedule: linear", "warmup_steps: 20", 11, r"training: warmup_steps \(20\) must be below steps \(20\)"),
         ("args: {hidden_layers: 1}", "args: 3", 2, r"args: Input should be a valid dictionary, found 3"),

@@ -9,6 +9,8 @@ from mutransfer.parameterization.own_factors import Growth
 from mutransfer.parameterization.rules import Parameterization, Role
 from mutransfer.parameterization.sites import Site
 
+KIND = "tied readout"
+
 
 def tied_sites(found: Survey, table: Parameterization, seen: Observed | None, growth: Growth) -> dict[str, Site]:
     """Where an embedding is also the readout: the tensor keeps its row, the logits get the rest."""
@@ -31,5 +33,5 @@ def tied_sites(found: Survey, table: Parameterization, seen: Observed | None, gr
         factor = readout.forward(m, 1.0) * readout.init(m, 1.0) / embedding.init(1.0, m)
         factor *= growth.rows.get(name, 1.0)  # by which the tensor is smaller
         factor /= growth.logits.get(name, 1.0)
-        sites[path] = Site(kind="tied readout", factor=factor, mechanism="input")
+        sites[path] = Site(kind=KIND, factor=factor, mechanism="input")
     return sites

@@ -16,6 +16,10 @@ import torch
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report import plots
 from mutransfer.transfer.coordinates import CoordinateCheck
+from mutransfer.transfer.estimate import Interval
+from mutransfer.transfer.sensitivity import Sensitivity
+from mutransfer.transfer.space import Value
+from mutransfer.transfer.spending import Spending
 from mutransfer.transfer.tuner import TuneResult
 from mutransfer.transfer.verifier import Verification
 
@@ -85,6 +89,36 @@ class Summary:
             for module, slope in over.effective.items()
         ]
 
+    def sensitivity_rows(self, found: Verification) -> list[dict[str, str]]:
+        """A row per perturbed hyperparameter and width."""
+        return [
+            {
+                "hyperparameter": f"{name} = {_value(s.value)}",
+                "width": str(key),
+                "loss against the transferred value": "; ".join(
+                    f"{_value(x)}: {_change(gain)}" for x, gain in s.gain[key].items()
+                ),
+                "regret": _regret(regret.value, regret.low, regret.high),
+                "finding": s.finding,
+            }
+            for name, s in found.sensitivity.items()
+            for key, regret in s.regret.items()
+        ]
+
+    def course_rows(self, found: Verification) -> list[dict[str, str]]:
+        """The optimum against the training step, a row per width."""
+        return [
+            {
+                "losses": course.source,
+                "width": str(key),
+                "log2 lr after steps": "; ".join(
+                    f"{step}: {o.log2_lr:.2f}{' (border)' if o.at_edge else ''}" for step, o in course.optima.items()
+                ),
+                "octaves per doubling of steps": "-" if course.slope is None else f"{course.slope:+.2f}",
+            }
+            for key, course in found.courses.items()
+        ]
+
     def markdown(self) -> str:
         return _render("report.md.j2", self, figures={})
 
@@ -117,6 +151,13 @@ class Summary:
                 "tolerance_log_loss": v.tolerance,
                 "optima": {str(k): [o.log2_lr, o.low, o.high] for k, o in v.optima.items()},
                 "regret_log_loss": {str(k): [r.value, r.low, r.high] for k, r in v.regret.items()},
+                "sensitivity": {name: _perturbed(s) for name, s in v.sensitivity.items()},
+                "optimum_by_step": {
+                    str(k): {str(step): [o.log2_lr, o.low, o.high] for step, o in c.optima.items()}
+                    for k, c in v.courses.items()
+                },
+                "notes": list(v.notes),
+                "spending": None if v.spending is None else _spending(v.spending),
             }
             for name, v in self.verifications.items()
         }
@@ -147,6 +188,38 @@ def _before_and_after(pairs: Sequence[tuple[float, float]] | None) -> str:
 
 def _triple(slope: Any) -> list[float] | None:
     return None if slope is None else [slope.value, slope.low, slope.high]
+
+
+def _perturbed(s: Sensitivity) -> dict[str, Any]:
+    return {
+        "value": s.value,
+        "finding": s.finding,
+        "regret_log_loss": {str(k): [r.value, r.low, r.high] for k, r in s.regret.items()},
+        "gain_log_loss": {
+            str(k): {str(x): [g.value, g.low, g.high] for x, g in gains.items()} for k, gains in s.gain.items()
+        },
+    }
+
+
+def _spending(s: Spending) -> dict[str, Any]:
+    return {
+        "runs": s.runs,
+        "flops": s.flops,
+        "seconds": s.seconds,
+        "expected_flops": s.estimate.usual,
+        "full_grid_flops": s.estimate.full,
+        "stopped": s.reason,
+        "widths_left_out": [str(key) for key in s.left_out],
+    }
+
+
+def _value(value: Value) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _change(gain: Interval) -> str:
+    """Of the loss, where log loss gains that much."""
+    return _regret(-gain.value, -gain.high, -gain.low)
 
 
 def _regret(value: float, low: float, high: float) -> str:

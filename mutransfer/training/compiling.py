@@ -27,7 +27,7 @@ class CompiledSteps:
         on without.
         """
         members = len(population.specs)
-        key = (population.common.key, members, len({s.seed for s in population.specs}))
+        key = (population.common.key, members, len({s.seed for s in population.specs}), population.optimizer.varying)
         if key not in self._known:
             if steps < costs.break_even(members):
                 return

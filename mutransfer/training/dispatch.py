@@ -14,6 +14,7 @@ from mutransfer.parameterization.building import preserved_random_state, show_wi
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.choice import Costs, even_parts, measure_costs
 from mutransfer.training.compiling import CompiledSteps
+from mutransfer.training.constants import of_program
 from mutransfer.training.events import Note, RunStarted, Sink, silent
 from mutransfer.training.memory import free_memory, is_out_of_memory
 from mutransfer.training.population import Population
@@ -41,14 +42,14 @@ class Dispatcher:
         """Results as soon as they are known. What is asked for together is trained together where that is faster."""
         groups: dict[str, list[RunSpec]] = {}
         for spec in specs:
-            groups.setdefault(_program(spec).key, []).append(spec)
+            groups.setdefault(_program(spec, plan_of(spec)).key, []).append(spec)
         for group in groups.values():
             yield from self._group(group, plan_of(group[0]))
 
     def costs(self, specs: Sequence[RunSpec], plan: Plan) -> Costs:
         """What a step of these runs, alike but for hyperparameters, schedule and seed, takes alone and together."""
         # A parameterization's factors cost the same, whatever they are.
-        program = replace(_program(specs[0]), base_width=specs[0].width, steps=1, eval_every=0).key
+        program = replace(_program(specs[0], plan), base_width=specs[0].width, steps=1, eval_every=0).key
         key = label_of(self.task), self.device, torch.get_num_threads(), self.most, program
         if key not in self._timed:
             found = measure_costs(specs, self.task, plan=plan, device=self.device, most=self.most)
@@ -104,6 +105,7 @@ class Dispatcher:
         yield from population.train()
 
 
-def _program(spec: RunSpec) -> RunSpec:
+def _program(spec: RunSpec, plan: Plan) -> RunSpec:
     """What is equal for runs that can be members of one population."""
-    return replace(spec, hyperparameters={"lr": 1.0}, seed=0, schedule="constant", warmup_steps=0)
+    own = {name: x for name in of_program(plan) if (x := spec.hyperparameters.get(name)) is not None}
+    return replace(spec, hyperparameters={"lr": 1.0, **own}, seed=0, schedule="constant", warmup_steps=0)

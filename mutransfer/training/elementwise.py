@@ -7,7 +7,7 @@ double precision: 1 - beta2 in single precision would be off in the fifth digit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,11 +22,11 @@ IN_CACHE = 2**16  # entries that a CPU keeps near while the dozen passes of one 
 
 @dataclass(frozen=True, kw_only=True)
 class Multipliers:
-    """The plan's factors for one parameter."""
+    """The plan's factors for one parameter, or (members, 1) where members have their own."""
 
-    lr: float = 1.0
-    weight_decay: float = 1.0
-    eps: float = 1.0
+    lr: float | Tensor = 1.0
+    weight_decay: float | Tensor = 1.0
+    eps: float | Tensor = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +126,16 @@ class ElementwiseOptimizer:
         parameters: Mapping[str, Tensor],
         multipliers: Mapping[str, Multipliers],
         hyperparameters: Sequence[Mapping[str, float]],
+        own: Mapping[str, np.ndarray] | None = None,
+        groups: Mapping[str, str] | None = None,
     ) -> None:
-        """``hyperparameters``: of each member, in the order of the rows; what is left out has torch's default."""
+        """
+        Args:
+            hyperparameters: of each member, in the order of the rows; what is left out has torch's default.
+            own: "FIELD GROUP" -> a factor per member on that field of the multipliers of a group's parameters.
+            groups: parameter -> its group.
+        """
+        self.own, self.groups = dict(own or {}), dict(groups or {})
         self.rule = RULES[name]
         self.multipliers = multipliers
         names = {**self.rule.defaults, "lr": 0.0}
@@ -137,11 +145,12 @@ class ElementwiseOptimizer:
     def keep(self, rows: Tensor) -> None:
         """Drop all members but those at ``rows``."""
         self.columns = {n: column[rows.numpy()] for n, column in self.columns.items()}
+        self.own = {n: column[rows.numpy()] for n, column in self.own.items()}
         self.slots = {n: {s: t[rows.to(t.device)] for s, t in slots.items()} for n, slots in self.slots.items()}
 
     def coefficients(self, lr_factors: np.ndarray, step: int, like: Tensor) -> dict[str, Tensor]:
         """Those of step 0, 1, ..., in the precision of ``like``, moved to its device in one piece."""
-        found = self.rule.coefficients({**self.columns, "lr": self.columns["lr"] * lr_factors}, step + 1)
+        found = self.rule.coefficients({**self.columns, "lr": self.columns["lr"] * lr_factors}, step + 1) | self.own
         table = torch.from_numpy(np.stack(list(found.values()))).to(like.dtype).to(like.device, non_blocking=True)
         return dict(zip(found, table.unsqueeze(-1), strict=True))
 
@@ -162,10 +171,16 @@ class ElementwiseOptimizer:
             rows = max(1, IN_CACHE // max(1, p.shape[1])) if small else members
             for start in range(0, members, rows):
                 part = slice(start, start + rows)
-                self.rule.step(
-                    p[part],
-                    g[part],
-                    {slot: t[part] for slot, t in flat.items()},
-                    {n: c[part] for n, c in coefficients.items()},
-                    self.multipliers[name],
-                )
+                of_part = {n: c[part] for n, c in coefficients.items()}
+                slots_of_part = {slot: t[part] for slot, t in flat.items()}
+                self.rule.step(p[part], g[part], slots_of_part, of_part, self._multipliers(name, of_part))
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """Names of the factors that members have of their own."""
+        return tuple(sorted(self.own))
+
+    def _multipliers(self, name: str, coefficients: Coefficients) -> Multipliers:
+        plain, group = self.multipliers[name], self.groups.get(name)
+        own = {f: coefficients[f"{f} {group}"] for f in vars(plain) if f"{f} {group}" in coefficients}
+        return replace(plain, **{f: getattr(plain, f) * factor for f, factor in own.items()}) if own else plain

@@ -9,6 +9,7 @@ from torch import nn
 
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.plan import Plan
+from mutransfer.training.constants import weight_decay
 from mutransfer.training.lion import Lion
 from mutransfer.training.spec import RunSpec
 
@@ -16,7 +17,7 @@ from mutransfer.training.spec import RunSpec
 def make_optimizer(model: nn.Module, plan: Plan, spec: RunSpec) -> torch.optim.Optimizer:
     """The spec's optimizer over the plan's groups, with torch's fused implementation where that is safe."""
     h = spec.hyperparameters
-    groups = param_groups(model, plan, lr=h["lr"], weight_decay=h.get("weight_decay", 0.0), eps=h.get("eps"))
+    groups = param_groups(model, plan, lr=h["lr"], weight_decay=weight_decay(h), eps=h.get("eps"))
     # Where GradScaler skips the first step, torch's fused SGD keeps a momentum buffer that was never written.
     fused = None if spec.precision == "float16" else True
     if spec.optimizer == "sgd":

@@ -18,15 +18,16 @@ from mutransfer.measure.probes import evaluating
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.building import build_at, seed_everything
 from mutransfer.parameterization.plan import Plan
+from mutransfer.training.constants import factors, multiplied, of_program, weight_decay
 from mutransfer.training.course import Course, autocast
 from mutransfer.training.dropout import MemberDropout, rng_state
-from mutransfer.training.elementwise import RULES, ElementwiseOptimizer, Multipliers
+from mutransfer.training.elementwise import RULES, Coefficients, ElementwiseOptimizer, Multipliers
 from mutransfer.training.events import Sink, silent
 from mutransfer.training.member_batch import MemberBatch, member_batch
 from mutransfer.training.optimizers import lr_factor
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.stack import Stack
-from mutransfer.training.task import Task, batch_size, split, to_device
+from mutransfer.training.task import Task, batch_of, batch_size, split, to_device
 
 AGREEMENT = {"float32": 1e-3, "bfloat16": 5e-2}  # relative; far above rounding and far below another loss
 Step = Callable[..., Tensor]
@@ -53,8 +54,11 @@ class Population:
 
         Raises :class:`~mutransfer.errors.StackError` where the model cannot be stacked, or is not the same then.
         """
-        self.specs, self.task, self.plan, self.device = tuple(specs), task, plan, torch.device(device)
-        self.common = _common(self.specs)  # what all members agree on
+        self.specs, self.task, self.device = tuple(specs), task, torch.device(device)
+        self.common = _common(self.specs, plan)  # what all members agree on
+        in_forward = {n: x for n in of_program(plan) if (x := self.common.hyperparameters.get(n)) is not None}
+        plans = [multiplied(plan, spec.hyperparameters) for spec in specs]
+        self.plan = plan = multiplied(plan, in_forward)
         self._started = time.perf_counter()
         self._seeds = list(dict.fromkeys(spec.seed for spec in specs))
         models, states = [], []
@@ -65,25 +69,34 @@ class Population:
         self._streams = [self._seeds.index(spec.seed) for spec in specs]
         self.stack = Stack(models, self._streams, task, MemberDropout(states, self._streams, self.device))
         self._check_agreement(models)
+        own = _own_factors(self.specs, plan)
+        inits = {n: own[f"init {s.role}"] for n, s in plan.items() if f"init {s.role}" in own}
+        self.stack.multiply(inits)
         self.optimizer = ElementwiseOptimizer(
             self.common.optimizer,
             self.stack.parameters,
             {n: _multipliers(plan, n) for n in self.stack.parameters},
-            [spec.hyperparameters for spec in specs],
+            [{**spec.hyperparameters, "weight_decay": weight_decay(spec.hyperparameters)} for spec in specs],
+            own={name: column for name, column in own.items() if not name.startswith("init ")},
+            groups={n: str(s.role) for n, s in plan.items()},
         )
         self.alive = list(range(len(specs)))  # the member in each row
         self.compiled: Step | None = None  # of traceable_step(), used while nobody has left
         self.courses = [
-            Course(spec, task, plan, accumulate=spec.accumulate, device=self.device, sink=sink) for spec in specs
+            Course(spec, task, plan_, accumulate=spec.accumulate, device=self.device, sink=sink)
+            for spec, plan_ in zip(specs, plans, strict=True)
         ]
+        scales = [column for name, column in own.items() if name.startswith("init ")]
+        # What a member starts from: its seed's model, and its own scales on that.
+        self._starts = [(s, *(float(column[i]) for column in scales)) for i, s in enumerate(self._streams)]
 
     def train(self) -> Iterator[tuple[RunSpec, RunResult]]:
         """Train to the end; yields every member's result as soon as it is known."""
-        first: dict[int, Course] = {}  # of a seed: its members start from the same model
-        for row, (stream, course) in enumerate(zip(self._streams, self.courses, strict=True)):
-            known = first.get(stream)
+        first: dict[tuple[float, ...], Course] = {}  # of those that start from the same model
+        for row, (start, course) in enumerate(zip(self._starts, self.courses, strict=True)):
+            known = first.get(start)
             if known is None or (course.spec.watched and known.movement is None):
-                first[stream] = course
+                first[start] = course
             course.begin(self.stack.member(row), like=known)
         recent: list[Tensor] = []
         for step in range(self.common.steps):
@@ -112,8 +125,9 @@ class Population:
                 return self.compiled(*self._state(), batch.leaves, self._coefficients(step))
         losses, gradients = self._gradients(pieces)
         with torch.no_grad():
-            gradients = clipped(gradients, self.plan, self.common.clip_norm)
-            self.optimizer.step(self.stack.parameters, gradients, self.optimizer.slots, self._coefficients(step))
+            coefficients = self._coefficients(step)
+            gradients = clipped(gradients, self.plan, self.common.clip_norm, coefficients)
+            self.optimizer.step(self.stack.parameters, gradients, self.optimizer.slots, coefficients)
         return losses
 
     def traceable_step(self) -> Step:
@@ -137,7 +151,7 @@ class Population:
 
         def step(parameters: Any, others: Any, slots: Any, leaves: Any, coefficients: Any) -> Tensor:
             losses, found = gradients_of(parameters, others, leaves)
-            gradients = clipped({n: found[n] for n in trained}, plan, clip_norm)
+            gradients = clipped({n: found[n] for n in trained}, plan, clip_norm, coefficients)
             optimizer.step(parameters, gradients, slots, coefficients)
             return losses
 
@@ -169,7 +183,10 @@ class Population:
     def _pieces(self, step: int) -> list[tuple[float, MemberBatch]]:
         """The step's micro-batches, each with its share of the examples."""
         streams = [self._streams[member] for member in self.alive]
-        batches = {s: to_device(self.task.batch(self._seeds[s], step), self.device) for s in sorted(set(streams))}
+        size = self.common.batch_size
+        batches = {
+            s: to_device(batch_of(self.task, self._seeds[s], step, size), self.device) for s in sorted(set(streams))
+        }
         order = list(batches)
         pieces = [split(b, self.common.accumulate) if self.common.accumulate > 1 else [b] for b in batches.values()]
         if len({tuple(map(batch_size, p)) for p in pieces}) > 1:
@@ -212,21 +229,45 @@ class Population:
                 raise StackError(f"the loss of seed {self._seeds[i]} is {found:.6g} in the stack and {alone:.6g} alone")
 
 
-def clipped(gradients: dict[str, Tensor], plan: Plan, max_norm: float) -> dict[str, Tensor]:
+def clipped(gradients: dict[str, Tensor], plan: Plan, max_norm: float, coefficients: Coefficients) -> dict[str, Tensor]:
     """The gradients under :func:`~mutransfer.parameterization.clipping.clip_grad_norm_`'s norm, member by member."""
     if not max_norm:
         return gradients
-    squares = [g.flatten(1).pow(2).sum(1) * (plan[n].norm_mult or 1.0) for n, g in gradients.items()]
+    squares = [
+        g.flatten(1).pow(2).sum(1, keepdim=True)
+        * (plan[n].norm_mult or 1.0)
+        * coefficients.get(f"norm {plan[n].role}", 1.0)
+        for n, g in gradients.items()
+    ]
     scale = (max_norm / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp(max=1.0)
     return {n: g * scale.view(-1, *[1] * (g.ndim - 1)) for n, g in gradients.items()}
 
 
-def _common(specs: Sequence[RunSpec]) -> RunSpec:
+def _own_factors(specs: Sequence[RunSpec], plan: Plan) -> dict[str, np.ndarray]:
+    """ "FIELD ROLE" -> a factor per member, of the fields in which not all members have 1.
+
+    What stands in the forward pass is in the plan already.
+    """
+    own = [{n: x for n, x in s.hyperparameters.items() if n not in of_program(plan)} for s in specs]
+    found = {}
+    for role in dict.fromkeys(s.role for s in plan.values()):
+        of_members = [factors(h, role, plan.optimizer) for h in own]
+        for name in vars(of_members[0]):
+            column = np.array([getattr(f, name) for f in of_members])
+            if (column != 1.0).any():
+                found[f"{name} {role}"] = column
+    return found
+
+
+def _common(specs: Sequence[RunSpec], plan: Plan) -> RunSpec:
     """The first spec, or StackError where the others differ in more than what members may differ in."""
     first = specs[0]
     for spec in specs[1:]:
         if replace(spec, **{name: getattr(first, name) for name in OWN}) != first:
             raise StackError("members may differ in hyperparameters, seed, schedule and warmup alone")
+        for name in of_program(plan):
+            if spec.hyperparameters.get(name) != first.hyperparameters.get(name):
+                raise StackError(f"members that differ in {name} have different forward passes")
     if first.precision == "float16":
         raise StackError("float16 scales each run's loss by its own history")
     if first.optimizer not in RULES:

@@ -20,12 +20,14 @@ from mutransfer.parameterization.examples import NOT_SEEN
 from mutransfer.parameterization.groups import set_lr
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Parameterization, Role
+from mutransfer.parameterization.uses import with_attention, with_readouts
+from mutransfer.training.constants import multiplied
 from mutransfer.training.course import Course, autocast, learning_rate
 from mutransfer.training.events import Sink, silent
 from mutransfer.training.memory import free_memory, is_out_of_memory
 from mutransfer.training.optimizers import make_optimizer
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.training.task import PROBE_SEED, Task, batch_size, few, label_of, split, to_device
+from mutransfer.training.task import PROBE_SEED, Task, batch_of, batch_size, few, label_of, split, to_device
 
 
 def run(
@@ -50,7 +52,7 @@ def run(
             plan = infer_plan(spec, task)
         _check_plan(plan, spec)
         started = time.perf_counter()
-        accumulate, limit = spec.accumulate, batch_size(task.batch(spec.seed, 0))
+        accumulate, limit = spec.accumulate, batch_size(batch_of(task, spec.seed, 0, spec.batch_size))
         where = torch.device(device)
         while (result := _unless_out_of_memory(spec, accumulate, task, plan, where, sink)) is None:
             if accumulate >= limit:
@@ -78,8 +80,12 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
         scale_eps=spec.scale_eps,
         overrides=getattr(task, "overrides", None),
     )
+
+    def example(model: nn.Module) -> torch.Tensor:
+        return task.loss(model, few(task.batch(PROBE_SEED, 0)))
+
     try:
-        plan = infer(example=lambda model: task.loss(model, few(task.batch(PROBE_SEED, 0))))
+        plan = infer(example=example)
     except ExampleError as error:  # training will say what is wrong, or has another outcome for it
         logging.getLogger("mutransfer").warning("%s. %s", error, NOT_SEEN)
         plan = infer()
@@ -88,6 +94,10 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
             f"no parameter of {label_of(task)} changes its shape between width {show_width(spec.base_width)} and "
             f"{show_width(spec.width)}: its build ignores the width, so there is nothing to transfer"
         )
+    if spec.hyperparameters.get("output_mult", 1.0) != 1.0:
+        plan = with_readouts(plan, task.build)
+    if spec.hyperparameters.get("attention_mult", 1.0) != 1.0:
+        plan = with_attention(plan, task.build, example)
     return plan
 
 
@@ -114,7 +124,8 @@ class Attempt:
     def __init__(
         self, spec: RunSpec, accumulate: int, task: Task, plan: Plan, device: torch.device, sink: Sink
     ) -> None:
-        self.spec, self.task, self.plan, self.device = replace(spec, accumulate=accumulate), task, plan, device
+        self.spec, self.task, self.device = replace(spec, accumulate=accumulate), task, device
+        self.plan = plan = multiplied(plan, spec.hyperparameters)
         seed_everything(spec.seed)
         self.model: nn.Module = apply(build_at(task.build, spec.width), plan).to(device)
         self.optimizer = make_optimizer(self.model, plan, spec)
@@ -139,7 +150,7 @@ class Attempt:
     def step(self, step: int) -> torch.Tensor:
         """One update; returns the loss before it, without waiting for the device."""
         set_lr(self.optimizer, learning_rate(self.spec, step))
-        batch = to_device(self.task.batch(self.spec.seed, step), self.device)
+        batch = to_device(batch_of(self.task, self.spec.seed, step, self.spec.batch_size), self.device)
         pieces = [batch] if self.spec.accumulate == 1 else split(batch, self.spec.accumulate)
         total = batch_size(batch)
         loss = torch.zeros((), device=self.device)

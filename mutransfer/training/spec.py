@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
@@ -14,14 +15,16 @@ from typing import Any
 from mutransfer.errors import ConfigError
 from mutransfer.measure.movement import Look
 from mutransfer.parameterization.building import Width
+from mutransfer.training.constants import MULTIPLIERS
 
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("float32", "bfloat16", "float16")
+DECAY = ("weight_decay", "independent_weight_decay")  # times the learning rate, as torch does; per step as it is
 HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "sgd": ("lr", "momentum", "weight_decay"),
-    "adam": ("lr", "beta1", "beta2", "eps"),  # no weight decay: as L2 inside Adam it has no width-invariant form
-    "adamw": ("lr", "beta1", "beta2", "eps", "weight_decay"),
-    "lion": ("lr", "beta1", "beta2", "weight_decay"),
+    "sgd": ("lr", "momentum", *DECAY, *MULTIPLIERS),
+    "adam": ("lr", "beta1", "beta2", "eps", *MULTIPLIERS),  # L2 inside Adam has no width-invariant form
+    "adamw": ("lr", "beta1", "beta2", "eps", *DECAY, *MULTIPLIERS),
+    "lion": ("lr", "beta1", "beta2", *DECAY, *MULTIPLIERS),
 }
 
 
@@ -55,6 +58,7 @@ class RunSpec:
     precision: str = "float32"  # of autocast
     clip_norm: float = 0.0  # largest width-invariant gradient norm; 0: no clipping
     watched: bool = False  # look at features and tangent kernel on the way: changes nothing in the run, nor its key
+    batch_size: int = 0  # examples per step; 0: as many as the task's batches have
 
     def __post_init__(self) -> None:
         # Plain copies: equal values give equal JSON, and later changes to the caller's mapping change nothing here.
@@ -69,16 +73,22 @@ class RunSpec:
         allowed = HYPERPARAMETERS[self.optimizer]
         for name in self.hyperparameters:
             if name not in allowed:
-                hint = "; use adamw" if (self.optimizer, name) == ("adam", "weight_decay") else ""
+                near = difflib.get_close_matches(name, allowed, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = "; use adamw" if self.optimizer == "adam" and name in DECAY else hint
                 raise ConfigError(
                     f"{self.optimizer} has no hyperparameter {name!r} here: expected {', '.join(allowed)}{hint}"
                 )
+            if name in MULTIPLIERS and not 0 < self.hyperparameters[name] < math.inf:
+                raise ConfigError(f"{name} must be positive and finite, found {self.hyperparameters[name]}")
+        if all(name in self.hyperparameters for name in DECAY):
+            raise ConfigError(f"give one of {' and '.join(DECAY)}, not both")
         lr = self.hyperparameters.get("lr")
         if lr is None or not lr > 0:
             raise ConfigError(f"lr must be positive, found {lr}")
         if lr == math.inf:
             raise ConfigError(f"lr must be finite, found {lr}")
-        for name, least in (("steps", 1), ("accumulate", 1), ("eval_every", 0)):
+        for name, least in (("steps", 1), ("accumulate", 1), ("eval_every", 0), ("batch_size", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, found {getattr(self, name)}")
         if not self.clip_norm >= 0:
@@ -93,7 +103,8 @@ class RunSpec:
     @property
     def key(self) -> str:
         """Equal for specs that are the same run: at base width every parameterization is the user's own model."""
-        spec = self.as_own_model() if self.width == self.base_width else self
+        spec = self._without_ones()
+        spec = spec.as_own_model() if self.width == self.base_width else spec
         told = {name: value for name, value in spec.to_dict().items() if name != "watched"}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -101,6 +112,11 @@ class RunSpec:
         # "sqrt" spares all but hidden weights from decay at every width.
         policy = "sqrt" if self.wd_policy == "sqrt" else "independent"
         return replace(self, parameterization="as_is", form="forward", wd_policy=policy, scale_eps=True)
+
+    def _without_ones(self) -> RunSpec:
+        """A multiplier of 1 changes nothing."""
+        values = {n: x for n, x in self.hyperparameters.items() if n not in MULTIPLIERS or x != 1.0}
+        return replace(self, hyperparameters=values)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
@@ -49,6 +50,14 @@ class Stack:
         self.parameters = {n: p[index] for n, p in self.parameters.items()}
         self.others = {n: b[index] for n, b in self.others.items()}
         self.dropout.keep(rows.tolist())
+
+    def multiply(self, factors: Mapping[str, np.ndarray]) -> None:
+        """Multiply the values of parameters, trained or not, by a factor per member."""
+        for name, column in factors.items():
+            for state in (self.parameters, self.others):
+                if name in state:
+                    x = state[name]
+                    x.mul_(torch.from_numpy(column).to(x).view(-1, *[1] * (x.ndim - 1)))
 
     def member(self, row: int) -> nn.Module:
         """The skeleton with the state of one member, sharing its memory. The next call puts in another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -144,6 +145,35 @@ def batch_size(batch: Any) -> int:
     if not leaves:
         raise DataError(f"a batch must hold at least one tensor with a batch dimension, found {type(batch).__name__}")
     return leaves[0].shape[0]
+
+
+def batch_of(task: Task, seed: int, step: int, size: int = 0) -> Any:
+    """The training batch of one step with ``size`` examples, 0: as many as the task's own.
+
+    A larger one is put together from consecutive batches of the task, a smaller one is the beginning of its own: step
+    k of size 2 b sees what steps 2 k and 2 k + 1 of size b see.
+    """
+    if not size:
+        return task.batch(seed, step)
+    first = task.batch(seed, 0)
+    own = batch_size(first)
+    if size <= own:
+        return _first(task.batch(seed, step), size)
+    pieces = math.ceil(size / own)
+    batches = [task.batch(seed, step * pieces + i) for i in range(pieces)]
+    if any(batch_size(b) != own for b in batches):
+        raise DataError(f"{label_of(task)}: its batches differ in size, so batch_size={size} cannot be made of them")
+
+    def join(*parts: Any) -> Any:
+        x = parts[0]
+        return torch.cat(parts) if isinstance(x, Tensor) and x.ndim and x.shape[0] == own else x
+
+    return _first(tree_map(join, *batches), size)
+
+
+def _first(batch: Any, size: int) -> Any:
+    own = batch_size(batch)
+    return tree_map(lambda x: x[:size] if isinstance(x, Tensor) and x.ndim and x.shape[0] == own else x, batch)
 
 
 def split(batch: Any, pieces: int) -> list[Any]:

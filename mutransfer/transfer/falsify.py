@@ -12,6 +12,7 @@ import torch
 
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.parameterization.building import Width, preserved_random_state, show_width
+from mutransfer.training.constants import LR_MULTS, MULTIPLIERS
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.run import infer_plan, run
 from mutransfer.training.spec import RunResult, RunSpec
@@ -127,11 +128,15 @@ def falsify(
     others = dict(hyperparameters or {})
     if "lr" in others:
         raise ConfigError("falsify searches the learning rate of every learner: give grid, not hyperparameters['lr']")
+    if scaled := [n for n, x in others.items() if n in MULTIPLIERS and n not in LR_MULTS and x != 1.0]:
+        raise ConfigError(
+            f"falsify linearises the network at its own initialisation and output scale, found {', '.join(scaled)}"
+        )
     template = make_template(
         check_task(task),
         base_width=base,
         parameterization=parameterization,
-        hyperparameters={**others, "lr": 1.0},
+        point={**others, "lr": 1.0},
         optimizer=optimizer,
         steps=steps,
         **training,

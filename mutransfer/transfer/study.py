@@ -152,6 +152,7 @@ class Runner:
             spec.form,
             spec.wd_policy,
             spec.scale_eps,
+            *(spec.hyperparameters.get(name, 1.0) != 1.0 for name in ("attention_mult", "output_mult")),
         )
         if key not in self._plans:
             self._plans[key] = infer_plan(spec, self.task, table=self._tables.get(spec.parameterization))

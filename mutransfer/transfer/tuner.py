@@ -24,7 +24,18 @@ from mutransfer.training.events import Sink, silent
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of
 from mutransfer.transfer.estimate import Optimum, best_point, log_of
-from mutransfer.transfer.space import Range, Space, parse_space
+from mutransfer.transfer.space import (
+    Axis,
+    Choice,
+    Range,
+    Space,
+    Value,
+    at_point,
+    parse_space,
+    split_point,
+    unit_points,
+    value_at,
+)
 from mutransfer.transfer.study import Record, Runner
 from mutransfer.transfer.sweep import Sweep, sweep
 
@@ -35,22 +46,24 @@ BATCH = 4  # proposals that TPE makes without knowing each other's results
 class TuneResult:
     """What was found at base width, and everything that :func:`~mutransfer.verify` needs to go on."""
 
-    best: Mapping[str, float]
-    interval: Mapping[str, tuple[float, float]]  # 90 %, natural units
+    best: Mapping[str, Value]  # all hyperparameters, and the fields that were searched
+    interval: Mapping[str, tuple[float, float]]  # 90 %, natural units; not of choices between names
     study: optuna.Study  # one trial per point, value: mean loss over seeds
     template: RunSpec  # at base width, with the best hyperparameters
-    space: Mapping[str, Range]
+    space: Mapping[str, Axis]
     seeds: tuple[int, ...]
     sweep: Sweep | None  # where only the learning rate was searched
     optimum: Optimum | None
     table: Parameterization  # to verify
 
     def __str__(self) -> str:
-        return ", ".join(
-            f"{name} = {value:.4g} [{self.interval[name][0]:.4g}, {self.interval[name][1]:.4g}]"
-            for name, value in self.best.items()
-            if name in self.interval
-        )
+        return ", ".join(self._show(name, value) for name, value in self.best.items() if name in self.space)
+
+    def _show(self, name: str, value: Value) -> str:
+        if isinstance(value, str):
+            return f"{name} = {value}"
+        low, high = self.interval[name]
+        return f"{name} = {value:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def tune(
@@ -75,7 +88,9 @@ def tune(
     Args:
         space: {"lr": (low, high)} or {"lr": Range(...)}; with the learning rate alone an even grid over log2 is
             run and refined around its minimum, with more hyperparameters TPE proposes ``n_trials`` points, first at
-            random and then four at a time.
+            random and then four at a time. Besides the optimizer's own there are ``lr_mult_ROLE``, ``init_mult``,
+            ``init_mult_ROLE``, ``output_mult`` and ``attention_mult``, constants at base width that multiply the
+            plan's factors; and "schedule", "warmup_steps" and "batch_size", searched by ``Choice((16, 32, 64))``.
         parameterization: remembered for :func:`~mutransfer.verify`; it changes nothing at base width.
         seeds: how many, or which.
         fixed: hyperparameters that are not searched, e.g. {"weight_decay": 0.1}.
@@ -90,26 +105,35 @@ def tune(
     seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not seed_list:
         raise ConfigError("tune needs at least one seed")
-    start = {name: 2 ** r.grid()[0] if r.log else r.low for name, r in ranges.items()}
     template = make_template(
         check_task(task),
         base_width=base_width,
-        hyperparameters={**(fixed or {}), **start},
+        point={**(fixed or {}), **{name: axis.start for name, axis in ranges.items()}},
         optimizer=optimizer,
         parameterization=parameterization,
         steps=steps,
         **training,
     )
+    check_corners(template, ranges)
     table = rules.parameterization(parameterization)
     runner = Runner(task, record=record, device=device, sink=sink, tables=[table], members=members)
     study = _point_study(runner.record, template, ranges, seed_list)
-    if set(ranges) == {"lr"}:
-        return _tune_lr(runner, template, ranges["lr"], seed_list, study, table)
+    if isinstance(lr := ranges.get("lr"), Range) and len(ranges) == 1:
+        return _tune_lr(runner, template, lr, seed_list, study, table)
     return _tune_many(runner, template, ranges, seed_list, study, n_trials or 10 * len(ranges), table)
 
 
-def make_template(task: Task, *, base_width: Width, parameterization: str | Parameterization, **fields: Any) -> RunSpec:
-    """The RunSpec at base width that all runs of a study vary."""
+def make_template(
+    task: Task,
+    *,
+    base_width: Width,
+    parameterization: str | Parameterization,
+    point: Mapping[str, Value],
+    **training: Any,
+) -> RunSpec:
+    """The RunSpec at base width that all runs of a study vary; ``point``: hyperparameters, and fields over those."""
+    own, hyperparameters = split_point(point)
+    fields: dict[str, Any] = {**training, **own, "hyperparameters": hyperparameters}
     try:
         return RunSpec(
             task=label_of(task),
@@ -120,6 +144,16 @@ def make_template(task: Task, *, base_width: Width, parameterization: str | Para
         )
     except TypeError as error:
         raise ConfigError(f"not a training setting: {error}") from None
+
+
+def check_corners(template: RunSpec, axes: Mapping[str, Axis]) -> None:
+    """Raise ConfigError, naming the axis, where a value of the space makes no run: before the first one is done."""
+    for name, axis in axes.items():
+        for value in axis.values if isinstance(axis, Choice) else (axis.low, axis.high):
+            try:
+                at_point(template, {name: value})
+            except ConfigError as error:
+                raise ConfigError(f"space[{name!r}]: {error}") from None
 
 
 def _tune_lr(
@@ -158,7 +192,7 @@ def _tune_lr(
 def _tune_many(
     runner: Runner,
     template: RunSpec,
-    ranges: Mapping[str, Range],
+    ranges: Mapping[str, Axis],
     seeds: tuple[int, ...],
     study: optuna.Study,
     n_trials: int,
@@ -166,9 +200,8 @@ def _tune_many(
 ) -> TuneResult:
     distributions: dict[str, BaseDistribution] = {name: r.distribution() for name, r in ranges.items()}
 
-    def runs_of(points: Sequence[Mapping[str, float]]) -> list[list[RunResult]]:
-        settings = [{**template.hyperparameters, **params} for params in points]
-        specs = [replace(template, hyperparameters=h, seed=seed) for h in settings for seed in seeds]
+    def runs_of(points: Sequence[Mapping[str, Value]]) -> list[list[RunResult]]:
+        specs = [replace(at_point(template, point), seed=seed) for point in points for seed in seeds]
         results = runner.perform(specs, "tune at base width")
         return [results[i : i + len(seeds)] for i in range(0, len(results), len(seeds))]
 
@@ -192,20 +225,21 @@ def _tune_many(
     points = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
     all_results = runs_of(points)
     logs = log_of([[min(r.final_loss, r.initial_loss) for r in results] for results in all_results])
-    unit = np.array([[r.unit(params[name]) for name, r in ranges.items()] for params in points])
-    best, draws = best_point(unit, logs)
+    best, draws = best_point(unit_points(ranges, points), logs)
     tail = (1 - CONFIDENCE) / 2
     interval = {}
-    for name in ranges:
-        values = np.array([points[i][name] for i in draws])
+    for name, axis in ranges.items():
+        if isinstance(axis, Choice) and not axis.ordered:
+            continue
+        values = np.array([float(points[i][name]) for i in draws])
         low, high = np.quantile(values, [tail, 1 - tail])
         interval[name] = (float(min(low, points[best][name])), float(max(high, points[best][name])))
-    hyperparameters = {**template.hyperparameters, **points[best]}
+    found = at_point(template, points[best])
     return TuneResult(
-        best=hyperparameters,
+        best={**found.hyperparameters, **{name: value_at(found, name) for name in ranges}},
         interval=interval,
         study=study,
-        template=replace(template, hyperparameters=hyperparameters),
+        template=found,
         space=ranges,
         seeds=seeds,
         sweep=None,
@@ -214,7 +248,7 @@ def _tune_many(
     )
 
 
-def _point_study(record: Record, template: RunSpec, ranges: Mapping[str, Range], seeds: Iterable[int]) -> optuna.Study:
+def _point_study(record: Record, template: RunSpec, ranges: Mapping[str, Axis], seeds: Iterable[int]) -> optuna.Study:
     text = json.dumps([template.key, {n: r.__dict__ for n, r in ranges.items()}, list(seeds)], sort_keys=True)
     return record.study(f"tune {hashlib.sha256(text.encode()).hexdigest()[:8]}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,15 +16,20 @@ from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind
 from mutransfer.parameterization.rules import Parameterization
-from mutransfer.training.events import Sink, silent
+from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import Task
+from mutransfer.training.task import Task, label_of
 from mutransfer.transfer.estimate import Interval, Optimum
 from mutransfer.transfer.evidence import weigh
 from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
+from mutransfer.transfer.horizon import OptimumCourse, courses_of, differences
 from mutransfer.transfer.over_training import OverTraining, over_training
+from mutransfer.transfer.sensitivity import Sensitivity, sensitivities
+from mutransfer.transfer.sequential import Judgement
+from mutransfer.transfer.space import Axis, Choice, Value
+from mutransfer.transfer.spending import Budget, Spending, sequential_sweeps
 from mutransfer.transfer.study import Record, Runner, width_size
-from mutransfer.transfer.sweep import Sweep, sweep
+from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.tuner import TuneResult, make_template
 from mutransfer.transfer.verdict import (
     Movement,
@@ -57,6 +62,10 @@ class Verification:
     feature_change: Mapping[str, Mapping[str | int, tuple[float, ...]]]  # module -> width -> per seed
     overall_features: Slope | None
     over_training: OverTraining  # kernel drift, alignment and refined coordinate check at the transferred rate
+    sensitivity: Mapping[str, Sensitivity] = field(default_factory=dict)  # of other hyperparameters, by name
+    spending: Spending | None = None  # of a sequential verification
+    courses: Mapping[str | int, OptimumCourse] = field(default_factory=dict)  # at base and largest width
+    notes: tuple[str, ...] = ()  # what a reader must know: other steps or batches than when tuning
 
     @property
     def headline(self) -> str:
@@ -81,7 +90,7 @@ class Verification:
 
 def verify(
     task: Task,
-    tuned: TuneResult | Mapping[str, float],
+    tuned: TuneResult | Mapping[str, Value],
     *,
     widths: Sequence[Width],
     parameterization: str | Parameterization | None = None,
@@ -92,6 +101,10 @@ def verify(
     device: torch.device | str | None = None,
     sink: Sink = silent,
     members: int | None = None,
+    perturb: Sequence[str] | None = None,
+    perturb_width: Width | None = None,
+    sequential: bool = False,
+    budget: Budget | None = None,
     **training: Any,
 ) -> Verification:
     """Check at larger widths that the tuned learning rate is still right, and whether features move.
@@ -104,13 +117,22 @@ def verify(
         grid: log2 learning rates; None takes the tuner's. It is extended where the minimum lies on its border.
         seeds: None takes the tuner's. At least two.
         members: the most runs to train as one program; None: what is fastest and fits; 1: one by one.
+        perturb: hyperparameters besides the learning rate to move one step down and up; None: all that were tuned.
+        perturb_width: where, besides at base width; None: the largest of ``widths``.
+        sequential: run at each width what decides the verdict, and stop when it is decided, instead of the full grid.
+        budget: the most that this may cost beyond the base width, perturbing apart; sequential then.
 
-    Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift`` and ``.regret``.
+    Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift``, ``.regret``,
+    ``.sensitivity`` (of the other hyperparameters) and ``.courses`` (the optimum against the training step).
     """
+    axes: Mapping[str, Axis] = {}
+    before: RunSpec | None = None
     if isinstance(tuned, TuneResult):
-        template, table = _retrained(tuned.template, training), tuned.table
+        axes, before, searched = tuned.space, tuned.template, list(tuned.space)
+        template, table = _retrained(replace(before, task=label_of(task)), training), tuned.table
         seed_list: Sequence[int] = tuned.seeds if seeds is None else _seeds(seeds)
         lr_range = tuned.space.get("lr")
+        assert not isinstance(lr_range, Choice)
     else:
         if base_width is None:
             raise ConfigError("verify needs base_width where tuned is a mapping of hyperparameters")
@@ -118,10 +140,10 @@ def verify(
             task,
             base_width=base_width,
             parameterization=parameterization or "mup",
-            hyperparameters=dict(tuned),
+            point=tuned,
             **training,
         )
-        table = rules.parameterization("mup")
+        table, searched = rules.parameterization("mup"), list(tuned)
         seed_list, lr_range = _seeds(3 if seeds is None else seeds), None
     if parameterization is not None:
         table = rules.parameterization(parameterization)
@@ -131,6 +153,7 @@ def verify(
         grid = lr_range.grid() if lr_range else [transferred + i for i in range(-4, 5)]
     runner = Runner(task, record=record, device=device, sink=sink, tables=[table], members=members)
     ordered = _ordered(template.base_width, widths)
+    full = [template.base_width] if sequential or budget else ordered
     sweeps = {
         _key(width): sweep(
             runner,
@@ -140,10 +163,57 @@ def verify(
             title=f"{table.name}, width {show_width(width)}",
             also=[transferred],
         )
-        for width in ordered
+        for width in full
     }
+
+    def verdict_so_far(some: Mapping[str | int, Sweep]) -> Judgement:
+        return _judgement(judge(table, some, transferred, runner.plan(list(some.values())[-1].template)))
+
+    spending = None
+    if sequential or budget:
+        sweeps, spending = sequential_sweeps(
+            runner,
+            sweeps[_key(template.base_width)],
+            {_key(width): replace(template, width=width) for width in ordered[1:]},
+            base_key=_key(template.base_width),
+            transferred=transferred,
+            grid=grid,
+            seeds=seed_list,
+            judge=verdict_so_far,
+            budget=budget or Budget(),
+            title=table.name,
+        )
+        ordered = [s.template.width for s in sweeps.values()]
+        sink(Note(text=f"{table.name}: {spending}"))
     plan = runner.plan(replace(template, width=ordered[-1]))
-    return judge(table, sweeps, transferred, plan)
+    found = judge(table, sweeps, transferred, plan)
+    names = [n for n in (searched if perturb is None else perturb) if n != "lr"]
+    if found.verdict is Verdict.UNSTABLE:  # nothing is learnt from neighbours of a run that diverges
+        names = []
+    width = ordered[-1] if perturb_width is None else perturb_width
+    at = {_key(w): at_lr(replace(template, width=w), transferred, 0) for w in (template.base_width, width)}
+    courses = courses_of(sweeps, [_key(ordered[0]), _key(ordered[-1])])
+    notes = () if before is None else differences(before, template)
+    for note in notes:
+        sink(Note(text=f"{table.name}: {note}"))
+    return replace(
+        found,
+        sensitivity=sensitivities(runner, at, axes, names, seeds=seed_list, tolerance=found.tolerance),
+        courses=courses,
+        notes=notes,
+        spending=spending,
+    )
+
+
+def _judgement(found: Verification) -> Judgement:
+    """Decided where nothing is open: the optima bracketed, the regret decided, the movement clear."""
+    if found.verdict is Verdict.UNSTABLE:
+        return Judgement(verdict=str(found.verdict))
+    settled = found.verdict in (Verdict.TRANSFERS, Verdict.DRIFTS) and found.movement is not Movement.UNCLEAR
+    return Judgement(
+        verdict=f"{found.verdict}, {found.movement}" if settled else None,
+        edges={key: o.at_edge for key, o in found.optima.items() if o.at_edge},
+    )
 
 
 def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan) -> Verification:

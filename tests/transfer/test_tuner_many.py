@@ -3,7 +3,9 @@
 import pytest
 from optuna.trial import TrialState
 
+from mutransfer.errors import ConfigError
 from mutransfer.training.events import RunFinished, RunStarted
+from mutransfer.transfer.space import Choice
 from mutransfer.transfer.study import Record
 from mutransfer.transfer.tuner import tune
 
@@ -103,3 +105,46 @@ def test_diverged_points_count_as_the_loss_before_training_and_are_not_best(tune
     assert worst.params["lr"] > 1
     assert 2.0 < worst.value < 4.0  # cross-entropy of ten digits before training
     assert found.best["lr"] < 1
+
+
+def test_constants_schedule_warmup_and_batch_size_are_searched_together(tuned):
+    space = {
+        "lr": (2.0**-7, 2.0**-3),
+        "lr_mult_output": (0.25, 4.0),
+        "init_mult": (0.5, 2.0),
+        "output_mult": (0.25, 4.0),
+        "schedule": Choice(("constant", "linear")),
+        "warmup_steps": Choice((0, 1, 2)),
+        "batch_size": Choice((16, 32, 64)),
+    }
+    record = Record()
+    found = tuned(16, record, space=space, optimizer="adam")
+    trials = [t.params for t in found.study.trials]
+    assert {name: len({t[name] for t in trials}) for name in ("schedule", "warmup_steps", "batch_size")} == {
+        "schedule": 2,
+        "warmup_steps": 3,
+        "batch_size": 3,
+    }
+    assert all(found.best[name] in {t[name] for t in trials} for name in space)
+    assert set(found.interval) == set(space) - {"schedule"}
+    spec = found.template
+    assert (spec.schedule, spec.warmup_steps) == (found.best["schedule"], found.best["warmup_steps"])
+    assert spec.batch_size == found.best["batch_size"]
+    assert spec.hyperparameters == {n: found.best[n] for n in ("lr", "lr_mult_output", "init_mult", "output_mult")}
+    assert f"schedule = {found.best['schedule']}" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("space", "complaint"),
+    [
+        ({"schedule": Choice(("linear", "cosin"))}, r"space\['schedule'\]: schedule must be one of"),
+        ({"warmup_steps": Choice((0, 3))}, r"space\['warmup_steps'\]: warmup_steps must be in 0..steps-1"),
+        ({"lr_mult_hiddn": (0.5, 2.0)}, "sgd has no hyperparameter 'lr_mult_hiddn'.*did you mean 'lr_mult_hidden'"),
+        ({"momentum": Choice(("high", "low"))}, "momentum: expected a number, found 'high'"),
+    ],
+)
+def test_a_space_that_makes_no_run_is_refused_before_the_first(tuned, space, complaint):
+    record = Record()
+    with pytest.raises(ConfigError, match=complaint):
+        tuned(4, record, space={"lr": (0.01, 0.1), **space})
+    assert len(record) == 0

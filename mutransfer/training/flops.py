@@ -1,0 +1,26 @@
+"""Floating-point operations of a training step, counted on one."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mutransfer.parameterization.building import preserved_random_state
+from mutransfer.parameterization.plan import Plan
+from mutransfer.training.events import silent
+from mutransfer.training.run import Attempt
+from mutransfer.training.spec import RunSpec
+from mutransfer.training.task import Task
+
+
+def flops_per_step(spec: RunSpec, task: Task, plan: Plan, device: torch.device | str = "cpu") -> float:
+    """Of products, convolutions and attention in one step, forward and backward: torch's own count.
+
+    The global random state is left untouched. Evaluations are not in it.
+    """
+    where = torch.device(device)
+    with preserved_random_state():
+        attempt = Attempt(spec, spec.accumulate, task, plan, where, silent)
+        with FlopCounterMode(display=False) as counter:
+            attempt.step(0)
+    return float(counter.get_total_flops())
