@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 from families import CEILING, FAMILIES, FINE, HELD_OUT, TUNED_ON, Seeds, draw
-from mutransfer.transfer.evidence import weigh
 from run import DRIFTS, RESULTS
 from simulate import BASE, DOUBLINGS, GRID, DrawnRuns, Truth
 
 from mutransfer.training.spec import RunSpec
+from mutransfer.transfer.evidence import weigh
 from mutransfer.transfer.sequential import Judgement, Procedure, Stop
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.verdict import judge_transfer
