@@ -34,7 +34,8 @@ from mutransfer.transfer.spending import FIRST_SEEDS, Budget
 from mutransfer.transfer.study import Record, Runner, default_device, width_size
 from mutransfer.transfer.sweep import at_lr
 from mutransfer.transfer.tuner import TuneResult, make_template, tune
-from mutransfer.transfer.verifier import Verification, verify
+from mutransfer.transfer.verification import Verification
+from mutransfer.transfer.verifier import verify
 
 SAME_FUNCTION = (
     "mf and mup are the same trained function up to Adam's eps (Everett et al.: shift by theta = 1/2 on every "

@@ -42,7 +42,7 @@ class Judged:
 
 
 def judged(sweeps: Mapping[int, Sweep], transferred: float) -> Judged:
-    """As in :func:`mutransfer.transfer.verifier.judge`."""
+    """As in :func:`mutransfer.transfer.verification.judge`."""
     curves, ceilings = {w: s.curve for w, s in sweeps.items()}, {w: s.ceiling for w, s in sweeps.items()}
     found = weigh(curves, ceilings, list(sweeps), transferred)
     largest = list(sweeps.values())[-1]

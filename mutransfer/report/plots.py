@@ -20,7 +20,7 @@ from mutransfer.parameterization.building import show_width
 from mutransfer.transfer.coordinates import CoordinateCheck
 from mutransfer.transfer.falsify import Falsification
 from mutransfer.transfer.study import width_size
-from mutransfer.transfer.verifier import Verification
+from mutransfer.transfer.verification import Verification
 
 STYLE = {
     "svg.fonttype": "none",

@@ -21,7 +21,7 @@ from mutransfer.transfer.sensitivity import Sensitivity
 from mutransfer.transfer.space import Value
 from mutransfer.transfer.spending import Spending
 from mutransfer.transfer.tuner import TuneResult
-from mutransfer.transfer.verifier import Verification
+from mutransfer.transfer.verification import Verification
 
 
 @dataclass(frozen=True, kw_only=True)

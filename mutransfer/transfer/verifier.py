@@ -4,88 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from mutransfer.errors import ConfigError
-from mutransfer.measure.slopes import Slope, fit_slope
-from mutransfer.parameterization import regimes, rules
+from mutransfer.parameterization import rules
 from mutransfer.parameterization.building import Width, show_width
-from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.regimes import Kind
 from mutransfer.parameterization.rules import Parameterization
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task, label_of
-from mutransfer.transfer.estimate import Interval, Optimum
-from mutransfer.transfer.evidence import weigh
-from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
-from mutransfer.transfer.horizon import OptimumCourse, courses_of, differences
-from mutransfer.transfer.over_training import OverTraining, over_training
-from mutransfer.transfer.sensitivity import Sensitivity, sensitivities
+from mutransfer.transfer.horizon import courses_of, differences
+from mutransfer.transfer.sensitivity import sensitivities
 from mutransfer.transfer.sequential import Judgement
 from mutransfer.transfer.space import Axis, Choice, Value
-from mutransfer.transfer.spending import Budget, Spending, sequential_sweeps
+from mutransfer.transfer.spending import Budget, sequential_sweeps
 from mutransfer.transfer.study import Record, Runner, width_size
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.tuner import TuneResult, make_template
-from mutransfer.transfer.verdict import (
-    Movement,
-    Verdict,
-    exit_code,
-    headline,
-    judge_movement,
-    judge_transfer,
-    sentence,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verification:
-    """The verdict for one parameterization and everything behind it; keys of mappings are widths."""
-
-    parameterization: str
-    verdict: Verdict
-    reason: str
-    movement: Movement
-    movement_reason: str
-    optima: Mapping[str | int, Optimum]
-    drift: Slope | None  # octaves per doubling
-    regret: Mapping[str | int, Interval]  # log loss at the transferred learning rate minus the width's best
-    tolerance: float  # regret that is called small, in log loss
-    drift_tolerance: float  # drift that costs no more than that at the largest width
-    transferred_log2_lr: float
-    sweeps: Mapping[str | int, Sweep]
-    features: Mapping[str, Slope]  # module -> slope of relative feature change
-    feature_change: Mapping[str, Mapping[str | int, tuple[float, ...]]]  # module -> width -> per seed
-    overall_features: Slope | None
-    over_training: OverTraining  # kernel drift, alignment and refined coordinate check at the transferred rate
-    sensitivity: Mapping[str, Sensitivity] = field(default_factory=dict)  # of other hyperparameters, by name
-    spending: Spending | None = None  # of a sequential verification
-    courses: Mapping[str | int, OptimumCourse] = field(default_factory=dict)  # at base and largest width
-    notes: tuple[str, ...] = ()  # what a reader must know: other steps or batches than when tuning
-
-    @property
-    def headline(self) -> str:
-        return headline(self.verdict, self.movement)
-
-    @property
-    def exit_code(self) -> int:
-        return exit_code(self.verdict, self.movement)
-
-    @property
-    def sentence(self) -> str:
-        keys = list(self.optima)
-        return sentence(
-            self.verdict,
-            self.movement,
-            parameterization=self.parameterization,
-            base=str(keys[0]),
-            largest=str(keys[-1]),
-            drift=self.drift,
-        )
+from mutransfer.transfer.verdict import Movement, Verdict
+from mutransfer.transfer.verification import Verification, judge
 
 
 def verify(
@@ -213,68 +153,6 @@ def _judgement(found: Verification) -> Judgement:
     return Judgement(
         verdict=f"{found.verdict}, {found.movement}" if settled else None,
         edges={key: o.at_edge for key, o in found.optima.items() if o.at_edge},
-    )
-
-
-def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan) -> Verification:
-    """The verification that finished sweeps amount to, base width first and largest last; no run is made."""
-    keys = list(sweeps)
-    largest = sweeps[keys[-1]]
-    sizes = [width_size(s.template.width) for s in sweeps.values()]
-    optimizer, roles = plan.optimizer, [s.role for s in plan.values()]
-    known = table.corrects_init  # the init law of a model left as it is was not measured, so nothing is predicted
-    regime = regimes.classify_model(table, roles, optimizer=optimizer) if known else None
-    predicted_drift = regimes.drift(table, optimizer=optimizer, depth=regimes.depth_of(roles)) if known else None
-    # What is unstable is predicted for the first step alone; nothing is, for the end of training.
-    change_law = regime.change if regime is not None and regime.kind in (Kind.KERNEL, Kind.FEATURE_LEARNING) else None
-    found = weigh(
-        {key: s.curve for key, s in sweeps.items()},
-        {key: s.ceiling for key, s in sweeps.items()},
-        sizes,
-        transferred,
-        predicted_drift=predicted_drift,
-    )
-    verdict, reason = judge_transfer(
-        regret={str(key): r for key, r in found.regret.items()},
-        tolerance=found.tolerance,
-        drift=found.drift,
-        drift_tolerance=found.drift_tolerance,
-        diverged={str(key): n for key, s in sweeps.items() if (n := s.diverged_at(transferred))},
-        edges={str(key): o.at_edge for key, o in found.optima.items() if o.at_edge},
-        base=str(keys[0]),
-        seeds=len(largest.seeds),
-        points=len(largest.results),
-    )
-    too_large = [str(key) for key, s in sweeps.items() if s.out_of_memory_at(transferred)]
-    if too_large and verdict is not Verdict.UNSTABLE:
-        verdict, reason = Verdict.INCONCLUSIVE, f"the memory does not hold width {', '.join(too_large)}"
-    change = feature_change(sweeps, transferred, plan)
-    fitted = beyond_base(keys, sizes)
-    features = {}
-    for module, by_width in change.items():
-        predicted = None if change_law is None else change_law[0 if is_input(module, plan) else 1]
-        slope = fit_slope([sizes[keys.index(k)] for k in fitted], [by_width[k] for k in fitted], predicted=predicted)
-        if slope is not None:
-            features[module] = slope
-    overall = overall_slope(change, fitted, sizes, keys, None if change_law is None else change_law[1])
-    movement, movement_reason = judge_movement(overall)
-    return Verification(
-        parameterization=table.name,
-        verdict=verdict,
-        reason=reason,
-        movement=movement,
-        movement_reason=movement_reason,
-        optima=found.optima,
-        drift=found.drift,
-        regret=found.regret,
-        tolerance=found.tolerance,
-        drift_tolerance=found.drift_tolerance,
-        transferred_log2_lr=transferred,
-        sweeps=sweeps,
-        features=features,
-        feature_change=change,
-        overall_features=overall,
-        over_training=over_training(sweeps, transferred, plan, regime, sizes),
     )
 
 

@@ -10,7 +10,7 @@ from mutransfer.parameterization.rules import AS_IS, MUP, NTK, SP
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.sweep import Sweep
 from mutransfer.transfer.verdict import Movement, Verdict
-from mutransfer.transfer.verifier import judge
+from mutransfer.transfer.verification import judge
 
 WIDTHS = (16, 32, 64, 128)
 GRID = [x / 2 for x in range(-20, -3)]

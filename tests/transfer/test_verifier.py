@@ -16,7 +16,8 @@ from mutransfer.transfer.study import Record
 from mutransfer.transfer.sweep import Sweep
 from mutransfer.transfer.tuner import tune
 from mutransfer.transfer.verdict import Movement, Verdict
-from mutransfer.transfer.verifier import Verification, verify
+from mutransfer.transfer.verification import Verification
+from mutransfer.transfer.verifier import verify
 
 SEARCH = {"space": {"lr": (2.0**-6, 2.0**-2)}, "optimizer": "adam", "steps": 10, "seeds": 2, "device": "cpu"}
 
