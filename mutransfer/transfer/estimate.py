@@ -19,7 +19,7 @@ from mutransfer.transfer.noise import LEAST, LOCAL_DEGREES, SeedNoise, noise_of_
 
 WINDOW = 2.5  # log loss above the best point at which a curve is cut off: a cliff must not bend the fit
 BEND = 8.0  # deviations of a run's noise above which a curve is fitted on a log scale: a flank must not rule the bottom
-BENDS = (0.05, 1.0)  # log loss between which that is kept
+BENDS = (0.2, 1.0)  # log loss between which that is kept
 CUT_OFF_NOISE = 0.3  # standard deviation of a point that is cut off: it says "high", not how high
 RESOLUTION = 12  # points per octave at which draws are searched
 SEARCHED = 2.0  # octaves, or grid steps if more, to each side of the best point in which draws are searched
