@@ -194,7 +194,7 @@ def own_optima(rng):
 LOOKED_AT = {f.__name__: f for f in (saturating, kinked, heavy_tails, sharpening, dying_seeds, quartic, own_optima)}
 
 
-# Written when everything was decided, and changed by nothing that came of them.
+# Written last. After one look at them curves were taken to be rougher and the log scale to follow the noise.
 
 
 def small_effects(rng):
@@ -236,9 +236,9 @@ def lone_cliff(rng):
     return {"height": height, "noise": _log(rng, 0.02, 0.08), "cliff": c, "cliff_width": 0.08}
 
 
-NEVER_SEEN = {f.__name__: f for f in (small_effects, outliers, ramps, flattening, lone_cliff)}
-GROUPS = {"tuned on": TUNED_ON, "looked at": LOOKED_AT, "never seen": NEVER_SEEN}
-FAMILIES = {**TUNED_ON, **LOOKED_AT, **NEVER_SEEN}
+WRITTEN_LAST = {f.__name__: f for f in (small_effects, outliers, ramps, flattening, lone_cliff)}
+GROUPS = {"tuned on": TUNED_ON, "looked at": LOOKED_AT, "written last": WRITTEN_LAST}
+FAMILIES = {**TUNED_ON, **LOOKED_AT, **WRITTEN_LAST}
 
 
 def draw(name: str, rng: np.random.Generator, drift: float) -> Study:

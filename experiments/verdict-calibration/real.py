@@ -1,9 +1,11 @@
-"""The same for runs that were trained: seeds are drawn from a pool of them, whose mean curve is the truth.
+"""The same for runs that were trained: seeds are drawn from a pool of them, whose smoothed mean curve is the truth.
 
     OMP_NUM_THREADS=1 python experiments/verdict-calibration/real.py RUN [--studies 100] [--parameterization mup]
 
 RUN is the folder of a study with many seeds on a grid of half octaves. Writes results/NAME.json and prints its table.
-Between the learning rates that were run, each seed's curve is interpolated (PCHIP).
+The truth is a cubic spline through the pool's means to within their standard errors: their own noise is no part of
+it, and an interpolation that never goes below its points would put every optimum on one. A drawn seed adds its own
+departures from the means, interpolated on a line between learning rates.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import optuna
 from run import RESULTS
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import UnivariateSpline
 from simulate import BASE, DOUBLINGS, Truth, simulate
 from table import rates, table
 
@@ -26,8 +29,22 @@ from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.study import Record
 
 
-def pool_of(record: Record, parameterization: str) -> tuple[list[PchipInterpolator], int, float]:
-    """For every doubling of width the curves (learning rates, seeds) of log loss; number of seeds; initial log loss."""
+@dataclass(frozen=True)
+class Pool:
+    """One width's runs: learning rates, their smoothed mean log loss, departures (learning rates, seeds)."""
+
+    grid: np.ndarray
+    smooth: UnivariateSpline
+    departures: np.ndarray
+
+    def log_losses(self, x: float, drawn: np.ndarray) -> np.ndarray:
+        inside = float(np.clip(x, self.grid[0], self.grid[-1]))
+        own = [np.interp(inside, self.grid, self.departures[:, seed]) for seed in drawn]
+        return float(self.smooth(inside)) + np.array(own)
+
+
+def pool_of(record: Record, parameterization: str) -> tuple[list[Pool], int, float]:
+    """A pool for every doubling of width; number of seeds; loss before training."""
     runs: dict[int, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     starts = []
     for spec, result in _runs(record):
@@ -42,7 +59,10 @@ def pool_of(record: Record, parameterization: str) -> tuple[list[PchipInterpolat
         by_lr = runs[base * 2**doublings]
         grid = sorted(x for x in by_lr if len(by_lr[x]) == seeds)
         logs = np.log([[by_lr[x][seed] for seed in sorted(by_lr[x])] for x in grid])
-        curves.append(PchipInterpolator(grid, logs, extrapolate=False))
+        mean, error = logs.mean(axis=1), logs.std(axis=1, ddof=1) / math.sqrt(seeds)
+        smooth = UnivariateSpline(grid, mean, w=1 / np.maximum(error, 1e-3), s=len(grid))
+        departures = (logs - mean[:, None]) * math.sqrt(seeds / (seeds - 1))
+        curves.append(Pool(np.array(grid), smooth, departures))
     return curves, seeds, float(np.mean(starts))
 
 
@@ -62,8 +82,8 @@ def main() -> None:
     parser.add_argument("--seeds", default="3,4,5,10")
     options = parser.parse_args()
     curves, n_pool, initial = pool_of(Record(options.run / "runs.db"), options.parameterization)
-    fine = [np.arange(c.x[0], c.x[-1] + 1e-9, 1 / 64) for c in curves]
-    truths = [Truth(x, c(x).mean(axis=1)) for c, x in zip(curves, fine, strict=True)]
+    fine = [np.arange(c.grid[0], c.grid[-1] + 1e-9, 1 / 64) for c in curves]
+    truths = [Truth(x, c.smooth(x)) for c, x in zip(curves, fine, strict=True)]
     drift = float(np.polyfit(range(DOUBLINGS + 1), [t.optimum for t in truths], 1)[0])
     print(f"true optima {[round(t.optimum, 2) for t in truths]} at widths from {BASE}, drift {drift:+.3f}")
     of = {}
@@ -74,8 +94,7 @@ def main() -> None:
             drawn = rng.integers(n_pool, size=seeds)
 
             def losses(x: float, j: int, drawn: np.ndarray = drawn) -> np.ndarray:
-                inside = float(np.clip(x, curves[j].x[0], curves[j].x[-1]))
-                y = curves[j](inside)[drawn]
+                y = curves[j].log_losses(x, drawn)
                 return np.where(y >= math.log(initial), np.inf, y)
 
             found = simulate(losses, truths, initial=initial, seeds=seeds, spacing=1.0, drift=round(abs(drift)))

@@ -26,13 +26,13 @@ def rough(distance: np.ndarray) -> np.ndarray:
 
 
 def smooth(distance: np.ndarray) -> np.ndarray:
-    """Matern covariance of smoothness 7/2: not so smooth that a flank tells the bottom."""
-    d = np.sqrt(7.0) * distance
-    return (1 + d + 0.4 * d**2 + d**3 / 15) * np.exp(-d)
+    """Matern covariance of smoothness 5/2: not so smooth that a flank tells the bottom."""
+    d = np.sqrt(5.0) * distance
+    return (1 + d + d**2 / 3) * np.exp(-d)
 
 
 KINDS = (smooth, rough)
-KIND_PRIOR = np.array([0.7, 0.3])
+KIND_PRIOR = np.array([0.5, 0.5])
 
 
 @dataclass(frozen=True, kw_only=True)

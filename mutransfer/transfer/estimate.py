@@ -18,7 +18,8 @@ from mutransfer.transfer.curve import N_DRAWS, posterior
 from mutransfer.transfer.noise import LEAST, LOCAL_DEGREES, SeedNoise, noise_of_mean, pool_noise
 
 WINDOW = 2.5  # log loss above the best point at which a curve is cut off: a cliff must not bend the fit
-BEND = 1.0  # log loss above which a curve is fitted on a log scale, so that a flank does not rule the bottom
+BEND = 8.0  # deviations of a run's noise above which a curve is fitted on a log scale: a flank must not rule the bottom
+BENDS = (0.2, 1.0)  # log loss between which that is kept
 CUT_OFF_NOISE = 0.3  # standard deviation of a point that is cut off: it says "high", not how high
 RESOLUTION = 12  # points per octave at which draws are searched
 SEARCHED = 2.0  # octaves, or grid steps if more, to each side of the best point in which draws are searched
@@ -149,15 +150,17 @@ def fit_curve(
     inside = [a for a in also if x[0] <= a <= x[-1] and y[int(np.abs(x - a).argmin())] < mean.min() + WINDOW]
     at = np.unique(np.concatenate([even, inside]))
     lowest = y.min()
-    slope = 1 / (1 + (y - lowest) / BEND)
-    found = posterior(x, _bent(y - lowest), covariance * slope[:, None] * slope, at, degrees=noise.degrees)
+    bend = float(np.clip(BEND * math.sqrt(noise.variance), *BENDS))
+    slope = 1 / (1 + (y - lowest) / bend)
+    bent = bend * np.log1p((y - lowest) / bend)
+    found = posterior(x, bent, covariance * slope[:, None] * slope, at, degrees=noise.degrees)
     return FittedCurve(
         grid=grid,
         logs=logs,
         noise=noise,
         at=at,
-        mean=lowest + _straight(found.mean),
-        draws=lowest + _straight(found.draws),
+        mean=lowest + bend * np.expm1(found.mean / bend),
+        draws=lowest + bend * np.expm1(found.draws / bend),
     )
 
 
@@ -195,15 +198,6 @@ def best_point(points: np.ndarray, logs: np.ndarray) -> tuple[int, np.ndarray]:
     variance = max(float((residual**2).sum() / degrees / n_seeds), LEAST if n_seeds > 1 else 1e-4)
     found = posterior(points, mean, variance * np.eye(len(points)), points, degrees=degrees, unit=UNIT)
     return int(found.mean.argmin()), found.draws.argmin(axis=0)
-
-
-def _bent(height: np.ndarray) -> np.ndarray:
-    """Log losses above the lowest, as they are at the bottom and on a log scale far above it."""
-    return BEND * np.log1p(height / BEND)
-
-
-def _straight(bent: np.ndarray) -> np.ndarray:
-    return BEND * np.expm1(bent / BEND)
 
 
 def _near_best(mean: np.ndarray) -> np.ndarray:

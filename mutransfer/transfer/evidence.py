@@ -17,7 +17,6 @@ DRIFT_BOUNDS = (0.05, 0.25)  # octaves per doubling: no drift is too large that 
 # Part of the variance of an optimum that all widths have in common and that moves no slope: their curves are alike, and
 # so is what lies between the points of one grid. Chosen on the families that experiments/verdict-calibration tunes on.
 COMMON = 0.36
-LEAST_SPREAD = 0.05  # octaves: no optimum is taken to be known better than that when a line is put through them
 
 Key = str | int  # a width
 
@@ -84,15 +83,15 @@ def tolerated_drift(fit: FittedCurve, tolerance: float, doublings: float) -> flo
 def drift_slope(sizes: Sequence[float], optima: Sequence[Optimum], predicted: float | None) -> Slope | None:
     """Octaves of the optimum per doubling of width, with a 90 % interval from draws.
 
-    Least squares in which a width counts the less, the less its optimum is known.
+    Plain least squares: where optima do not lie on a line, weights by what is known would make it another slope every
+    time.
     """
     if len(sizes) < 2:
         return None
     draws = np.array([np.random.default_rng(i).permutation(o.draws) for i, o in enumerate(optima)])
-    trust = 1 / (draws.var(axis=1) + LEAST_SPREAD**2)
     x = np.log2(sizes)
-    x = x - trust @ x / trust.sum()
-    weights = trust * x / (trust @ x**2)
+    x = x - x.mean()
+    weights = x / (x @ x)
     value = float(weights @ np.array([o.log2_lr for o in optima]))
     scatter = weights @ draws
     scatter = np.median(scatter) + math.sqrt(1 - COMMON) * (scatter - np.median(scatter))

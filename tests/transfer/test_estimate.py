@@ -118,12 +118,11 @@ def test_the_diverged_point_next_to_the_minimum_moves_it_by_a_fraction_of_an_oct
     assert np.median(shifts) < 0.09 + 2 * 0.04
 
 
-@pytest.mark.parametrize(("centre", "edge"), [(-14.0, "low"), (1.0, "high"), (-6.4, "")])
+@pytest.mark.parametrize(("centre", "edge"), [(-12.0, "low"), (1.0, "high"), (-6.4, "")])
 def test_an_optimum_on_the_border_of_the_grid_is_flagged_with_its_side(centre, edge):
     found = find_optimum(curve(centre, noise=0.05, cliff=math.inf), ceiling=math.inf)
     assert found.at_edge == edge
-    # A single point of the steep curve is within the window: nothing tells where in the last cell its lowest is.
-    assert edge == "" or found.log2_lr == pytest.approx({"low": -11.0, "high": -2.0}[edge], abs=1.0)
+    assert edge == "" or found.log2_lr == pytest.approx({"low": -11.0, "high": -2.0}[edge], abs=0.25)
 
 
 def test_where_every_run_diverged_there_is_an_edge_and_no_crash():
@@ -231,7 +230,8 @@ def test_the_interval_of_a_large_regret_holds_it_and_of_none_begins_below_zero()
 def test_far_from_the_optimum_the_runs_there_speak_for_themselves():
     losses = {float(x): np.exp(parabola(x, 0.4) + 0.01 * np.arange(-1.0, 2.0) - 6) for x in GRID}
     found = fit_curve(losses, ceiling=1e3).regret(-11.0)  # 0.4 * 4.6^2 = 8.5, beyond the window of 2.5
-    assert found.value == pytest.approx(0.4 * 4.6**2, abs=0.05)
+    assert found.low <= 0.4 * 4.6**2 <= found.high
+    assert found.high - found.low < 0.5
 
 
 def test_a_bottom_within_the_noise_of_a_run_over_two_octaves_is_flat():

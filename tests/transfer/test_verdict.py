@@ -230,12 +230,6 @@ def test_the_drift_between_two_widths_scatters_like_their_difference_less_what_t
     assert found.high - found.low == pytest.approx(expected, rel=0.1)  # of 101 draws
 
 
-def test_a_width_whose_optimum_is_hardly_known_counts_little():
-    optima = [optimum(-6.0), optimum(-6.0), optimum(-6.0), optimum(-3.0, 3.0)]
-    found = drift_slope([64, 128, 256, 512], optima, predicted=None)
-    assert abs(found.value) < 0.03  # all alike it would be 0.9
-
-
 def test_one_width_has_no_drift():
     assert drift_slope([64], [optimum(-6.0)], predicted=None) is None
 
