@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from families import CEILING, FAMILIES, FINE, HELD_OUT, TUNED_ON, Seeds, draw
+from families import CEILING, FAMILIES, FINE, GROUPS, Seeds, draw
 from run import DRIFTS, RESULTS
 from simulate import BASE, DOUBLINGS, GRID, DrawnRuns, Truth
 
@@ -173,15 +173,12 @@ def main() -> None:
     parser.add_argument("--families", default="all", help="all, tuned-on, held-out, or names")
     parser.add_argument("--out", type=Path, default=RESULTS / "sequential.json")
     options = parser.parse_args()
-    known = {"all": list(FAMILIES), "tuned-on": list(TUNED_ON), "held-out": list(HELD_OUT)}
+    known = {"all": list(FAMILIES), **{name.replace(" ", "-"): list(group) for name, group in GROUPS.items()}}
     families = known.get(options.families) or options.families.split(",")
     each = -(-options.studies // len(families))
     started = time.monotonic()
     studies = [study(family, options.seeds, options.first, i) for i in range(each) for family in families]
-    by_kind = {
-        kind: [s for s in studies if (s["family"] in HELD_OUT) == held]
-        for kind, held in (("tuned on", False), ("held out", True))
-    }
+    by_kind = {kind: [s for s in studies if s["family"] in group] for kind, group in GROUPS.items()}
     of = {**by_kind, **{f: [s for s in studies if s["family"] == f] for f in families}}
     found = {name: rates(some) for name, some in of.items() if some}
     options.out.parent.mkdir(exist_ok=True)
