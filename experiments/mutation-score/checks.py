@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from settings import Setting
 from torch import Tensor, nn
 
 import mutransfer as mt
-from mutransfer.measure.slopes import Slope
 from mutransfer.parameterization import regimes, rules
 from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Role
+from mutransfer.training.optimizers import make_optimizer
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED
-from mutransfer.transfer.expected import Expected, is_readout, owner
 from mutransfer.transfer.features import beyond_base, feature_change, overall_slope
 from mutransfer.transfer.offenders import UPDATE_TOLERANCE, off
+from mutransfer.transfer.over_training import over_training
 from mutransfer.transfer.study import Record, Runner
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.verdict import Movement, Verdict, judge_movement
@@ -108,33 +105,18 @@ def movement(setting: Setting, plan_of: PlanOf, lr: float, seeds: Sequence[int])
     keys: list[str | int] = list(setting.widths)
     sizes = [float(w) for w in setting.widths]
     change = feature_change(sweeps, lr, plan)
-    verdict, reason = judge_movement(
-        overall_slope(change, beyond_base(keys, sizes), sizes, keys, regime.change[1])
-    )
+    verdict, reason = judge_movement(overall_slope(change, beyond_base(keys, sizes), sizes, keys, regime.change[1]))
     expected = Movement.LAZY if setting.parameterization == "ntk" else Movement.MOVES
     wrong = verdict in set(Movement) - {expected, Movement.UNCLEAR, Movement.UNKNOWN}
-    excesses = sorted(_effective(sweeps, lr, plan, regime), key=lambda x: -abs(x[1]))
-    blames = tuple(Blame(module, f"effective update goes like n^{slope}") for module, _, slope in excesses)
+    moved = over_training(sweeps, lr, plan, regime, sizes).effective
+    excesses = {
+        module: by
+        for module, s in moved.items()
+        if s.predicted is not None and (by := off(s, s.predicted, s.predicted, UPDATE_TOLERANCE))
+    }
+    order = sorted(excesses, key=lambda module: -abs(excesses[module]))
+    blames = tuple(Blame(module, f"effective update goes like n^{moved[module]}") for module in order)
     return Found(wrong or bool(excesses), blames, f"{verdict}: {reason}")
-
-
-def _effective(
-    sweeps: dict[str | int, Sweep], lr: float, plan: Plan, regime: regimes.Regime
-) -> Iterator[tuple[str, float, Slope]]:
-    """Modules whose (W_t - W_0) x_t is off after training, by how much, and its slope."""
-    from mutransfer.measure.slopes import fit_slope
-
-    looks = {key: [r.looks[-1] for r in s.results[lr] if len(r.looks) > 1] for key, s in sweeps.items()}
-    keys = beyond_base([k for k, found in looks.items() if found], [float(k) for k, found in looks.items() if found])
-    modules = list(looks[keys[0]][0].effective) if keys else []
-    readouts = frozenset(m for m in modules if is_readout(m, plan))
-    expected = Expected(plan, regime, {m: m for m in modules}, readouts)
-    for module in modules:
-        rows = [[look.effective.get(module, math.nan) for look in looks[key]] for key in keys]
-        predicted = expected.of(module, "effective")
-        slope = fit_slope([float(k) for k in keys], rows, predicted=predicted)
-        if slope is not None and predicted is not None and (by := off(slope, predicted, predicted, UPDATE_TOLERANCE)):
-            yield module, by, slope
 
 
 def verifier(setting: Setting, plan_of: PlanOf, base: tuple[Sweep, float], seeds: Sequence[int]) -> Found:
@@ -150,7 +132,7 @@ def verifier(setting: Setting, plan_of: PlanOf, base: tuple[Sweep, float], seeds
 
 
 def of_mup(setting: Setting, plan_of: PlanOf, seeds: Sequence[int]) -> Found:
-    """What mup's own check would say: sizes of activations at the last of three steps, within 1.2 for four times the width.
+    """What mup's own check would say: sizes of activations at the last of three steps, within 1.2 at 4 times the width.
 
     As in its test: the mean absolute value of every module's output, one batch throughout, the readout's weight zero at
     first (as mup advises; not of tied embeddings), the largest width and a quarter of it.
@@ -167,7 +149,7 @@ def of_mup(setting: Setting, plan_of: PlanOf, seeds: Sequence[int]) -> Found:
 
 def _sizes(setting: Setting, plan: Plan, width: int, seed: int) -> dict[str, float]:
     task = setting.task
-    with preserved_random_state(), _untouched():
+    with preserved_random_state():
         seed_everything(seed)
         model = mt.apply(build_at(task.build, width), plan)
         for name, parameter in model.named_parameters():
@@ -175,8 +157,6 @@ def _sizes(setting: Setting, plan: Plan, width: int, seed: int) -> dict[str, flo
                 nn.init.zeros_(parameter)
         spec = setting.spec(width)
         lr = 0.1 if setting.optimizer == "sgd" else 2.0**-8
-        from mutransfer.training.optimizers import make_optimizer
-
         optimizer = make_optimizer(model, plan, replace(spec, hyperparameters={**spec.hyperparameters, "lr": lr}))
         batch, found = task.batch(PROBE_SEED, 0), {}
 
@@ -195,14 +175,3 @@ def _sizes(setting: Setting, plan: Plan, width: int, seed: int) -> dict[str, flo
             loss.backward()
             optimizer.step()
     return found
-
-
-@contextmanager
-def _untouched() -> Iterator[None]:
-    with torch.enable_grad():
-        yield
-
-
-def owners(patterns: Sequence[str]) -> tuple[str, ...]:
-    """Modules whose parameters match what the patterns do."""
-    return tuple(owner(p) if "." in p else p for p in patterns)

@@ -22,7 +22,7 @@ Change = Callable[[Plan, Setting], Plan]
 
 @dataclass(frozen=True)
 class Mutation:
-    """One mistake. Named rightly: the check blames nothing but ``where``, and says one of ``words`` of what it blames first."""
+    """One mistake. Named rightly: nothing but ``where`` is blamed, and one of ``words`` said of what is blamed first."""
 
     name: str
     setting: Setting
@@ -33,7 +33,7 @@ class Mutation:
 
 
 def scaled(which: Role | str, **factors: Callable[[Scaling], float] | float) -> Change:
-    """Factors of the parameters of a role, or of those whose name matches; decay per step stays as it was with rates."""
+    """Factors of the parameters of a role, or of those whose name matches; rates change, decay per step does not."""
 
     def change(plan: Plan, setting: Setting) -> Plan:
         def one(name: str, s: Scaling) -> Scaling:
@@ -164,54 +164,131 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("hidden init rescaled though the model does it", DIGITS, scaled(HIDDEN, init_mult=root), HIDDENS, INIT),
     Mutation("input init scaled like hidden", DIGITS, scaled(INPUT, init_mult=root), FIRST, INIT),
     Mutation(
-        "embedding init scaled like hidden", GPT, scaled(INPUT, init_mult=root), ("tokens.weight", "positions.weight"), INIT
+        "embedding init scaled like hidden",
+        GPT,
+        scaled(INPUT, init_mult=root),
+        ("tokens.weight", "positions.weight"),
+        INIT,
     ),
     Mutation("norm gains scaled like hidden", GPT, scaled("*norm.weight", init_mult=root), ("*norm.weight",), INIT),
-    Mutation("readout multiplier missing", DIGITS, scaled(OUTPUT, forward_mult=1.0, init_mult=1.0), LAST, MULTIPLIER + INIT),
+    Mutation(
+        "readout multiplier missing", DIGITS, scaled(OUTPUT, forward_mult=1.0, init_mult=1.0), LAST, MULTIPLIER + INIT
+    ),
     Mutation("readout multiplier 1/sqrt(m)", GPT, scaled(OUTPUT, forward_mult=root), ("readout.weight",), MULTIPLIER),
-    Mutation("one layer forgotten", GPT, scaled("blocks.1.up.weight", lr_mult=1.0, eps_mult=1.0, init_mult=1.0, wd_mult=1.0),
-             ("blocks.1.up.weight",), LR),
-    Mutation("one layer forgotten, absorbed form", ABSORBED, scaled("5.weight", lr_mult=1.0, eps_mult=1.0, wd_mult=1.0),
-             ("5.weight",), LR),
+    Mutation(
+        "one layer forgotten",
+        GPT,
+        scaled("blocks.1.up.weight", lr_mult=1.0, eps_mult=1.0, init_mult=1.0, wd_mult=1.0),
+        ("blocks.1.up.weight",),
+        LR,
+    ),
+    Mutation(
+        "one layer forgotten, absorbed form",
+        ABSORBED,
+        scaled("5.weight", lr_mult=1.0, eps_mult=1.0, wd_mult=1.0),
+        ("5.weight",),
+        LR,
+    ),
     # Learning rates.
     Mutation("hidden rate unscaled", DIGITS, scaled(HIDDEN, lr_mult=1.0), HIDDENS, LR),
     Mutation("hidden rate scaled the wrong way", DIGITS, scaled(HIDDEN, lr_mult=lambda s: s.m_in), HIDDENS, LR),
     Mutation("hidden rate scaled twice", GPT, scaled(HIDDEN, lr_mult=lambda s: s.lr_mult**2), MATRICES, LR),
-    Mutation("embedding rate scaled like hidden", GPT, scaled(INPUT, lr_mult=lambda s: 1 / s.m_out),
-             ("tokens.weight", "positions.weight"), LR),
+    Mutation(
+        "embedding rate scaled like hidden",
+        GPT,
+        scaled(INPUT, lr_mult=lambda s: 1 / s.m_out),
+        ("tokens.weight", "positions.weight"),
+        LR,
+    ),
     Mutation("input rate unscaled under SGD", SGD, scaled(INPUT, lr_mult=1.0), FIRST, LR),
     Mutation("readout rate unscaled under SGD", SGD, scaled(OUTPUT, lr_mult=1.0), LAST, LR),
-    Mutation("readout rate scaled like hidden, on top of the multiplier", GPT, scaled(OUTPUT, lr_mult=lambda s: 1 / s.m_in),
-             ("readout.weight",), LR),
+    Mutation(
+        "readout rate scaled like hidden, on top of the multiplier",
+        GPT,
+        scaled(OUTPUT, lr_mult=lambda s: 1 / s.m_in),
+        ("readout.weight",),
+        LR,
+    ),
     Mutation("readout rate unscaled, absorbed form", ABSORBED, scaled(OUTPUT, lr_mult=1.0), LAST, LR),
-    Mutation("vector rate scaled like hidden", GPT, scaled(VECTOR, lr_mult=lambda s: 1 / m(s)), ("*norm*", "*.bias"), LR),
+    Mutation(
+        "vector rate scaled like hidden", GPT, scaled(VECTOR, lr_mult=lambda s: 1 / m(s)), ("*norm*", "*.bias"), LR
+    ),
     Mutation("vector rate unscaled under SGD", SGD, scaled(VECTOR, lr_mult=1.0), BIASES, LR),
     Mutation("SGD's rates under Adam", DIGITS, rates_of("sgd"), ("*",), LR),
     Mutation("Adam's rates under SGD", SGD, rates_of("adam"), ("*",), LR),
-    Mutation("scheduler that flattens the ratios", GPT, scaled("*", lr_mult=1.0, wd_mult=lambda s: s.wd_mult), MATRICES, LR),
-    Mutation("loop that writes one rate, under SGD", SGD, scaled("*", lr_mult=1.0, wd_mult=lambda s: s.wd_mult), ("*",), LR),
+    Mutation(
+        "scheduler that flattens the ratios", GPT, scaled("*", lr_mult=1.0, wd_mult=lambda s: s.wd_mult), MATRICES, LR
+    ),
+    Mutation(
+        "loop that writes one rate, under SGD", SGD, scaled("*", lr_mult=1.0, wd_mult=lambda s: s.wd_mult), ("*",), LR
+    ),
     # Roles and fans.
-    Mutation("fan axes swapped", TAPERED, scaled(HIDDEN, lr_mult=lambda s: 1 / s.m_out, eps_mult=lambda s: 1 / s.m_in,
-             init_mult=lambda s: s.init_mult * (s.m_in / s.m_out) ** 0.5), ("3.weight",), INIT + LR),
-    Mutation("fan axes swapped under SGD", TAPERED_SGD, scaled(HIDDEN, lr_mult=lambda s: s.m_in / s.m_out), ("3.weight",), LR),
-    Mutation("input read as a readout", DIGITS, as_row(INPUT, OUTPUT), FIRST, ROLE + ("fan_in and fan_out are swapped",)),
+    Mutation(
+        "fan axes swapped",
+        TAPERED,
+        scaled(
+            HIDDEN,
+            lr_mult=lambda s: 1 / s.m_out,
+            eps_mult=lambda s: 1 / s.m_in,
+            init_mult=lambda s: s.init_mult * (s.m_in / s.m_out) ** 0.5,
+        ),
+        ("3.weight",),
+        INIT + LR,
+    ),
+    Mutation(
+        "fan axes swapped under SGD", TAPERED_SGD, scaled(HIDDEN, lr_mult=lambda s: s.m_in / s.m_out), ("3.weight",), LR
+    ),
+    Mutation(
+        "input read as a readout", DIGITS, as_row(INPUT, OUTPUT), FIRST, (*ROLE, "fan_in and fan_out are swapped")
+    ),
     Mutation("bottleneck read as hidden", BOTTLENECK, as_row(BOTTLE, HIDDEN), ("3.weight",), ROLE),
     Mutation("wrong base width", DIGITS, wrong_base, ("the plan",), ("base width is 32",)),
     Mutation("NTK's table under the name of mup", DIGITS, table_of("ntk"), ("*",), LR + MULTIPLIER),
     # Uses of tensors.
-    Mutation("attention scale left at 1/sqrt(d)", HEADS, sites("attention logits", 0), ("attention logits of *",), ("scale",)),
-    Mutation("attention scaled twice", HEADS, sites("attention logits", 3), ("attention logits of *",), ("scale",)),
+    Mutation(
+        "attention scale left at 1/sqrt(d)",
+        HEADS,
+        sites("attention logits", 0),
+        ("attention logits of *",),
+        ("their multiplier",),
+    ),
+    Mutation(
+        "attention scaled twice", HEADS, sites("attention logits", 3), ("attention logits of *",), ("their multiplier",)
+    ),
     Mutation("tied readout not scaled", TIED, sites("tied readout", 0), ("readout",), MULTIPLIER),
-    Mutation("tied tensor scaled where it is looked up", TIED,
-             both(sites("tied readout", 0), site("tokens", "tied readout", "output")), ("readout", "tokens*"), MULTIPLIER),
+    Mutation(
+        "tied tensor scaled where it is looked up",
+        TIED,
+        both(sites("tied readout", 0), site("tokens", "tied readout", "output")),
+        ("readout", "tokens*"),
+        MULTIPLIER,
+    ),
     # eps and decay.
     Mutation("eps unscaled, eps 1e-3", LARGE_EPS, scaled("*", eps_mult=1.0), ("*",), ("eps",)),
-    Mutation("eps scaled the wrong way, eps 1e-3", LARGE_EPS, scaled("*", eps_mult=lambda s: 1 / s.eps_mult), ("*",), ("eps",)),
+    Mutation(
+        "eps scaled the wrong way, eps 1e-3",
+        LARGE_EPS,
+        scaled("*", eps_mult=lambda s: 1 / s.eps_mult),
+        ("*",),
+        ("eps",),
+    ),
     Mutation("decay unscaled", DECAYED, scaled("*", wd_mult=1.0), HIDDENS, ("decay",)),
     Mutation("decay scaled twice", GPT_DECAYED, scaled("*", wd_mult=lambda s: s.wd_mult**2), MATRICES, ("decay",)),
     # Nothing is wrong but the description.
-    Mutation("eps unscaled, eps 1e-8", DIGITS, scaled("*", eps_mult=1.0), ("*",), ("eps",),
-             harmless="eps is far below every gradient at these widths"),
-    Mutation("bottleneck read as a readout", BOTTLENECK, as_row(BOTTLE, OUTPUT), ("3.weight",), ROLE,
-             harmless="Table 8's readout row is the bottleneck row with its multiplier taken out: the same training"),
+    Mutation(
+        "eps unscaled, eps 1e-8",
+        DIGITS,
+        scaled("*", eps_mult=1.0),
+        ("*",),
+        ("eps",),
+        harmless="eps is far below every gradient at these widths",
+    ),
+    Mutation(
+        "bottleneck read as a readout",
+        BOTTLENECK,
+        as_row(BOTTLE, OUTPUT),
+        ("3.weight",),
+        ROLE,
+        harmless="Table 8's readout row is the bottleneck row with its multiplier taken out: the same training",
+    ),
 )

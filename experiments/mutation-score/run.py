@@ -1,6 +1,7 @@
 """Broken plans and correct studies through four checks: which are detected, and which named rightly.
 
-    python experiments/mutation-score/run.py [--size smoke|default] [--checks coordinates,mup,movement,verifier] [WORD ...]
+    python experiments/mutation-score/run.py [--size smoke|default] [--checks coordinates,mup,movement,verifier]
+        [--table] [WORD ...]
 
 WORD: of a mutation's or a study's name. What is in results/default.json already is not done again; --table prints it.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -76,7 +76,10 @@ def main() -> None:
             found = perform(case, which)
             entry[which] = asdict(found) | {"seconds": round(time.perf_counter() - started, 1)}
             write(out, known)
-            print(f"{which}: {case.name} [{case.setting.name}]: {'ALARM' if found.alarm else 'pass'} {found.says[:150]}", flush=True)
+            print(
+                f"{which}: {case.name} [{case.setting.name}]: {'ALARM' if found.alarm else 'pass'} {found.says[:150]}",
+                flush=True,
+            )
     print(table(known, cases))
 
 

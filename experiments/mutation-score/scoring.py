@@ -7,8 +7,9 @@ from fnmatch import fnmatch
 from typing import Any
 
 from mutations import Mutation
-from mutransfer.transfer.expected import owner
 from studies import Study
+
+from mutransfer.transfer.expected import owner
 
 Entry = Mapping[str, Any]
 COLUMNS = ("coordinates", "movement", "verifier", "mup")
@@ -35,11 +36,18 @@ def table(known: Mapping[str, Entry], cases: Sequence[Mutation | Study]) -> str:
         cells = [_cell(mutation, known[mutation.name], which) for which in COLUMNS]
         name = mutation.name + (" (harmless)" if mutation.harmless else "")
         lines.append(f"| {name} | {mutation.setting.name} | {' | '.join(cells)} |")
-    lines += ["", summary(known, mutations, studies), "", "| correct study | coordinates | movement | verifier | mup's check |"]
+    lines += [
+        "",
+        summary(known, mutations, studies),
+        "",
+        "| correct study | coordinates | movement | verifier | mup's check |",
+    ]
     lines.append("|---|---|---|---|---|")
     for study in studies:
         alarms = [known[study.name].get(which) for which in COLUMNS]
-        lines.append(f"| {study.name} | {' | '.join('' if a is None else 'ALARM' if a['alarm'] else 'pass' for a in alarms)} |")
+        lines.append(
+            f"| {study.name} | {' | '.join('' if a is None else 'ALARM' if a['alarm'] else 'pass' for a in alarms)} |"
+        )
     return "\n".join(lines)
 
 
@@ -51,8 +59,12 @@ def summary(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: 
         done = [e[which] for e in real if which in e]
         right = [known[s.name][which] for s in studies if which in known[s.name]]
         alarms = sum(e["alarm"] for e in right)
-        lines.append(f"{which}: {sum(e['alarm'] for e in done)} of {len(done)} detected, {alarms} alarms on {len(right)} correct studies")
-    coordinates = [(m, known[m.name]["coordinates"]) for m in mutations if not m.harmless and "coordinates" in known[m.name]]
+        lines.append(
+            f"{which}: {sum(e['alarm'] for e in done)} of {len(done)} detected, {alarms} alarms on {len(right)} correct studies"
+        )
+    coordinates = [
+        (m, known[m.name]["coordinates"]) for m in mutations if not m.harmless and "coordinates" in known[m.name]
+    ]
     lines.append(f"named rightly by coordinates: {sum(named(m, e) for m, e in coordinates)} of {len(coordinates)}")
     anything = [any(e[which]["alarm"] for which in COLUMNS[:3] if which in e) for e in real]
     lines.append(f"by any of the first three: {sum(anything)} of {len(anything)} detected")

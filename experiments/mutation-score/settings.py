@@ -1,4 +1,4 @@
-"""What is trained: a task, an optimizer and a parameterization at four widths, with the hyperparameters of short runs."""
+"""What is trained: a task, an optimizer and a parameterization at four widths, and how long."""
 
 from __future__ import annotations
 

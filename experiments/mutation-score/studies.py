@@ -48,6 +48,4 @@ STUDIES: tuple[Study, ...] = (
     Study(Setting("tied gpt", "adamw"), 3),
     Study(Setting("tied gpt", "sgd"), 10),
     Study(Setting("gpt, growing heads", "adamw"), 3),
-    Study(
-    ),
 )

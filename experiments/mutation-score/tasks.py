@@ -1,9 +1,10 @@
-"""Variants of the built-in tasks that give every kind of mistake a place: tied embeddings, growing heads, bottlenecks."""
+"""Variants of the built-in tasks, so that every mistake finds its place: tied embeddings, growing heads, bottlenecks."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import nn
 
@@ -49,6 +50,6 @@ class GrowingHeadsGPT(SourceBytesGPT):
 
 def _relu_network(*sizes: int) -> nn.Module:
     layers: list[nn.Module] = [Flatten()]
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
