@@ -22,7 +22,7 @@ Change = Callable[[Plan, Setting], Plan]
 
 @dataclass(frozen=True)
 class Mutation:
-    """One mistake. Named rightly: nothing but ``where`` is blamed, and one of ``words`` said of what is blamed first."""
+    """One mistake. Named rightly: nothing but ``where`` is blamed, and of what is blamed first one of ``words``."""
 
     name: str
     setting: Setting

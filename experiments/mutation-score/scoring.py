@@ -58,10 +58,8 @@ def summary(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: 
     for which in COLUMNS:
         done = [e[which] for e in real if which in e]
         right = [known[s.name][which] for s in studies if which in known[s.name]]
-        alarms = sum(e["alarm"] for e in right)
-        lines.append(
-            f"{which}: {sum(e['alarm'] for e in done)} of {len(done)} detected, {alarms} alarms on {len(right)} correct studies"
-        )
+        alarms, seen = (sum(e["alarm"] for e in entries) for entries in (right, done))
+        lines.append(f"{which}: {seen} of {len(done)} detected, {alarms} alarms on {len(right)} correct studies")
     coordinates = [
         (m, known[m.name]["coordinates"]) for m in mutations if not m.harmless and "coordinates" in known[m.name]
     ]

@@ -1,4 +1,4 @@
-"""Variants of the built-in tasks, so that every mistake finds its place: tied embeddings, growing heads, bottlenecks."""
+"""Variants of the built-in tasks, in which every mistake finds a place: tied embeddings, growing heads, bottlenecks."""
 
 from __future__ import annotations
 

@@ -108,13 +108,17 @@ class Judge:
                 )
 
     def _at_init(self) -> Iterator[Offender]:
-        sizes, inputs = self.init.get("size", {}), self.init.get("input", {})
+        sizes, inputs, spreads = (self.init.get(quantity, {}) for quantity in ("size", "input", "spread"))
         reached = False  # whether something was off before
         for module, slope in sizes.items():
             if module in self.factored:
                 continue
             low, high = self.expected.at_init(module) or (float("-inf"), 0.0)
             excess = off(slope, low, high, TOLERANCE)
+            if excess > 0 and self._reads_out(module) and module in spreads:
+                # A readout's bias is not scaled, and may be most of the logits.
+                slope = spreads[module]
+                excess = max(off(slope, low, high, TOLERANCE), 0.0)
             if not excess:
                 continue
             into = inputs[module].value if module in inputs else 0.0
@@ -146,6 +150,9 @@ class Judge:
         for name in sorted(weights, key=lambda n: not self.causes.differs(n, *INIT)):
             return Offender(where=name, module=module, what=what, slope=slope, cause=self.causes.of(name, INIT, excess))
         return Offender(where=inner, module=module, what=what, slope=slope, cause="no parameter of the plan is its own")
+
+    def _reads_out(self, module: str) -> bool:
+        return self.expected.handed_on.get(module, module) in self.expected.readouts
 
     def _own(self, module: str) -> list[str]:
         """The parameters that decide a module's output."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
@@ -241,3 +242,55 @@ def slope(value, half):
 )
 def test_a_slope_is_off_where_its_interval_is(found, suspect, excess):
     assert off(found, -0.5, 0.0, 0.25, suspect=suspect) == pytest.approx(excess)
+
+
+def relu_network(*sizes):
+    """With torch's own initialisation, biases included."""
+    layers = [nn.Flatten()]
+    for fan_in, fan_out in pairwise(sizes):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def of(build, edit=lambda p: p, optimizer="adam", widths=WIDTHS):
+    def plan(width):
+        return edit(Plan.infer(build, width=width, base_width=64, optimizer=optimizer))
+
+    return coordinate_check(
+        build,
+        batch=TASK.batch,
+        loss=TASK.loss,
+        widths=widths,
+        plan=plan,
+        device="cpu",
+    )
+
+
+def narrow(width):
+    return relu_network(64, width, 16, width, 10)
+
+
+def tapered(width):
+    return relu_network(64, width, round(8 * width**0.5), 10)
+
+
+def test_a_bottleneck_that_is_read_as_hidden_is_named_although_nothing_is_off_at_first():
+    def edit(plan):
+        return edited(plan, named(HIDDEN), role=Role.HIDDEN, init_mult=1.0)
+
+    found = of(narrow, edit)
+    assert [o.where for o in found.offenders] == [HIDDEN]
+    assert "after step 5" in found.failures[0]
+    assert "the plan reads it as hidden, its shapes and its use say bottleneck" in found.failures[0]
+
+
+def test_a_readout_bias_that_outweighs_the_logits_at_initialisation_is_no_offence():
+    found = of(narrow)
+    assert found.by_step[0][READOUT.removesuffix(".weight")]["size"].value > -0.35  # the logits less it: -1
+    assert found.passed, found.failures
+
+
+def test_logits_may_start_as_faint_as_the_readouts_own_fan_in_makes_them():
+    found = of(tapered, widths=(64, 256, 1024))
+    assert found.at_init == {"5": pytest.approx(-0.25, abs=0.01)}
+    assert found.passed, found.failures
