@@ -1,28 +1,30 @@
-"""The optimum of a noisy loss-versus-log2-LR curve, with an interval from posterior draws of the curve.
+"""The optimum of a noisy loss-versus-log2-LR curve, its regrets, with intervals from posterior draws of the curve.
 
 A parabola is biased, because learning-rate curves rise slowly on the left and fall off a cliff on the right, and
-the best trial of a noisy sweep is a lottery; a Gaussian-process mean follows the curve's own shape.
+the best trial of a noisy sweep is a lottery; a Gaussian process follows the curve's own shape.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-from threadpoolctl import threadpool_limits
 
 from mutransfer.errors import DataError
 from mutransfer.measure.slopes import CONFIDENCE
+from mutransfer.transfer.curve import N_DRAWS, posterior
+from mutransfer.transfer.noise import LEAST, LOCAL_DEGREES, SeedNoise, noise_of_mean, pool_noise
 
-N_DRAWS = 500
 WINDOW = 2.5  # log loss above the best point at which a curve is cut off: a cliff must not bend the fit
-RESOLUTION = 32  # points per octave at which draws are searched
+BEND = 1.0  # log loss above which a curve is fitted on a log scale, so that a flank does not rule the bottom
+CUT_OFF_NOISE = 0.3  # standard deviation of a point that is cut off: it says "high", not how high
+RESOLUTION = 12  # points per octave at which draws are searched
+SEARCHED = 2.0  # octaves, or grid steps if more, to each side of the best point in which draws are searched
+UNIT = 0.2  # of the unit cube: a length there that is alike to an octave
+TAIL = (1 - CONFIDENCE) / 2
+FLAT = 2.0  # octaves over which a curve must be within a run's seed noise of its lowest to be called flat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class Optimum:
     high: float
     loss: float  # of the fitted curve there
     at_edge: str = ""  # "low" or "high" where the optimum lies on that border of the grid
+    flat: bool = False  # over two octaves and more the curve is within a run's seed noise of its lowest
     draws: tuple[float, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
@@ -55,37 +58,112 @@ class Optimum:
 Curve = Mapping[float, Sequence[float]]  # log2 lr -> loss per seed, infinite where a run diverged
 
 
-def find_optimum(curve: Curve, *, ceiling: float) -> Optimum:
-    """The optimum of the mean log loss over seeds.
+@dataclass(frozen=True, kw_only=True)
+class FittedCurve:
+    """The posterior of one width's mean log loss. Arrays run over ``at``, the log2 learning rates searched."""
+
+    grid: np.ndarray  # of the runs
+    logs: np.ndarray  # (n learning rates, n seeds)
+    noise: SeedNoise
+    at: np.ndarray
+    mean: np.ndarray
+    draws: np.ndarray  # (n at, N_DRAWS)
+
+    @property
+    def optimum(self) -> Optimum:
+        places = self.at[self.draws.argmin(axis=0)]
+        low, best, high = np.quantile(places, [TAIL, 0.5, 1 - TAIL])
+        grid = self.grid
+        margin = float(np.diff(grid).min()) / 4 if len(grid) > 1 else 0.0
+        lowest = int(self.logs.mean(axis=1).argmin())
+        edge = ""
+        if len(grid) > 1:
+            low_side = lowest == 0 or best <= grid[0] + margin
+            high_side = lowest == len(grid) - 1 or best >= grid[-1] - margin
+            edge = "low" if low_side else "high" if high_side else ""
+        bottom = self.at[self.mean <= self.mean.min() + math.sqrt(self.noise.variance)]
+        return Optimum(
+            log2_lr=float(best),
+            low=float(low),
+            high=float(high),
+            loss=math.exp(self.mean.min()),
+            at_edge=edge,
+            flat=bool(np.ptp(bottom) >= FLAT),
+            draws=tuple(map(float, places)),
+        )
+
+    def regret(self, log2_lr: float) -> Interval:
+        """Log loss at a learning rate that was run minus the curve's lowest, with a 90 % interval.
+
+        The lowest of a noisy curve is too low where it is looked up on the draw that it was chosen by, and too high on
+        another. So the value is cross-fitted, each draw choosing a learning rate of which the mean curve says what it
+        costs: for a parabola that is unbiased. The interval takes its low end from the one and its high end from the
+        other. (Choosing and judging on different seeds is biased: where few seeds choose badly, the rest find the best
+        to be worse than it is, and the regret comes out too low.)
+        """
+        here, chosen = self._drawn_loss(log2_lr), self.draws.argmin(axis=0)
+        value = float(here.mean() - self.mean[chosen].mean())
+        own = here - self.draws.min(axis=0)
+        crossed = here - self.draws[np.roll(chosen, 1), np.arange(N_DRAWS)]
+        low, high = np.quantile(crossed, TAIL), np.quantile(own, 1 - TAIL)
+        return Interval(value=value, low=float(min(low, value)), high=float(max(high, value)))
+
+    def _drawn_loss(self, log2_lr: float) -> np.ndarray:
+        i = int(np.abs(self.at - log2_lr).argmin())
+        if abs(self.at[i] - log2_lr) < 1e-9:
+            return self.draws[i]
+        j = int(np.abs(self.grid - log2_lr).argmin())  # far from the optimum: the runs there speak for themselves
+        error = math.sqrt(noise_of_mean(self.logs, self.grid, self.noise)[j, j])
+        degrees = max(self.logs.shape[1] - 1, 1) + LOCAL_DEGREES
+        return self.logs[j].mean() + error * np.random.default_rng(1).standard_t(degrees, N_DRAWS)
+
+
+def fit_curve(
+    curve: Curve, *, ceiling: float, noise: SeedNoise | None = None, also: Sequence[float] = ()
+) -> FittedCurve:
+    """The posterior of the mean log loss over seeds.
 
     Args:
         curve: {log2 lr: losses, one per seed in the same order}; an infinite loss is a diverged run.
         ceiling: the loss before training; what a diverged run counts as.
+        noise: seed noise pooled over widths; None: that of this curve alone.
+        also: learning rates to look at besides an even grid around the best.
     """
-    grid = np.array(sorted(curve))
-    logs = log_losses(curve, ceiling)
+    grid, logs = np.array(sorted(curve), dtype=float), log_losses(curve, ceiling)
+    if noise is None:
+        noise = pool_noise([logs], [grid])
     mean = logs.mean(axis=1)
-    if len(grid) == 1:
-        return Optimum(log2_lr=grid[0], low=grid[0], high=grid[0], loss=math.exp(mean[0]), draws=(grid[0],) * N_DRAWS)
-    clipped = np.minimum(mean, mean.min() + WINDOW)
-    keep = _near_best(clipped)
-    x, y = grid[keep], clipped[keep]
-    fine = np.linspace(x[0], x[-1], max(2, round((x[-1] - x[0]) * RESOLUTION) + 1))
-    centre, draws = _posterior(x, y, _noise(logs[keep]), fine)
-    places = fine[draws.argmin(axis=0)]
-    tail = (1 - CONFIDENCE) / 2
-    best = float(fine[centre.argmin()])
-    low, high = np.quantile(places, [tail, 1 - tail])
-    spacing = float(np.diff(grid).min())
-    edge = "low" if best <= grid[0] + spacing / 4 else "high" if best >= grid[-1] - spacing / 4 else ""
-    return Optimum(
-        log2_lr=best,
-        low=float(min(low, best)),
-        high=float(max(high, best)),
-        loss=float(np.exp(centre.min())),
-        at_edge=edge,
-        draws=tuple(map(float, places)),
+    if mean.min() >= math.log(ceiling) - 1e-9 or len(grid) == 1:  # nothing was learned: smaller rates may
+        level, rows = np.full(1, mean[0]), np.full((1, N_DRAWS), mean[0])
+        return FittedCurve(grid=grid, logs=logs, noise=noise, at=grid[:1], mean=level, draws=rows)
+    keep = _near_best(mean)
+    x, y = grid[keep], np.minimum(mean[keep], mean.min() + WINDOW)
+    covariance = noise_of_mean(logs, grid, noise)[np.ix_(keep, keep)]
+    cut = mean[keep] >= mean.min() + WINDOW
+    covariance[cut], covariance[:, cut] = 0.0, 0.0
+    covariance[cut, cut] = CUT_OFF_NOISE**2
+    reach = max(SEARCHED, 2 * float(np.median(np.diff(grid))))
+    centre = x[int(y.argmin())]
+    low, high = max(x[0], centre - reach), min(x[-1], centre + reach)
+    even = np.linspace(low, high, max(2, round((high - low) * RESOLUTION) + 1))
+    inside = [a for a in also if x[0] <= a <= x[-1] and y[int(np.abs(x - a).argmin())] < mean.min() + WINDOW]
+    at = np.unique(np.concatenate([even, inside]))
+    lowest = y.min()
+    slope = 1 / (1 + (y - lowest) / BEND)
+    found = posterior(x, _bent(y - lowest), covariance * slope[:, None] * slope, at, degrees=noise.degrees)
+    return FittedCurve(
+        grid=grid,
+        logs=logs,
+        noise=noise,
+        at=at,
+        mean=lowest + _straight(found.mean),
+        draws=lowest + _straight(found.draws),
     )
+
+
+def find_optimum(curve: Curve, *, ceiling: float) -> Optimum:
+    """The optimum of the mean log loss over seeds; see :func:`fit_curve`."""
+    return fit_curve(curve, ceiling=ceiling).optimum
 
 
 def log_losses(curve: Curve, ceiling: float) -> np.ndarray:
@@ -109,62 +187,31 @@ def best_point(points: np.ndarray, logs: np.ndarray) -> tuple[int, np.ndarray]:
         logs: (n points, n seeds) log losses.
     """
     mean = np.minimum(logs.mean(axis=1), logs.mean(axis=1).min() + WINDOW)
-    centre, draws = _posterior(points, mean, _noise(logs), points)
-    return int(centre.argmin()), draws.argmin(axis=0)
+    n_seeds = logs.shape[1]
+    residual = logs - logs.mean(axis=1, keepdims=True)
+    near = logs.mean(axis=1) <= logs.mean(axis=1).min() + 1.0
+    residual = residual[near] - residual[near].mean(axis=0)
+    degrees = max((int(near.sum()) - 1) * (n_seeds - 1), 1)
+    variance = max(float((residual**2).sum() / degrees / n_seeds), LEAST if n_seeds > 1 else 1e-4)
+    found = posterior(points, mean, variance * np.eye(len(points)), points, degrees=degrees, unit=UNIT)
+    return int(found.mean.argmin()), found.draws.argmin(axis=0)
 
 
-def _near_best(clipped: np.ndarray) -> np.ndarray:
+def _bent(height: np.ndarray) -> np.ndarray:
+    """Log losses above the lowest, as they are at the bottom and on a log scale far above it."""
+    return BEND * np.log1p(height / BEND)
+
+
+def _straight(bent: np.ndarray) -> np.ndarray:
+    return BEND * np.expm1(bent / BEND)
+
+
+def _near_best(mean: np.ndarray) -> np.ndarray:
     """The stretch around the best point up to where the curve is cut off, one cut-off point included each side."""
-    best = int(clipped.argmin())
-    cut = clipped >= clipped.min() + WINDOW
-    left, right = best, best
+    left = right = int(mean.argmin())
+    cut = mean >= mean.min() + WINDOW
     while left > 0 and not cut[left]:
         left -= 1
-    while right < len(clipped) - 1 and not cut[right]:
+    while right < len(mean) - 1 and not cut[right]:
         right += 1
     return np.arange(left, right + 1)
-
-
-def _noise(logs: np.ndarray) -> float:
-    """Variance of the mean over seeds, pooled over points near the best; seeds are paired, so their own mean goes."""
-    n_seeds = logs.shape[1]
-    if n_seeds < 2:
-        return 1e-4
-    near = logs[logs.mean(axis=1) <= logs.mean(axis=1).min() + 1.0]
-    residual = near - near.mean(axis=1, keepdims=True)
-    if len(near) > 1:
-        residual = residual - residual.mean(axis=0, keepdims=True)
-        degrees = (len(near) - 1) * (n_seeds - 1)
-    else:
-        degrees = n_seeds - 1
-    return max(float((residual**2).sum() / degrees / n_seeds), 1e-6)
-
-
-def _posterior(x: np.ndarray, y: np.ndarray, noise: float, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (n at,) and draws (n at, N_DRAWS) of the noise-free curve.
-
-    On one thread: the matrices have a dozen rows, and on a busy machine threads make a fit 10 to 30 times slower.
-    """
-    with threadpool_limits(limits=1, user_api="blas"):
-        return _fit_and_draw(x, y, noise, at)
-
-
-def _fit_and_draw(x: np.ndarray, y: np.ndarray, noise: float, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, at = (v[:, None] if v.ndim == 1 else v for v in (x, at))
-    scale = max(float(y.std()), 1e-6)
-    z, alpha = (y - y.mean()) / scale, noise / scale**2
-    reach = float(np.ptp(x, axis=0).max())
-    smooth = ConstantKernel(1.0, (0.1, 100.0)) * RBF(reach / 3, (reach / 8, reach * 3))
-    extra = WhiteKernel(1e-3, (1e-6, 0.3))  # what the curve departs from a smooth one, beyond seed noise
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is an answer too
-        learned = GaussianProcessRegressor(smooth + extra, alpha=alpha, n_restarts_optimizer=2, random_state=0).fit(
-            x, z
-        )
-    parts = learned.kernel_.get_params(deep=False)
-    clean = GaussianProcessRegressor(parts["k1"], alpha=alpha + parts["k2"].noise_level, optimizer=None).fit(x, z)
-    mean = np.asarray(clean.predict(at))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a posterior covariance is singular up to rounding
-        draws = clean.sample_y(at, N_DRAWS, random_state=0)
-    return mean * scale + y.mean(), draws * scale + y.mean()

@@ -10,9 +10,11 @@ import numpy as np
 
 from mutransfer.training.events import SweepFinished
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.transfer.estimate import Optimum, find_optimum
+from mutransfer.transfer.estimate import FittedCurve, Optimum, fit_curve
+from mutransfer.transfer.refine import place_runs
 from mutransfer.transfer.study import Runner
 
+REFINED = 2  # learning rates between those of the grid
 MAX_EXTENSIONS = 4  # grid steps beyond each border of the range that was asked for
 
 
@@ -35,8 +37,12 @@ class Sweep:
         return float(np.mean([s for s in starts if math.isfinite(s)] or [1e12]))
 
     @property
+    def fit(self) -> FittedCurve:
+        return fit_curve(self.curve, ceiling=self.ceiling)
+
+    @property
     def optimum(self) -> Optimum:
-        return find_optimum(self.curve, ceiling=self.ceiling)
+        return self.fit.optimum
 
     def diverged_at(self, log2_lr: float) -> int:
         """Number of seeds that diverged at a learning rate."""
@@ -68,28 +74,26 @@ def sweep(
     done = Sweep(template=template, seeds=tuple(seeds), results={})
     watched = {round(x, 6) for x in also}
 
-    def run_at(points: Sequence[float]) -> None:
+    def run_at(points: Sequence[float]) -> FittedCurve:
         new = [round(x, 6) for x in points if round(x, 6) not in done.results]
         specs = [replace(at_lr(template, x, seed), watched=x in watched) for x in new for seed in seeds]
         results = runner.perform(specs, title)
         for i, x in enumerate(new):
             done.results[x] = results[i * len(seeds) : (i + 1) * len(seeds)]
+        return done.fit
 
     spacing = (max(grid) - min(grid)) / (len(grid) - 1) if len(grid) > 1 else 1.0
 
-    def extend(steps: int) -> int:
+    def extend(fit: FittedCurve, steps: int) -> tuple[FittedCurve, int]:
         """Go on beyond the border that the minimum lies on; returns the steps left."""
-        while steps and (edge := done.optimum.at_edge):
-            run_at([min(done.results) - spacing if edge == "low" else max(done.results) + spacing])
+        while steps and (edge := fit.optimum.at_edge):
+            fit = run_at([min(done.results) - spacing if edge == "low" else max(done.results) + spacing])
             steps -= 1
-        return steps
+        return fit, steps
 
-    run_at([*grid, *also])
-    left = extend(MAX_EXTENSIONS)
-    best = done.optimum.log2_lr
-    centre = min(done.results, key=lambda x: abs(x - best))
-    run_at([centre - spacing / 2, centre + spacing / 2])
-    extend(left)  # a refined point may be the lowest, and on the border
-    best = done.optimum
+    fit, left = extend(run_at([*grid, *also]), MAX_EXTENSIONS)
+    fit = run_at([p.log2_lr for p in place_runs({title: fit}, REFINED)])
+    fit, _ = extend(fit, left)  # a refined point may be the lowest, and on the border
+    best = fit.optimum
     runner.sink(SweepFinished(title=title, curve=done.curve, log2_lr=best.log2_lr, low=best.low, high=best.high))
     return done

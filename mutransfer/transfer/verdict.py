@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 
-import numpy as np
-
 from mutransfer.measure.slopes import Slope
-from mutransfer.transfer.estimate import Interval, Optimum
+from mutransfer.transfer.estimate import Interval
 
 MOVES_WITHIN = 0.15  # |slope| of relative feature change up to which features move alike at every width
 LAZY_BELOW = -0.25
@@ -37,20 +35,32 @@ class Movement(StrEnum):
 
 def judge_transfer(
     *,
-    regret: Interval | None,
+    regret: Mapping[str, Interval],
     tolerance: float,
+    drift: Slope | None,
+    drift_tolerance: float,
     diverged: Mapping[str, int],
     edges: Mapping[str, str],
     seeds: int,
+    points: int = 1,
     base: str = "",
 ) -> tuple[Verdict, str]:
-    """The verdict and its reason, from the regret (in log loss) at the largest width.
+    """The verdict and its reason, from the regrets (in log loss) of all widths.
+
+    A width's regret is small where its interval lies within the tolerance, large where it lies beyond. One width with
+    a large regret drifts; a study transfers where the largest width's is small and no other's value is beyond the
+    tolerance. What the regrets leave open, the drift over all widths decides, where its interval lies within or
+    beyond the drift that costs as much at the largest width and the regret's value says the same.
 
     Args:
-        regret: log loss at the transferred learning rate minus that at the width's own best; None: one seed.
+        regret: width -> log loss at the transferred learning rate minus that at the width's own best, largest last;
+            empty: one seed.
         tolerance: regret that is called small.
+        drift: of the optimum, octaves per doubling.
+        drift_tolerance: drift that costs no more than the tolerance.
         diverged: width -> how many seeds diverged there at the transferred learning rate.
         edges: width -> border of the grid ("low", "high") on which its optimum lies.
+        points: learning rates of a width's sweep, by which more seeds are counted in runs.
         base: the base width; where it diverges itself, nothing was tuned.
     """
     if diverged:
@@ -61,24 +71,54 @@ def judge_transfer(
     if edges:
         where = ", ".join(f"width {width}: extend the {side} end" for width, side in edges.items())
         return Verdict.EDGE, f"the optimum lies on the border of the grid ({where})"
-    if regret is None:
+    wider = {width: r for width, r in regret.items() if width != base}
+    if not wider:
         return Verdict.INCONCLUSIVE, "one seed gives no interval; use at least two"
-    numbers = (
-        f"loss at the transferred learning rate against the best: {_percent(regret.value)} "
-        f"[{_percent(regret.low)}, {_percent(regret.high)}], tolerance {_percent(tolerance)}"
-    )
-    if regret.high <= tolerance:
-        return Verdict.TRANSFERS, numbers
-    if regret.low > tolerance:
-        return Verdict.DRIFTS, numbers
-    gap = abs(tolerance - regret.value)
-    half = (regret.high - regret.low) / 2
-    needed = math.ceil(seeds * (half / gap) ** 2) if gap > half / 10 else None
-    more = "the regret is at the tolerance itself"
-    if needed:
-        extra = max(1, needed - seeds)
-        more = f"about {extra} more seed{'s' if extra > 1 else ''} would decide"
-    return Verdict.INCONCLUSIVE, f"{numbers}; {more}"
+    large = {width: r for width, r in wider.items() if r.low > tolerance}
+    if large:
+        return Verdict.DRIFTS, _numbers(large, tolerance)
+    largest, last = list(wider.items())[-1]
+    numbers = _numbers({largest: last}, tolerance)
+    doubtful = {width: r for width, r in wider.items() if r.value > tolerance}
+    if last.high <= tolerance and not doubtful:
+        return Verdict.TRANSFERS, numbers + _drift_note(drift, drift_tolerance)
+    if drift is not None:
+        small = -drift_tolerance <= drift.low and drift.high <= drift_tolerance
+        beyond = drift.low > drift_tolerance or drift.high < -drift_tolerance
+        told = f"{numbers}; the optima move by {drift} octaves per doubling, tolerance {drift_tolerance:.2f}"
+        if small and not doubtful:
+            return Verdict.TRANSFERS, told
+        if beyond and largest in doubtful:
+            return Verdict.DRIFTS, told
+    open_ = {width: r for width, r in wider.items() if width in doubtful or (width == largest and r.high > tolerance)}
+    return Verdict.INCONCLUSIVE, f"{_numbers(open_, tolerance)}; {_more_runs(open_, tolerance, seeds, points)}"
+
+
+def _numbers(regret: Mapping[str, Interval], tolerance: float) -> str:
+    parts = [f"{_percent(r.value)} [{_percent(r.low)}, {_percent(r.high)}] at width {w}" for w, r in regret.items()]
+    told = ", ".join(parts)
+    return f"loss at the transferred learning rate against the best: {told}, tolerance {_percent(tolerance)}"
+
+
+def _drift_note(drift: Slope | None, tolerance: float) -> str:
+    """Said where the optimum moves by more than costs nothing, though the regret is small."""
+    if drift is None or drift.low <= 0 <= drift.high or -tolerance <= drift.low <= drift.high <= tolerance:
+        return ""
+    return f"; the optimum drifts all the same, by {drift} octaves per doubling, along a curve that is flat there"
+
+
+def _more_runs(undecided: Mapping[str, Interval], tolerance: float, seeds: int, points: int) -> str:
+    """How many more seeds would decide: an interval shrinks like one over the root of their number."""
+    needed = 0
+    for r in undecided.values():
+        gap = abs(tolerance - r.value)
+        half = r.high - r.value if r.value <= tolerance else r.value - r.low
+        if gap <= half / 10:
+            return "the regret is at the tolerance itself"
+        needed = max(needed, math.ceil(seeds * (half / gap) ** 2))
+    extra = max(1, needed - seeds)
+    runs = f"{extra * points * len(undecided)} runs at width {', '.join(undecided)}"
+    return f"about {extra} more seed{'s' if extra > 1 else ''} would decide ({runs})"
 
 
 def judge_movement(slope: Slope | None) -> tuple[Movement, str]:
@@ -98,7 +138,7 @@ def headline(verdict: Verdict, movement: Movement) -> str:
     """The one word that leads the report."""
     if verdict in (Verdict.UNSTABLE, Verdict.EDGE, Verdict.INCONCLUSIVE):
         return str(verdict)
-    return str(Movement.LAZY) if movement is Movement.LAZY else str(verdict)
+    return str(movement) if movement in (Movement.LAZY, Movement.EXPLODES) else str(verdict)
 
 
 def exit_code(verdict: Verdict, movement: Movement) -> int:
@@ -138,19 +178,6 @@ def sentence(
         Movement.UNKNOWN: "feature movement is unknown",
     }[movement]
     return f"Under {parameterization}, {what}; {features}.{shift}"
-
-
-def drift_slope(sizes: Sequence[float], optima: Sequence[Optimum], predicted: float | None) -> Slope | None:
-    """Octaves of the optimum per doubling of width, least squares over widths, with an interval from draws."""
-    if len(sizes) < 2:
-        return None
-    x = np.log2(sizes)
-    x = x - x.mean()
-    weights = x / (x @ x)
-    value = float(weights @ np.array([o.log2_lr for o in optima]))
-    draws = weights @ np.array([o.draws for o in optima])
-    low, high = np.quantile(draws, [0.05, 0.95])
-    return Slope(value=value, low=float(min(low, value)), high=float(max(high, value)), predicted=predicted)
 
 
 def _percent(log_ratio: float) -> str:

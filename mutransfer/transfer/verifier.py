@@ -20,24 +20,21 @@ from mutransfer.training.events import Sink, silent
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task
 from mutransfer.transfer.estimate import Interval, Optimum
+from mutransfer.transfer.evidence import weigh
 from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
 from mutransfer.transfer.over_training import OverTraining, over_training
-from mutransfer.transfer.regret import cross_fitted_regrets
 from mutransfer.transfer.study import Record, Runner, width_size
 from mutransfer.transfer.sweep import Sweep, sweep
 from mutransfer.transfer.tuner import TuneResult, make_template
 from mutransfer.transfer.verdict import (
     Movement,
     Verdict,
-    drift_slope,
     exit_code,
     headline,
     judge_movement,
     judge_transfer,
     sentence,
 )
-
-SMALL_PART = 0.1  # regret that is small: this part of what width itself buys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +50,7 @@ class Verification:
     drift: Slope | None  # octaves per doubling
     regret: Mapping[str | int, Interval]  # log loss at the transferred learning rate minus the width's best
     tolerance: float  # regret that is called small, in log loss
+    drift_tolerance: float  # drift that costs no more than that at the largest width
     transferred_log2_lr: float
     sweeps: Mapping[str | int, Sweep]
     features: Mapping[str, Slope]  # module -> slope of relative feature change
@@ -152,7 +150,6 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
     """The verification that finished sweeps amount to, base width first and largest last; no run is made."""
     keys = list(sweeps)
     largest = sweeps[keys[-1]]
-    optima = {key: s.optimum for key, s in sweeps.items()}
     sizes = [width_size(s.template.width) for s in sweeps.values()]
     optimizer, roles = plan.optimizer, [s.role for s in plan.values()]
     known = table.corrects_init  # the init law of a model left as it is was not measured, so nothing is predicted
@@ -160,17 +157,23 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
     predicted_drift = regimes.drift(table, optimizer=optimizer, depth=regimes.depth_of(roles)) if known else None
     # What is unstable is predicted for the first step alone; nothing is, for the end of training.
     change_law = regime.change if regime is not None and regime.kind in (Kind.KERNEL, Kind.FEATURE_LEARNING) else None
-    regret, spread = cross_fitted_regrets(sweeps, transferred)
-    bought = math.log(optima[keys[0]].loss) - math.log(optima[keys[-1]].loss)
-    n_seeds = len(largest.seeds)
-    tolerance = max(2 * spread / math.sqrt(n_seeds), SMALL_PART * bought)
+    found = weigh(
+        {key: s.curve for key, s in sweeps.items()},
+        {key: s.ceiling for key, s in sweeps.items()},
+        sizes,
+        transferred,
+        predicted_drift=predicted_drift,
+    )
     verdict, reason = judge_transfer(
-        regret=regret.get(keys[-1]),
-        tolerance=tolerance,
+        regret={str(key): r for key, r in found.regret.items()},
+        tolerance=found.tolerance,
+        drift=found.drift,
+        drift_tolerance=found.drift_tolerance,
         diverged={str(key): n for key, s in sweeps.items() if (n := s.diverged_at(transferred))},
-        edges={str(key): o.at_edge for key, o in optima.items() if o.at_edge},
+        edges={str(key): o.at_edge for key, o in found.optima.items() if o.at_edge},
         base=str(keys[0]),
-        seeds=n_seeds,
+        seeds=len(largest.seeds),
+        points=len(largest.results),
     )
     too_large = [str(key) for key, s in sweeps.items() if s.out_of_memory_at(transferred)]
     if too_large and verdict is not Verdict.UNSTABLE:
@@ -191,10 +194,11 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
         reason=reason,
         movement=movement,
         movement_reason=movement_reason,
-        optima=optima,
-        drift=drift_slope(sizes, list(optima.values()), predicted_drift),
-        regret=regret,
-        tolerance=tolerance,
+        optima=found.optima,
+        drift=found.drift,
+        regret=found.regret,
+        tolerance=found.tolerance,
+        drift_tolerance=found.drift_tolerance,
         transferred_log2_lr=transferred,
         sweeps=sweeps,
         features=features,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mutransfer.errors import DataError
-from mutransfer.transfer.estimate import N_DRAWS, RESOLUTION, best_point, find_optimum, log_losses
+from mutransfer.transfer.curve import N_DRAWS
+from mutransfer.transfer.estimate import RESOLUTION, best_point, find_optimum, fit_curve, log_losses
 
 CEILING = 2.3
 GRID = range(-11, -1)
@@ -67,10 +68,15 @@ def test_asymmetry_bends_it_less_than_a_parabola_which_is_a_third_of_an_octave_o
     assert abs(ours) < 0.06 + 3 * 0.016
 
 
-def test_the_interval_holds_the_truth_at_a_reasonable_rate(trials):
-    # Nominal 90 %, measured 78 % over 300 curves of this kind; two standard errors of 60 draws below that: 0.67.
-    inside = [o.low <= centre <= o.high for centre, _, o in trials]
-    assert np.mean(inside) >= 0.78 - 2 * math.sqrt(0.78 * 0.22 / N_CURVES)
+def test_the_interval_holds_the_truth_at_its_nominal_rate(trials):
+    # Nominal 90 %, less three standard errors of 60 draws. A fit that takes the likeliest length scale for the true one
+    # held 78 %; intervals a third as long are far below.
+    def rate(part):
+        return np.mean([abs(centre - o.log2_lr) <= part * (o.high - o.low) / 2 for centre, _, o in trials])
+
+    error = 3 * math.sqrt(0.9 * 0.1 / N_CURVES)
+    assert np.mean([o.low <= centre <= o.high for centre, _, o in trials]) >= 0.9 - error
+    assert rate(1 / 3) < 0.9 - error
 
 
 def test_more_noise_makes_a_wider_interval_at_the_median():
@@ -116,7 +122,8 @@ def test_the_diverged_point_next_to_the_minimum_moves_it_by_a_fraction_of_an_oct
 def test_an_optimum_on_the_border_of_the_grid_is_flagged_with_its_side(centre, edge):
     found = find_optimum(curve(centre, noise=0.05, cliff=math.inf), ceiling=math.inf)
     assert found.at_edge == edge
-    assert edge == "" or found.log2_lr == pytest.approx({"low": -11.0, "high": -2.0}[edge], abs=0.25)
+    # A single point of the steep curve is within the window: nothing tells where in the last cell its lowest is.
+    assert edge == "" or found.log2_lr == pytest.approx({"low": -11.0, "high": -2.0}[edge], abs=1.0)
 
 
 def test_where_every_run_diverged_there_is_an_edge_and_no_crash():
@@ -188,3 +195,49 @@ def test_of_points_in_two_dimensions_the_one_in_the_valley_is_best():
     assert best == 7
     assert draws.shape == (N_DRAWS,)
     assert np.mean(truth[draws]) < 0.1  # what the draws hesitate between is all in the valley
+
+
+def parabola(x, k):
+    return k * (x + 6.4) ** 2
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_the_regret_is_unbiased_where_choosing_and_judging_on_different_seeds_finds_too_little(seeds):
+    """A parabola of noise 0.1: its true regret one octave off is known. Three standard errors of the mean of 40."""
+    rng = np.random.default_rng(seeds)
+    ours, by_seeds = [], []
+    for _ in range(40):
+        losses = {float(x): np.exp(parabola(x, 0.15) + rng.normal(0, 0.1, seeds) - 3) for x in (*GRID, -5.4)}
+        ours.append(fit_curve(losses, ceiling=CEILING, also=[-5.4]).regret(-5.4).value - 0.15)
+        for left_out in range(seeds):
+            others = {x: np.delete(v, left_out) for x, v in losses.items()}
+            chosen = min(others, key=lambda x: np.mean(np.log(others[x])))
+            by_seeds.append(math.log(losses[-5.4][left_out] / losses[chosen][left_out]) - 0.15)
+    assert abs(np.mean(ours)) < 3 * np.std(ours) / math.sqrt(40)
+    assert np.mean(by_seeds) < -3 * np.std(ours) / math.sqrt(40)
+
+
+def test_the_interval_of_a_large_regret_holds_it_and_of_none_begins_below_zero():
+    rng = np.random.default_rng(0)
+    losses = {float(x): np.exp(parabola(x, 0.15) + rng.normal(0, 0.03, 4) - 3) for x in (*GRID, -8.4, -6.4)}
+    fit = fit_curve(losses, ceiling=CEILING, also=[-8.4, -6.4])
+    far, none = fit.regret(-8.4), fit.regret(-6.4)
+    assert far.low <= 0.6 <= far.high
+    assert far.high - far.low < 0.3
+    assert none.low <= 0.0 <= none.high
+    assert none.high < 0.1
+
+
+def test_far_from_the_optimum_the_runs_there_speak_for_themselves():
+    losses = {float(x): np.exp(parabola(x, 0.4) + 0.01 * np.arange(-1.0, 2.0) - 6) for x in GRID}
+    found = fit_curve(losses, ceiling=1e3).regret(-11.0)  # 0.4 * 4.6^2 = 8.5, beyond the window of 2.5
+    assert found.value == pytest.approx(0.4 * 4.6**2, abs=0.05)
+
+
+def test_a_bottom_within_the_noise_of_a_run_over_two_octaves_is_flat():
+    def losses(k):
+        rng = np.random.default_rng(0)
+        return {float(x): np.exp(parabola(x, k) + rng.normal(0, 0.05, 4) - 3) for x in GRID}
+
+    assert find_optimum(losses(0.01), ceiling=CEILING).flat  # 0.01 one octave off, noise 0.05
+    assert not find_optimum(losses(0.3), ceiling=CEILING).flat

@@ -38,6 +38,7 @@ def judged(plan, make_spec):
         grid=GRID,
         moved=True,
         no_memory=False,  # for the largest width
+        luck=0.0,  # of a seed, at every learning rate
     ):
         rng = np.random.default_rng(0)
         sweeps = {}
@@ -49,8 +50,9 @@ def judged(plan, make_spec):
                 height = curvature * d * d * (2 if d > 0 else 1)
                 dead = width == WIDTHS[-1] and x > cliff
                 runs = []
-                for _ in range(seeds):
-                    loss = 0.1 * 0.8**doublings * math.exp(min(height, 10) + rng.normal(0, noise))
+                for seed in range(seeds):
+                    lucky = luck * (seed - (seeds - 1) / 2)
+                    loss = 0.1 * 0.8**doublings * math.exp(min(height, 10) + rng.normal(0, noise) + lucky)
                     dead_or_bad = dead or loss > INITIAL
                     outcome = Outcome.DIVERGED if dead_or_bad else Outcome.OK
                     if no_memory and width == WIDTHS[-1]:
@@ -155,7 +157,7 @@ def test_features_that_freeze_are_lazy_though_the_learning_rate_transfers(judged
 
 def test_features_that_move_ever_more_explode(judged):
     found = judged(power=0.5)
-    assert (found.movement, found.headline, found.exit_code) == (Movement.EXPLODES, "TRANSFERS", 1)
+    assert (found.movement, found.headline, found.exit_code) == (Movement.EXPLODES, "EXPLODES", 1)
 
 
 def test_features_that_differ_by_seed_are_unclear(judged):
@@ -181,7 +183,14 @@ def test_the_tolerance_is_a_tenth_of_what_width_bought_where_the_seeds_agree(jud
     assert found.tolerance == pytest.approx(0.1 * math.log(1 / 0.8**3), rel=0.02)
 
 
-def test_noisy_seeds_raise_the_tolerance_to_two_of_their_standard_errors(judged):
-    found = judged(noise=0.2, seeds=4)
-    # The noise is estimated from 4 widths of 4 seeds: 12 degrees of freedom, within a factor of 1.5 of the truth.
-    assert 2 * 0.2 / 2 / 1.5 < found.tolerance < 2 * 0.2 / 2 * 1.5
+def test_noisy_seeds_raise_the_tolerance_to_what_a_pair_of_runs_cannot_tell(judged):
+    # The noise is pooled over 4 widths, some 6 learning rates near the best and 4 seeds: 60 degrees of freedom, three
+    # of its standard errors are 27 %. The number of seeds does not matter.
+    for seeds in (4, 8):
+        assert judged(noise=0.2, seeds=seeds).tolerance == pytest.approx(0.2 * math.sqrt(2), rel=0.27)
+
+
+def test_luck_that_a_seed_has_at_every_learning_rate_excuses_no_regret(judged):
+    one, lucky = judged(noise=0.001), judged(noise=0.001, luck=0.5)
+    assert lucky.tolerance == pytest.approx(one.tolerance, rel=0.02)
+    assert lucky.regret[128].high == pytest.approx(one.regret[128].high, abs=0.002)

@@ -8,7 +8,7 @@ from mutransfer.training.events import RunStarted, SweepFinished
 from mutransfer.training.run import run
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.study import Record, Runner
-from mutransfer.transfer.sweep import MAX_EXTENSIONS, Sweep, at_lr, sweep
+from mutransfer.transfer.sweep import MAX_EXTENSIONS, REFINED, Sweep, at_lr, sweep
 
 SEEDS = (0, 1)
 
@@ -28,20 +28,21 @@ def swept(digits, make_spec, shared):
     return do
 
 
-def test_a_minimum_inside_the_grid_gets_half_steps_on_both_sides_and_nothing_else(swept):
-    found = swept([-7.0, -6.0, -5.0, -4.0, -3.0, -2.0])
-    new = sorted(set(found.results) - {-7.0, -6.0, -5.0, -4.0, -3.0, -2.0})
-    assert len(new) == 2
-    assert new[1] - new[0] == 1.0
-    centre = (new[0] + new[1]) / 2
-    assert centre in (-5.0, -4.0)  # the two lowest points of this curve
+def test_a_minimum_inside_the_grid_gets_two_points_half_way_between_others_and_nothing_else(swept):
+    grid = [-7.0, -6.0, -5.0, -4.0, -3.0, -2.0]
+    found = swept(grid)
+    new = sorted(set(found.results) - set(grid))
+    assert len(new) == REFINED == 2
+    assert all(x % 1 == 0.5 for x in new)
     assert found.optimum.at_edge == ""
 
 
 def test_a_minimum_above_the_grid_extends_it_upwards_step_by_step(swept):
     found = swept([-8.0, -7.0, -6.0])
-    assert {-5.0, -4.0, -3.0} <= set(found.results)
+    assert {-5.0, -4.0} <= set(found.results)
     assert min(found.results) == -8.0
+    means = {x: sum(losses) for x, losses in found.curve.items()}
+    assert means[max(means)] > min(means.values())  # and no further than until a point is worse
     assert found.optimum.at_edge == ""
 
 
@@ -54,7 +55,7 @@ def test_a_minimum_below_the_grid_extends_it_downwards(swept):
 
 def test_after_the_last_extension_the_optimum_is_flagged_as_on_the_border(swept):
     found = swept([-14.0, -13.0, -12.0])
-    assert max(found.results) == -12.0 + MAX_EXTENSIONS + 0.5  # and half a step of refinement
+    assert max(found.results) == -12.0 + MAX_EXTENSIONS
     assert found.optimum.at_edge == "high"
 
 
@@ -68,7 +69,6 @@ def test_an_extended_sweep_finds_the_optimum_of_one_that_held_it_from_the_start(
 def test_the_spacing_of_the_grid_is_kept_when_it_is_extended_and_halved_when_refined(swept):
     found = swept([-6.0, -5.5, -5.0])
     added = sorted(set(found.results) - {-6.0, -5.5, -5.0})
-    assert added[0] >= -5.25
     assert {x % 0.25 for x in added} == {0.0}
     assert -4.5 in added
 

@@ -95,7 +95,7 @@ def test_a_control_shares_the_runs_at_base_width(digits, tuned, verified, record
     )
     assert control.parameterization == "sp"
     assert {(s.width, s.parameterization) for s in started} == {(16, "sp")}
-    assert control.optima[8] == verified.optima[8]
+    assert control.sweeps[8].results == verified.sweeps[8].results  # the optimum also depends on the pooled noise
 
 
 def test_hyperparameters_alone_may_be_verified_without_a_search(digits, record):

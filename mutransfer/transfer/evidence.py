@@ -1,0 +1,100 @@
+"""What finished sweeps say about transfer: optima, their drift, regrets, and which of these are small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mutransfer.measure.slopes import Slope
+from mutransfer.transfer.estimate import TAIL, Curve, FittedCurve, Interval, Optimum, fit_curve, log_losses
+from mutransfer.transfer.noise import pool_noise
+
+SMALL_PART = 0.1  # regret that is small: this part of what width itself buys
+DRIFT_BOUNDS = (0.05, 0.25)  # octaves per doubling: no drift is too large that is less, nor small that is more
+# Part of the variance of an optimum that all widths have in common and that moves no slope: their curves are alike, and
+# so is what lies between the points of one grid. Chosen on the families that experiments/verdict-calibration tunes on.
+COMMON = 0.36
+LEAST_SPREAD = 0.05  # octaves: no optimum is taken to be known better than that when a line is put through them
+
+Key = str | int  # a width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Keys of mappings are widths, the base first and the largest last."""
+
+    fits: Mapping[Key, FittedCurve]
+    optima: Mapping[Key, Optimum]
+    drift: Slope | None  # octaves per doubling
+    regret: Mapping[Key, Interval]  # log loss at the transferred learning rate minus the width's lowest; {}: one seed
+    tolerance: float  # regret that is called small, in log loss
+    drift_tolerance: float  # drift that costs no more than that at the largest width, octaves per doubling
+
+
+def weigh(
+    curves: Mapping[Key, Curve],
+    ceilings: Mapping[Key, float],
+    sizes: Sequence[float],
+    transferred: float,
+    *,
+    predicted_drift: float | None = None,
+) -> Evidence:
+    """Fit every width's curve with the seed noise of all of them, and read off what decides.
+
+    A regret is small up to the larger of two numbers. One is a tenth of what width buys, from the base to the largest.
+    The other is what a pair of runs cannot tell: the standard deviation over seeds of the difference between two
+    learning rates. Luck that a seed has at every learning rate is no part of it, since it excuses no regret; nor does
+    it fall with the number of seeds, so that more of them decide what few could not.
+
+    Args:
+        curves: {width: {log2 lr: losses, one per seed}}, base first, each with runs at ``transferred``.
+        ceilings: losses before training.
+        sizes: one number per width.
+    """
+    keys = list(curves)
+    grids = [np.array(sorted(curves[key]), dtype=float) for key in keys]
+    noise = pool_noise([log_losses(curves[key], ceilings[key]) for key in keys], grids)
+    fits = {key: fit_curve(curves[key], ceiling=ceilings[key], noise=noise, also=[transferred]) for key in keys}
+    optima = {key: fit.optimum for key, fit in fits.items()}
+    regret = {key: fit.regret(transferred) for key, fit in fits.items()} if noise.degrees else {}
+    bought = math.log(optima[keys[0]].loss) - math.log(optima[keys[-1]].loss)
+    tolerance = max(math.sqrt(2 * noise.variance), SMALL_PART * bought)
+    doublings = math.log2(sizes[-1] / sizes[0])
+    return Evidence(
+        fits=fits,
+        optima=optima,
+        drift=drift_slope(sizes, list(optima.values()), predicted_drift),
+        regret=regret,
+        tolerance=tolerance,
+        drift_tolerance=tolerated_drift(fits[keys[-1]], tolerance, doublings),
+    )
+
+
+def tolerated_drift(fit: FittedCurve, tolerance: float, doublings: float) -> float:
+    """Octaves per doubling at which the largest width's regret reaches the tolerance, on its steeper side."""
+    bottom = int(fit.mean.argmin())
+    high = np.flatnonzero(fit.mean > fit.mean[bottom] + tolerance)
+    room = float(np.abs(fit.at[high] - fit.at[bottom]).min()) if len(high) else math.inf
+    return float(np.clip(room / max(doublings, 1e-9), *DRIFT_BOUNDS))
+
+
+def drift_slope(sizes: Sequence[float], optima: Sequence[Optimum], predicted: float | None) -> Slope | None:
+    """Octaves of the optimum per doubling of width, with a 90 % interval from draws.
+
+    Least squares in which a width counts the less, the less its optimum is known.
+    """
+    if len(sizes) < 2:
+        return None
+    draws = np.array([np.random.default_rng(i).permutation(o.draws) for i, o in enumerate(optima)])
+    trust = 1 / (draws.var(axis=1) + LEAST_SPREAD**2)
+    x = np.log2(sizes)
+    x = x - trust @ x / trust.sum()
+    weights = trust * x / (trust @ x**2)
+    value = float(weights @ np.array([o.log2_lr for o in optima]))
+    scatter = weights @ draws
+    scatter = np.median(scatter) + math.sqrt(1 - COMMON) * (scatter - np.median(scatter))
+    low, high = np.quantile(scatter, [TAIL, 1 - TAIL])
+    return Slope(value=value, low=float(min(low, value)), high=float(max(high, value)), predicted=predicted)
