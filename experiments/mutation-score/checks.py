@@ -124,7 +124,7 @@ def verifier(setting: Setting, plan_of: PlanOf, base: tuple[Sweep, float], seeds
     at_base, lr = base
     width = setting.widths[-1]
     runner = OtherPlans(setting, plan_of, Record())
-    grid = [lr + i for i in range(-REACH, REACH + 1)]
+    grid = [lr + i for i in range(1 - REACH, REACH)]  # it is extended where that does not do
     wide = sweep(runner, setting.spec(width), grid, seeds, title=setting.name, also=[lr])
     table = rules.parameterization(setting.parameterization)
     found = judge(table, {setting.base: at_base, width: wide}, lr, setting.plan(width))
@@ -135,10 +135,10 @@ def of_mup(setting: Setting, plan_of: PlanOf, seeds: Sequence[int]) -> Found:
     """What mup's own check would say: sizes of activations at the last of three steps, within 1.2 at 4 times the width.
 
     As in its test: the mean absolute value of every module's output, one batch throughout, the readout's weight zero at
-    first (as mup advises; not of tied embeddings), the largest width and a quarter of it.
+    first (as mup advises; not of tied embeddings), two widths of which one is 4 times the other, as wide as time allows.
     """
     sizes: list[dict[str, float]] = []
-    for width in (setting.widths[-1] // 4, setting.widths[-1]):
+    for width in (setting.widths[-1] // 2, 2 * setting.widths[-1]):
         per_seed = [_sizes(setting, plan_of(width), width, seed) for seed in seeds]
         sizes.append({m: sum(found[m] for found in per_seed) / len(seeds) for m in per_seed[0]})
     ratios = {m: sizes[1][m] / sizes[0][m] for m in sizes[0] if sizes[0][m] > 0}
