@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite, sqrt
 
-from mutransfer.kernels.assembly import Probe, Side, Tangents
+from mutransfer.kernels.probe import Probe
+from mutransfer.kernels.tangents import Side, Tangents
 
 
 def failures(tangents: Tangents, sides: list[Side], probe: Probe, assembled: Mapping[str, float]) -> set[str]:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError, DataError, KernelError
-from mutransfer.kernels.assembly import Heads, Probe, Side, Tangents, Tiles, assemble
+from mutransfer.kernels.assembly import Tiles, assemble
 from mutransfer.kernels.batches import Batch, Inputs, blocks
 from mutransfer.kernels.checks import failures
 from mutransfer.kernels.layer_factors import layer_factors
+from mutransfer.kernels.probe import Probe
 from mutransfer.kernels.signals import Irregular
 from mutransfer.kernels.state import aliases, untouched
 from mutransfer.kernels.survey import survey
+from mutransfer.kernels.tangents import Heads, Side, Tangents
 from mutransfer.parameterization.names import unwrapped
 
 if TYPE_CHECKING:
@@ -80,7 +82,9 @@ def empirical_ntk(
         parameters = aliases(model)
         factors = layer_factors(parameters, model, weights)
         constants = tuple(model.buffers())
-        sides = [_side(model, parameters, constants, batch, direction) for batch in (left, right) if batch is not None]
+        batches = [batch for batch in (left, right) if batch is not None]
+        room = memory_bytes // len(batches)
+        sides = [_side(model, parameters, constants, batch, direction, room) for batch in batches]
         if len({side.heads.width for side in sides}) > 1:
             raise DataError(f"x1 and x2 must give as many outputs: {[side.heads.width for side in sides]} per example")
         kernels = _kernels(model, parameters, constants, sides, outputs == "full", factors, per_layer, memory_bytes)
@@ -108,7 +112,9 @@ def _kernels(
     for _ in range(3):
         tangents = Tangents(model, parameters, constants, tuple(name for name in parameters if name in skipped))
         tiles = Tiles.fitting(tangents, sides, full, memory_bytes)
-        probe = Probe.drawn(left, right or left, full, tiles, like)
+        sides = [side.keeping(tiles.examples) for side in sides]
+        left, right = sides[0], sides[1] if len(sides) == 2 else None
+        probe = Probe.drawn(left, right or left, full, tiles.heads, like)
         names = parameters if per_layer else ("",)
         kernels = {name: like.new_zeros((n, m, count, count) if full else (n, m)) for name in names}
 
@@ -138,9 +144,14 @@ def _kernels(
 
 
 def _side(
-    model: nn.Module, parameters: Mapping[str, Tensor], constants: tuple[Tensor, ...], batch: Batch, direction: Any
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    constants: tuple[Tensor, ...],
+    batch: Batch,
+    direction: Any,
+    memory_bytes: int,
 ) -> Side:
-    seen = survey(model, parameters, batch, constants)
+    seen = survey(model, parameters, batch, constants, memory_bytes, all_outputs=direction is None)
     if direction is None:
         return Side(batch, Heads(seen.outputs, None), seen)
     like = next(iter(parameters.values()))

@@ -36,9 +36,11 @@ class Gradients:
     def add_rows(self, rows: Tensor) -> None:
         self.rows = rows if self.rows is None else self.rows + rows
 
-    def combined(self, weights: Tensor) -> Gradients:
-        """The gradients of one output, the sum of all with ``weights`` (O,)."""
-        weights = weights.unsqueeze(0)
-        factors = [replace(f, signal=weights @ f.signal) for f in self.factors]
-        rows = None if self.rows is None else weights @ self.rows
+    def combined(self, examples: Tensor, weights: Tensor) -> Gradients:
+        """The gradients of one output at some examples: the sum of all outputs with ``weights`` (O,)."""
+        factors = [
+            replace(f, signal=(f.signal[examples].mT @ weights).unsqueeze(2), data=f.data[examples])
+            for f in self.factors
+        ]
+        rows = None if self.rows is None else (weights @ self.rows[examples]).unsqueeze(1)
         return Gradients(factors, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -35,6 +35,11 @@ def split(tensor: Tensor, layout: Layout | None, size: int) -> Tensor:
     if layout.example_major:
         return moved.unflatten(0, (size, layout.repeats))
     return moved.unflatten(0, (layout.repeats, size)).transpose(0, 1)
+
+
+def _behind_outputs(layout: Layout | None) -> Layout | None:
+    """Of tensors with a dimension of outputs before all others."""
+    return None if layout is None else replace(layout, dim=layout.dim + 1)
 
 
 @dataclass(frozen=True)
@@ -102,14 +107,17 @@ class Product(Part):
     def is_intact(self) -> bool:
         return self.data._version == self.version
 
-    def signal(self, gradient: Tensor, layout: Layout | None, size: int) -> Tensor:
-        """(N, T, features) from the gradient of the output."""
-        moved = gradient.unsqueeze(-1) if self.features is None else gradient.movedim(self.features, -1)
-        signal = split(moved, layout, size)
-        signal = signal.reshape(size, -1, signal.shape[-1])
+    def signal(self, gradients: Tensor, layout: Layout | None, size: int) -> Tensor:
+        """(N, T, O, features) from the gradients (O, ...) of the output; a view where it can be one."""
+        if self.features is None:
+            moved = gradients.unsqueeze(-1)
+        else:
+            moved = gradients.movedim(self.features if self.features < 0 else self.features + 1, -1)
+        signal = split(moved, _behind_outputs(layout), size)  # (N, repeats, O, positions ..., features)
+        signal = signal.movedim(2, -2).flatten(1, -3)
         if self.ignored is None:
             return signal
-        return signal.masked_fill((self.examples(layout, size) == self.ignored).unsqueeze(-1), 0)
+        return signal.masked_fill((self.examples(layout, size) == self.ignored)[..., None, None], 0)
 
     def factors(self, signal: Tensor, layout: Layout | None, size: int) -> Factors:
         """With signals (N, T, O, features) of some outputs."""
@@ -144,24 +152,28 @@ class Pointwise(Part):
     def is_intact(self) -> bool:
         return self.factor is None or self.factor._version == self.version
 
-    def reduced(self, gradient: Tensor, layout: Layout | None, size: int) -> Tensor:
-        """Gradients (N, size of the weight)."""
+    def reduced(self, gradients: Tensor, layout: Layout | None, size: int) -> Tensor:
+        """Gradients (N, O, size of the weight) from those (O, ...) of the output."""
         if self.factor is not None:
-            gradient = gradient * self.factor
-        shape = (1,) * (gradient.ndim - len(self.shape)) + self.shape
-        batch = None if layout is None else layout.dim
-        summed = [d for d, length in enumerate(shape) if length == 1 and d != batch and gradient.shape[d] != 1]
+            gradients = gradients * self.factor
+        shape = (1,) * (gradients.ndim - 1 - len(self.shape)) + self.shape
+        kept = (0,) if layout is None else (0, layout.dim + 1)
+        summed = [d for d, length in enumerate(shape, 1) if length == 1 and d not in kept and gradients.shape[d] != 1]
         if summed:
-            gradient = gradient.sum(summed, keepdim=True)
-        return split(gradient, layout, size).sum(1).reshape(size, prod(self.shape))
+            gradients = gradients.sum(summed, keepdim=True)
+        found = split(gradients, _behind_outputs(layout), size)
+        found = found[:, 0] if found.shape[1] == 1 else found.sum(1)
+        return found.reshape(size, -1, prod(self.shape))
 
 
 @dataclass(frozen=True)
 class Replicated(Part):
     """The output is the weight once for every example."""
 
-    def reduced(self, gradient: Tensor, layout: Layout | None, size: int) -> Tensor:
-        return split(gradient, layout, size).reshape(size, -1)
+    def reduced(self, gradients: Tensor, layout: Layout | None, size: int) -> Tensor:
+        """Gradients (N, O, size of an example's weight) from those (O, ...) of the output."""
+        found = split(gradients, _behind_outputs(layout), size).transpose(1, 2)
+        return found.reshape(size, len(gradients), -1)
 
     def one(self, layout: Layout | None, size: int) -> Source:
         """The weight as one example has it."""

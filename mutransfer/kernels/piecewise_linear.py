@@ -105,7 +105,6 @@ def _quadrant(a: Tensor, b: Tensor, k: Tensor, size: Tensor) -> tuple[Tensor, Te
 
     Rosenbaum 1961, eqs. 1, 3 and 5; the mass by Owen's T function (Owen 1956, eq. 2.1).
     """
-    a, b = a.expand(k.shape), b.expand(k.shape)
     correlation = k / size
     away, towards = (size - k) / size, (size + k) / size  # 1 - correlation and 1 + correlation, without cancellation
     root = torch.sqrt(away * towards)
@@ -115,9 +114,11 @@ def _quadrant(a: Tensor, b: Tensor, k: Tensor, size: Tensor) -> tuple[Tensor, Te
     a_given = torch.where(near, (a - b) + b * away, (a + b) - b * towards)
     beyond_b, beyond_a = _upper(_ratio(b_given, root)), _upper(_ratio(a_given, root))
     at_a, at_b = _density(a), _density(b)
-    mass = (_upper(a) + _upper(b)) / 2 - _owen(a, b_given, root) - _owen(b, a_given, root)
-    mass = mass - 0.5 * ((a * b < 0) | ((a * b == 0) & (a + b > 0)))
-    mass = torch.where((a == 0) & (b == 0), 0.25 + torch.atan2(correlation, root) / (2 * math.pi), mass)
+    if not bool(a.any() or b.any()):
+        mass = 0.25 + torch.atan2(correlation, root) / (2 * math.pi)
+    else:
+        mass = (_upper(a) + _upper(b)) / 2 - _owen(a, b_given, root) - _owen(b, a_given, root)
+        mass = mass - 0.5 * ((a * b < 0) | ((a * b == 0) & (a + b > 0)))
     first = at_a * beyond_b + correlation * at_b * beyond_a
     second = at_b * beyond_a + correlation * at_a * beyond_b
     # density of the pair at the corner, times 1 - correlation^2
@@ -133,5 +134,7 @@ def _ratio(x: Tensor, root: Tensor) -> Tensor:
 
 def _owen(a: Tensor, given: Tensor, root: Tensor) -> Tensor:
     """T(-a, slope) of the corner's ray, with slope = given / (a root), infinite where a is 0."""
-    slope = torch.where(given == 0, 0.0, given / (torch.where(a == 0, -0.0, a) * root))
+    if not bool(a.any()):
+        return torch.sign(given) / -4
+    slope = torch.where(given == 0, 0.0, given / (a * root))
     return torch.from_numpy(owens_t(a.abs().cpu().numpy(), slope.cpu().numpy())).to(a.device)

@@ -59,6 +59,7 @@ def plane_averages(
     """E (f(u) - c)(f(v) - c), c = subtract, and E f'(u) f'(v) for standard deviations s1, s2 and angles, all (M,)."""
     lines = [k for k in kinks if k != 0]
     around, along = (_KINKED if lines else _SMOOTH)[level]
+    half = not lines and _has_parity(chain, subtract)
     sectors = 4 + len(lines) ** 2
     per_pair = sectors * around * along * (2 * len(lines) + 1)
     chunk = max(1, _NODES_AT_ONCE // per_pair)
@@ -68,7 +69,7 @@ def plane_averages(
         # Into arrays that are there already: small ones, kept from between large ones that are freed, would leave
         # holes in memory that nothing large fits in again
         rows = slice(start, start + chunk)
-        found = _plane_part(chain, lines, around, along, s1[rows], s2[rows], angle[rows], subtract)
+        found = _plane_part(chain, lines, around, along, s1[rows], s2[rows], angle[rows], subtract, half)
         value[rows], derivative[rows] = found
 
     mapped(fill, range(0, len(angle), chunk))
@@ -76,10 +77,21 @@ def plane_averages(
 
 
 def _plane_part(
-    chain: Chain, kinks: list[float], around: int, along: int, s1: Tensor, s2: Tensor, angle: Tensor, subtract: float
+    chain: Chain,
+    kinks: list[float],
+    around: int,
+    along: int,
+    s1: Tensor,
+    s2: Tensor,
+    angle: Tensor,
+    subtract: float,
+    half: bool,
 ) -> tuple[Tensor, Tensor]:
+    """``half``: f(u) f(v) is the same at (-u, -v), for f less ``subtract``."""
     right = torch.full_like(angle, math.pi / 2)
-    ends = [-right, angle - right, right, angle + right, 3 * right]
+    ends, copies = [-right, angle - right, right, angle + right, 3 * right], 1
+    if half:  # (-u, -v) has the same product: half a turn is enough
+        ends, copies = ends[:3], 2
     for first in kinks:
         for second in kinks:  # where the lines u = first and v = second meet
             meet = torch.atan2(second * s1 - torch.cos(angle) * first * s2, torch.sin(angle) * first * s2)
@@ -105,4 +117,16 @@ def _plane_part(
     f2, d2 = chain.value_and_slope(c2[..., None, None] * r)
     over = (1, 2, 3, 4)
     value = (density * (f1 - subtract) * (f2 - subtract)).sum(over)
-    return value / (2 * math.pi), (density * d1 * d2).sum(over) / (2 * math.pi)
+    return copies * value / (2 * math.pi), copies * (density * d1 * d2).sum(over) / (2 * math.pi)
+
+
+def _has_parity(chain: Chain, subtract: float) -> bool:
+    """Whether f - c is odd or even, to the last bits, and its slope the opposite."""
+    x = torch.cat([torch.logspace(-6, 3, 1000, dtype=torch.float64), torch.linspace(0.01, 40.0, 4000).double()])
+    (y, slope), (z, other) = chain.value_and_slope(x), chain.value_and_slope(-x)
+    y, z = y - subtract, z - subtract
+    return any(
+        torch.allclose(y, sign * z, rtol=1e-14, atol=1e-15)
+        and torch.allclose(slope, -sign * other, rtol=1e-14, atol=1e-15)
+        for sign in (1, -1)
+    )

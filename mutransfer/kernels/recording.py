@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from mutransfer.kernels.operations import parts_of
 from mutransfer.kernels.parts import Part, Replicated, Source, Unsupported
+from mutransfer.kernels.slopes import WithSlope, has_costly_slope
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ class Recorder(TorchFunctionMode):
     """Records the uses of ``parameters`` while it is active.
 
     ``replicated``: the positions, among all operations on weights and constants alone, of those whose output has an
-    entry for every example (a class token that is expanded, say).
+    entry for every example (a class token that is expanded, say). ``keep_slopes``: many backward passes will follow.
     """
 
     parameters: Mapping[str, Tensor]
     constants: tuple[Tensor, ...] = ()
     replicated: frozenset[int] = frozenset()
+    keep_slopes: bool = False
     calls: list[Call] = field(default_factory=list)
     derived: list[torch.Size] = field(default_factory=list)
     leftover: dict[str, str] = field(default_factory=dict)  # parameter: why
@@ -66,7 +68,10 @@ class Recorder(TorchFunctionMode):
         weights = [s for t in found if (s := self.source(t)) is not None]
         fixed = all(id(t) in self._constants or self.source(t) is not None for t in found)
         if not weights:
-            out = func(*args, **kwargs)
+            if self.keep_slopes and has_costly_slope(func, args, kwargs):
+                out = WithSlope.apply(args[0], func, kwargs)
+            else:
+                out = func(*args, **kwargs)
             self._follow_constants(out, found, fixed)
             self._follow_precision(out)
             return out

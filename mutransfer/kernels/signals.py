@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mutransfer.kernels.backward import backward
 from mutransfer.kernels.batches import Batch, evaluate
-from mutransfer.kernels.contractions import outer
 from mutransfer.kernels.factors import Gradients
 from mutransfer.kernels.parts import Layout, Pointwise, Product, Replicated
 from mutransfer.kernels.recording import Call, Recorder
+from mutransfer.kernels.rows import outer
 
 
 class Irregular(Exception):
@@ -40,34 +41,23 @@ class Forward:
             for call, layout in zip(self.calls, self.layouts, strict=True)
             if any(name not in skipped for part in call.parts for name in part.names)
         ]
+        if not used or not self.outputs.requires_grad:
+            return {}
+        edges = [call.edge for call, _ in used]
+        bytes_each = sum(call.output.numel() * call.output.element_size() for call, _ in used)
         collected: dict[tuple[int, int], Tensor] = {}
-        for o in range(count if used and self.outputs.requires_grad else 0):
-            gradients = torch.autograd.grad(
-                self.outputs, [call.edge for call, _ in used], cotangent(o), retain_graph=True, allow_unused=True
-            )
-            for i, ((call, layout), gradient) in enumerate(zip(used, gradients, strict=True)):
+        for first, last, gradients in backward(self.outputs, edges, count, cotangent, bytes_each):
+            for i, (call, layout) in enumerate(used):
+                gradient, gradients[i] = gradients[i], None  # done with when it has been read
                 if gradient is None:
                     continue
                 for k, part in enumerate(call.parts):
                     if isinstance(part, Product):
-                        signal = part.signal(gradient, layout, size)
-                        if count == 1:
-                            collected[i, k] = signal.unsqueeze(2)
-                            continue
-                        if (i, k) not in collected:
-                            shape = (*signal.shape[:2], count, signal.shape[2])
-                            collected[i, k] = signal.new_zeros(shape)
-                        collected[i, k][:, :, o] = signal
+                        tensor, dim = part.signal(gradient, layout, size), 2
                     else:
                         assert isinstance(part, Pointwise | Replicated)
-                        row = part.reduced(gradient, layout, size)
-                        if count == 1:
-                            collected[i, k] = row.unsqueeze(1)
-                            continue
-                        if (i, k) not in collected:
-                            collected[i, k] = row.new_zeros(size, count, row.shape[1])
-                        collected[i, k][:, o] = row
-            del gradients
+                        tensor, dim = part.reduced(gradient, layout, size), 1
+                    _collect(collected, (i, k), tensor, dim, first, last, count)
         found: dict[str, Gradients] = {}
         for (i, k), tensor in collected.items():
             call, layout = used[i]
@@ -92,6 +82,29 @@ class Forward:
                 found.setdefault(name, Gradients()).add_rows(rows)
 
 
+def _collect(
+    collected: dict[tuple[int, int], Tensor],
+    key: tuple[int, int],
+    part: Tensor,
+    dim: int,
+    first: int,
+    last: int,
+    count: int,
+) -> None:
+    """Put the outputs ``first`` to ``last`` of ``count``, along ``dim``, in their place."""
+    if last - first == count:
+        collected[key] = part
+        return
+    if key not in collected:
+        shape = list(part.shape)
+        shape[dim] = count
+        order = list(range(part.ndim))
+        if part.ndim == 4 and part.shape[1] > 1 and part.stride(1) == 1:  # as convolutions have it: positions last
+            order = [0, 2, 3, 1]
+        collected[key] = torch.empty_permuted(shape, order, dtype=part.dtype, device=part.device).zero_()
+    collected[key].narrow(dim, first, last - first).copy_(part)
+
+
 def forward(
     model: nn.Module,
     parameters: Mapping[str, Tensor],
@@ -100,12 +113,13 @@ def forward(
     calls: Sequence[Call],
     layouts: Sequence[Layout | None],
     replicated: frozenset[int],
+    keep_slopes: bool = False,
 ) -> Forward:
     """Run ``batch`` and record it; ``calls``, ``layouts`` and ``replicated`` are what the survey found.
 
     Raises Irregular where the operations are others.
     """
-    recorder = Recorder(parameters, constants, replicated)
+    recorder = Recorder(parameters, constants, replicated, keep_slopes)
     with recorder:
         outputs = evaluate(model, parameters, batch)
     if [c.signature() for c in recorder.calls] != [c.signature() for c in calls]:

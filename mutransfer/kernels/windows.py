@@ -31,6 +31,15 @@ def windows(
         sides = [(p, p) for p in _each(padding, dimensions)]
     if any(map(any, sides)):
         x = F.pad(x, [n for side in reversed(sides) for n in side])
+    if dimensions < 3:  # torch's own, which is twice as fast; an axis of 1 before a single one
+        one = (1,) * (2 - dimensions)
+        places = [
+            (x.shape[2 + axis] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis] + 1
+            for axis in range(dimensions)
+        ]
+        image = x.unsqueeze(2) if one else x
+        found = F.unfold(image, (*one, *kernel), dilation=(*one, *dilations), stride=(*one, *strides))
+        return found.mT.unflatten(1, places)
     for axis in range(dimensions):
         x = x.unfold(2 + axis, dilations[axis] * (kernel[axis] - 1) + 1, strides[axis])
         x = x[..., :: dilations[axis]]

@@ -244,3 +244,55 @@ def test_a_compiled_and_a_wrapped_model_are_the_model_inside():
     expected = empirical_ntk(model, x)
     torch.testing.assert_close(empirical_ntk(torch.compile(model), x), expected)
     assert empirical_ntk(nn.DataParallel(model), x, per_layer=True).keys() == dict(model.named_parameters()).keys()
+
+
+class Halved(torch.autograd.Function):
+    """Its backward pass reads a number, which torch.func.vmap cannot."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x / 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        assert gradient.abs().max().item() >= 0
+        return gradient / 2
+
+
+@pytest.mark.parametrize("outputs", ["trace", "full"])
+def test_backward_passes_that_cannot_run_together_run_one_after_the_other(outputs):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(5, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.second(Halved.apply(self.first(x)).tanh())
+
+    model, x = Model(), torch.randn(4, 5)
+    _agrees(model, x, outputs)
+
+
+@pytest.mark.parametrize(
+    "function", [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.ELU(0.7), nn.SELU(), nn.CELU(), nn.Softplus(2.0)]
+)
+def test_slopes_that_are_kept_are_those_of_the_function(function):
+    model = nn.Sequential(nn.Linear(5, 6), function, nn.Linear(6, 3))
+    _agrees(model, 3 * torch.randn(4, 5), "full")
+
+
+@pytest.mark.parametrize(("positions", "width"), [(2, 3), (4, 40), (6, 200)])
+def test_pairs_of_outputs_at_several_positions(positions, width):
+    """Wide weights make products of positions the cheaper form."""
+    model = nn.Sequential(
+        nn.Linear(width, 7), nn.Tanh(), nn.Linear(7, width), nn.Flatten(), nn.Linear(positions * width, 3)
+    )
+    _agrees(model, torch.randn(5, positions, width), "full")
+
+
+def _agrees(model, x, outputs):
+    found = empirical_ntk(model, x, outputs=outputs, per_layer=True)
+    expected = explicit_kernels(model, x)
+    if outputs == "trace":
+        expected = {name: torch.einsum("nmoo->nm", kernel) for name, kernel in expected.items()}
+    assert difference(found, expected) < 1e-12

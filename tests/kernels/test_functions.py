@@ -15,6 +15,7 @@ from mutransfer.kernels.elementwise import Chain, is_elementwise, linear_factor
 from mutransfer.kernels.integrated import Integrated
 from mutransfer.kernels.kinks import find_kinks
 from mutransfer.kernels.nonlinearities import closed_form
+from mutransfer.kernels.quadrature import _has_parity, _plane_part
 
 CLOSED = [nn.ReLU(), nn.LeakyReLU(0.1), Abs(), nn.GELU(), Erf(), Sin()]
 SMOOTH = [nn.GELU("tanh"), nn.Tanh(), nn.Sigmoid(), nn.SiLU(), nn.Softplus(), nn.Mish(), nn.Tanhshrink()]
@@ -226,3 +227,18 @@ def test_what_is_too_sharp_is_refused():
 
     with pytest.raises(KernelError, match="Comb could not be integrated"):
         infinite_width(nn.Sequential(nn.Linear(2, 8), Comb(), nn.Linear(8, 1)), torch.eye(2))
+
+
+@pytest.mark.parametrize(("module", "subtract"), [(nn.Tanh(), 0.0), (nn.Tanhshrink(), 0.0), (nn.Sigmoid(), 0.5)])
+def test_half_a_turn_is_enough_for_odd_functions(module, subtract):
+    chain = Chain((module,))
+    assert _has_parity(chain, subtract)
+    s1, s2, angle = (torch.tensor(x).double() for x in ([0.3, 2.0, 1.0], [1.0, 2.0, 4.0], [0.01, 1.2, 3.0]))
+    arguments = (chain, [], 54, 90, s1, s2, angle, subtract)
+    for half, whole in zip(_plane_part(*arguments, True), _plane_part(*arguments, False), strict=True):
+        assert torch.allclose(half, whole, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("module", [nn.SiLU(), nn.Softplus(), nn.Sigmoid()])
+def test_a_whole_turn_is_taken_for_functions_without_parity(module):
+    assert not _has_parity(Chain((module,)), 0.0)

@@ -91,7 +91,7 @@ def test_the_loss_figure_has_a_curve_per_width_for_every_parameterization(found)
 
 def test_the_figures_are_in_the_page(html, page, found):
     figures = [tag for tag, _ in page.tags if tag == "svg"]
-    assert len(figures) == 2 + 1 + 2 + 2  # curves, optimum, features, coordinates: of mup and ntk
+    assert len(figures) == 2 + 1 + 2 + 2 + 2  # curves, optimum, features, kernels, coordinates: of mup and ntk
     for verification in found.values():
         assert plots.loss_curves(verification) in html
     assert plots.optimum_against_width(found) in html
@@ -144,6 +144,21 @@ def test_the_table_of_a_width_tells_what_its_runs_were(markdown, found):
     assert f"| {n_runs} (" in row
     regret = found["mup"].regret[512]
     assert f"| {100 * math.expm1(regret.value):+.0f} % [" in row
+
+
+def test_what_watched_runs_saw_is_told(markdown, html, verdict, found):
+    for name, law in (("mup", 0.0), ("ntk", -1.0)):
+        over = found[name].over_training
+        assert list(over.kernel_drift) == list(over.target_alignment) == list(found[name].sweeps)
+        assert len(over.kernel_slopes) == 3  # an eighth, a half and all of the steps
+        assert over.kernel_slope.predicted == law
+        assert verdict[name]["kernel_drift_slope"][0] == over.kernel_slope.value
+        assert set(over.effective) == set(over.update_alignment) == {"1", "3"}
+        assert "1" not in over.propagated  # its inputs stay
+        assert f"| 3 | {over.effective['3']} | {over.propagated['3']} |" in markdown
+        assert f"n^{over.kernel_slope} after step" in markdown
+        assert f"n^{over.kernel_slope} after step" in html
+        assert plots.kernel_drift(found[name]) in html
 
 
 def test_figures_are_the_same_every_time(found):

@@ -1,0 +1,111 @@
+"""The gradients of a model for blocks of examples and outputs, by layerwise rules, Jacobians or plain passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mutransfer.kernels.batches import Batch, evaluate
+from mutransfer.kernels.factors import Gradients
+from mutransfer.kernels.jacobians import jacobian_rows
+from mutransfer.kernels.signals import Forward, forward
+from mutransfer.kernels.survey import Survey
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What is differentiated for each example: every output, or (``direction``: (N, O)) one combination of them."""
+
+    width: int
+    direction: Tensor | None
+
+    @property
+    def count(self) -> int:
+        return self.width if self.direction is None else 1
+
+    def cotangent(self, o: int, start: int, stop: int, like: Tensor) -> Tensor:
+        """(stop - start, width): the gradient of head ``o`` with respect to the outputs."""
+        if self.direction is not None:
+            return self.direction[start:stop]
+        found = like.new_zeros(stop - start, self.width)
+        found[:, o] = 1
+        return found
+
+    def combined(self, coefficients: Tensor, at: list[int]) -> Tensor:
+        """(examples, width) from coefficients (examples, count) of the heads at the examples ``at``."""
+        return coefficients if self.direction is None else coefficients * self.direction[at]
+
+
+@dataclass(frozen=True)
+class Side:
+    """The examples of the kernel's rows or columns, and what was surveyed of them."""
+
+    batch: Batch
+    heads: Heads
+    survey: Survey
+
+    def keeping(self, examples: int) -> Side:
+        """Without the surveyed run of all examples, unless all are ``examples`` at once."""
+        return self if examples >= self.batch.size else replace(self, survey=replace(self.survey, whole=None))
+
+
+@dataclass(frozen=True)
+class Tangents:
+    """The gradients of a model at its parameters, block by block; ``skipped`` have no layerwise form."""
+
+    model: nn.Module
+    parameters: Mapping[str, Tensor]
+    constants: tuple[Tensor, ...]
+    skipped: tuple[str, ...]
+
+    def run(self, side: Side, start: int, stop: int) -> Forward:
+        seen = side.survey
+        if seen.whole is not None and (start, stop) == (0, side.batch.size):
+            return seen.whole
+        batch = side.batch.rows(start, stop)
+        if not self.parameters.keys() - set(self.skipped):
+            return Forward(evaluate(self.model, self.parameters, batch), (), ())
+        return forward(
+            self.model,
+            self.parameters,
+            batch,
+            self.constants,
+            seen.calls,
+            seen.layouts,
+            seen.replicated,
+            keep_slopes=side.heads.count > 1,
+        )
+
+    def gradients(self, side: Side, run: Forward, start: int, stop: int, first: int, last: int) -> dict[str, Gradients]:
+        """Of the heads ``first`` to ``last`` at the examples ``start`` to ``stop``, which ``run`` went through."""
+
+        def cotangent(o: int) -> Tensor:
+            return side.heads.cotangent(first + o, start, stop, run.outputs)
+
+        found = run.gradients(last - first, cotangent, self.skipped)
+        if self.skipped:
+            batch = side.batch.rows(start, stop)
+            rows = jacobian_rows(self.model, self.parameters, [*self.skipped], batch, last - first, cotangent)
+            found |= {name: Gradients([], tensor) for name, tensor in rows.items()}
+        return found
+
+    def pulled(self, side: Side, probes: list[tuple[list[int], Tensor]]) -> list[dict[str, Tensor]]:
+        """J^T u over all parameters by plain backward passes, for every (examples, coefficients (examples, count))."""
+        leaves = list(self.parameters.values())
+        outputs: Tensor | None = side.survey.results
+        found = []
+        for at, coefficients in probes:
+            if outputs is None or len(outputs) != len(at):  # the examples are the same for all
+                outputs = evaluate(self.model, self.parameters, side.batch.at(at))
+            cotangent = side.heads.combined(coefficients, at)
+            gradients = (
+                torch.autograd.grad(outputs, leaves, cotangent, retain_graph=True, allow_unused=True)
+                if outputs.requires_grad
+                else [None] * len(leaves)
+            )
+            pairs = zip(self.parameters.items(), gradients, strict=True)
+            found.append({name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in pairs})
+        return found
