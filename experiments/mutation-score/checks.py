@@ -135,7 +135,8 @@ def of_mup(setting: Setting, plan_of: PlanOf, seeds: Sequence[int]) -> Found:
     """What mup's own check would say: sizes of activations at the last of three steps, within 1.2 at 4 times the width.
 
     As in its test: the mean absolute value of every module's output, one batch throughout, the readout's weight zero at
-    first (as mup advises; not of tied embeddings), two widths of which one is 4 times the other, as wide as time allows.
+    first (as mup advises; not of tied embeddings), two widths of which one is 4 times the other: half and twice the
+    largest of the other checks.
     """
     sizes: list[dict[str, float]] = []
     for width in (setting.widths[-1] // 2, 2 * setting.widths[-1]):

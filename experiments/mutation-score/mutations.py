@@ -149,7 +149,7 @@ DECAYED = Setting("digits", "adamw", others=(("weight_decay", 2.0),))
 GPT_DECAYED = Setting("gpt", "adamw", others=(("weight_decay", 2.0),))
 LARGE_EPS = Setting("digits", others=(("eps", 1e-3),))
 ABSORBED = Setting("digits", form="absorbed")
-TAPERED, TAPERED_SGD = Setting("tapered digits"), Setting("tapered digits", "sgd")
+TAPERED = Setting("tapered digits")
 BOTTLENECK = Setting("bottleneck digits")
 TIED, HEADS = Setting("tied gpt", "adamw"), Setting("gpt, growing heads", "adamw")
 HIDDEN, INPUT, OUTPUT, VECTOR, BOTTLE = Role.HIDDEN, Role.INPUT, Role.OUTPUT, Role.VECTOR, Role.BOTTLENECK
@@ -234,9 +234,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("3.weight",),
         INIT + LR,
-    ),
-    Mutation(
-        "fan axes swapped under SGD", TAPERED_SGD, scaled(HIDDEN, lr_mult=lambda s: s.m_in / s.m_out), ("3.weight",), LR
     ),
     Mutation(
         "input read as a readout", DIGITS, as_row(INPUT, OUTPUT), FIRST, (*ROLE, "fan_in and fan_out are swapped")

@@ -38,7 +38,6 @@ STUDIES: tuple[Study, ...] = (
     Study(Setting("digits", "sgd", "ntk"), 3),
     Study(Setting("digits", "adam", "ntk", "absorbed"), 10),
     Study(Setting("tapered digits"), 3),
-    Study(Setting("tapered digits", "sgd"), 3),
     Study(Setting("bottleneck digits"), 3),
     Study(Setting("bottleneck digits", "sgd"), 3),
     Study(Setting("gpt", "adamw"), 3),

@@ -99,7 +99,10 @@ class CoordinateCheck:
             return slope.low > TOLERANCE
         # Logits start at their size at initialisation and only later move by the predicted power: in between
         # any slope from the one to the other is right.
-        floor = min(slope.predicted, self.at_init.get(module, slope.predicted))
+        # So does a size where the change fades (the kernel regime) and is most of it at small width.
+        changed = self.slopes[module].get("change")
+        fading = slope.predicted if changed is None or changed.predicted is None else changed.predicted
+        floor = min(slope.predicted, self.at_init.get(module, slope.predicted), fading)
         if rules.family(self.optimizer) is Family.SGD:  # a gradient starts fainter, until what reads it has aligned
             floor -= EARLY
         return slope.low > slope.predicted + TOLERANCE or (not growth and slope.high < floor - TOLERANCE)

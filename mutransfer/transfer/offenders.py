@@ -125,7 +125,8 @@ class Judge:
             own = excess - into
             if reached and abs(own) <= UPDATE_TOLERANCE:
                 continue  # it only hands on
-            if reached and not self._own(module):
+            use = self.causes.use(self.expected.handed_on.get(module, module))
+            if reached and not self._own(module) and use is None:
                 continue  # a tied tensor's, which has been judged
             yield self._size_offender(module, slope, excess, into, reached)
             reached = True
@@ -134,6 +135,8 @@ class Judge:
         what = "its output at initialisation"
         inner = self.expected.handed_on.get(module, module)
         if inner in self.expected.readouts and (cause := self.causes.site(inner, "tied readout", "readout multiplier")):
+            return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
+        if (cause := self.causes.use(inner)) is not None:
             return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
         weights = sorted(self._own(module), key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
         if not reached and abs(into) > abs(excess) / 2:
@@ -184,7 +187,7 @@ class Judge:
         if rules.family(self.plan.optimizer) is not Family.ADAM or self.expected.regime is None:
             return
         for name, slope in self.first.get("eps over gradient", {}).items():
-            if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.differs(name, "eps_mult")):
+            if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.eps_differs(name)):
                 if self.plan.scale_eps:
                     cause = self.causes.of(name, ("eps_mult",), slope.value)
                 else:
