@@ -30,6 +30,7 @@ class Mutation:
     where: tuple[str, ...]  # fnmatch patterns over parameters, modules or what is said to be off
     words: tuple[str, ...]
     harmless: str = ""  # why nothing can go wrong, where that is so
+    unseen: bool = False  # written when the check was final; with the others it was improved
 
 
 def scaled(which: Role | str, **factors: Callable[[Scaling], float] | float) -> Change:
@@ -271,6 +272,73 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation("decay unscaled", DECAYED, scaled("*", wd_mult=1.0), HIDDENS, ("decay",)),
     Mutation("decay scaled twice", GPT_DECAYED, scaled("*", wd_mult=lambda s: s.wd_mult**2), MATRICES, ("decay",)),
+    # Written when the check was final.
+    Mutation(
+        "hidden rate 1/sqrt(m) under Lion",
+        Setting("digits", "lion"),
+        scaled(HIDDEN, lr_mult=root),
+        HIDDENS,
+        LR,
+        unseen=True,
+    ),
+    Mutation(
+        "mup's hidden rate under mf",
+        Setting("digits", "adam", "mf"),
+        scaled(HIDDEN, lr_mult=lambda s: 1 / s.m_in),
+        HIDDENS,
+        LR,
+        unseen=True,
+    ),
+    Mutation(
+        "hidden multiplier missing under ntk",
+        Setting("digits", "adam", "ntk"),
+        scaled(HIDDEN, forward_mult=1.0),
+        HIDDENS,
+        MULTIPLIER,
+        unseen=True,
+    ),
+    Mutation(
+        "mup's readout rate under ntk",
+        Setting("gpt", "adamw", "ntk"),
+        scaled(OUTPUT, lr_mult=1.0),
+        ("readout.weight",),
+        LR,
+        unseen=True,
+    ),
+    Mutation(
+        "keys forgotten, absorbed form",
+        Setting("gpt", "adamw", form="absorbed"),
+        scaled("*.key.weight", lr_mult=1.0, eps_mult=1.0, wd_mult=1.0),
+        ("*.key.weight",),
+        LR,
+        unseen=True,
+    ),
+    Mutation("readout init 1/sqrt(m), absorbed form", ABSORBED, scaled(OUTPUT, init_mult=1.0), LAST, INIT, unseen=True),
+    Mutation(
+        "biases drawn m times too large",
+        GPT,
+        scaled("*.up.bias", init_mult=lambda s: s.init_mult * m(s)),
+        ("*.up.bias",),
+        INIT,
+        unseen=True,
+    ),
+    Mutation(
+        "decay scaled the wrong way under SGD",
+        Setting("digits", "sgd", others=(("weight_decay", 0.1),)),
+        scaled("*", wd_mult=lambda s: s.lr_mult),
+        ("*",),
+        ("decay",),
+        unseen=True,
+    ),
+    Mutation(
+        "tied embedding's rate scaled like hidden",
+        TIED,
+        scaled("tokens.weight", lr_mult=lambda s: 1 / s.m_out),
+        ("tokens.weight",),
+        LR,
+        unseen=True,
+    ),
+    Mutation("readout read as hidden under SGD", SGD, as_row(OUTPUT, HIDDEN), LAST, ROLE, unseen=True),
     # Nothing is wrong but the description.
     Mutation(
         "eps unscaled, eps 1e-8",

@@ -34,7 +34,7 @@ def table(known: Mapping[str, Entry], cases: Sequence[Mutation | Study]) -> str:
     lines = ["| mutation | setting | coordinates | movement | verifier | mup's check |", "|---|---|---|---|---|---|"]
     for mutation in mutations:
         cells = [_cell(mutation, known[mutation.name], which) for which in COLUMNS]
-        name = mutation.name + (" (harmless)" if mutation.harmless else "")
+        name = mutation.name + (" (harmless)" if mutation.harmless else " (unseen)" if mutation.unseen else "")
         lines.append(f"| {name} | {mutation.setting.name} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -64,6 +64,11 @@ def summary(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: 
         (m, known[m.name]["coordinates"]) for m in mutations if not m.harmless and "coordinates" in known[m.name]
     ]
     lines.append(f"named rightly by coordinates: {sum(named(m, e) for m, e in coordinates)} of {len(coordinates)}")
+    late = [(m, e) for m, e in coordinates if m.unseen]
+    lines.append(
+        f"of those written when the check was final: {sum(e['alarm'] for _, e in late)} of {len(late)} detected by "
+        f"coordinates, {sum(named(m, e) for m, e in late)} named rightly"
+    )
     anything = [any(e[which]["alarm"] for which in COLUMNS[:3] if which in e) for e in real]
     lines.append(f"by any of the first three: {sum(anything)} of {len(anything)} detected")
     return "\n".join(f"- {line}" for line in lines)
