@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 from settings import Setting
 from torch import Tensor, nn
@@ -61,6 +62,12 @@ def coordinates(setting: Setting, plan_of: PlanOf, seeds: Sequence[int], widths:
     )
     blames = tuple(Blame(o.where, f"{o.what}: {o.cause}", o.slope is not None) for o in found.offenders)
     return Found(not found.passed, blames, "; ".join(found.failures)[:400])
+
+
+def unaided(setting: Setting, plan_of: PlanOf, seeds: Sequence[int]) -> Found:
+    """The coordinate check with no inferred plan to compare with: what measurement alone tells."""
+    with patch("mutransfer.transfer.coordinates.reference", lambda *_: None):
+        return coordinates(setting, plan_of, seeds)
 
 
 class OtherPlans(Runner):

@@ -1,6 +1,6 @@
 """Broken plans and correct studies through four checks: which are detected, and which named rightly.
 
-    python experiments/mutation-score/run.py [--size smoke|default] [--checks coordinates,mup,movement,verifier]
+    python experiments/mutation-score/run.py [--size smoke|default] [--checks coordinates,unaided,mup,movement,verifier]
         [--table] [WORD ...]
 
 WORD: of a mutation's or a study's name. What is in results/default.json already is not done again; --table prints it.
@@ -24,7 +24,7 @@ from settings import Setting
 from studies import STUDIES, Study
 
 RESULTS = Path(__file__).parent / "results"
-CHECKS = ("coordinates", "mup", "movement", "verifier")
+CHECKS = ("coordinates", "unaided", "mup", "movement", "verifier")
 SEEDS = 3
 SMOKE = ("hidden rate unscaled", "decay unscaled", "digits, mup adam, seeds from 3")
 
@@ -44,6 +44,8 @@ def perform(case: Mutation | Study, which: str) -> checks.Found:
 
     if which == "coordinates":
         return checks.coordinates(setting, plan_of, seeds)
+    if which == "unaided":
+        return checks.unaided(setting, plan_of, seeds)
     if which == "mup":
         return checks.of_mup(setting, plan_of, seeds)
     if which == "movement":

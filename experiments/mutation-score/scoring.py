@@ -12,15 +12,18 @@ from studies import Study
 from mutransfer.transfer.expected import owner
 
 Entry = Mapping[str, Any]
-COLUMNS = ("coordinates", "movement", "verifier", "mup")
+COLUMNS = ("coordinates", "unaided", "movement", "verifier", "mup")
 
 
 def named(mutation: Mutation, entry: Entry) -> bool:
     """Whether the coordinate check blames first what was changed, in the right words, and nothing that was not."""
+    return placed(mutation, entry) and any(word in entry["blames"][0]["words"] for word in mutation.words)
+
+
+def placed(mutation: Mutation, entry: Entry) -> bool:
+    """Whether what is blamed first was changed, and nothing is blamed that was not, whatever the words."""
     blames = entry["blames"]
-    if not blames or not all(any(fnmatch(b["where"], p) for p in mutation.where) for b in blames):
-        return False
-    return any(word in blames[0]["words"] for word in mutation.words)
+    return bool(blames) and all(any(fnmatch(b["where"], p) for p in mutation.where) for b in blames)
 
 
 def module_named(mutation: Mutation, entry: Entry) -> bool:
@@ -31,7 +34,7 @@ def module_named(mutation: Mutation, entry: Entry) -> bool:
 def table(known: Mapping[str, Entry], cases: Sequence[Mutation | Study]) -> str:
     mutations = [c for c in cases if isinstance(c, Mutation) and c.name in known]
     studies = [c for c in cases if isinstance(c, Study) and c.name in known]
-    lines = ["| mutation | setting | coordinates | movement | verifier | mup's check |", "|---|---|---|---|---|---|"]
+    lines = ["| mutation | setting | coordinates | unaided | movement | verifier | mup's check |", "|---" * 7 + "|"]
     for mutation in mutations:
         cells = [_cell(mutation, known[mutation.name], which) for which in COLUMNS]
         name = mutation.name + (" (harmless)" if mutation.harmless else " (unseen)" if mutation.unseen else "")
@@ -40,9 +43,9 @@ def table(known: Mapping[str, Entry], cases: Sequence[Mutation | Study]) -> str:
         "",
         summary(known, mutations, studies),
         "",
-        "| correct study | coordinates | movement | verifier | mup's check |",
+        "| correct study | coordinates | unaided | movement | verifier | mup's check |",
+        "|---" * 6 + "|",
     ]
-    lines.append("|---|---|---|---|---|")
     for study in studies:
         alarms = [known[study.name].get(which) for which in COLUMNS]
         lines.append(
@@ -63,14 +66,16 @@ def summary(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: 
     coordinates = [
         (m, known[m.name]["coordinates"]) for m in mutations if not m.harmless and "coordinates" in known[m.name]
     ]
+    alone = [(m, known[m.name]["unaided"]) for m in mutations if not m.harmless and "unaided" in known[m.name]]
+    lines.append(f"the right place by measurement alone: {sum(placed(m, e) for m, e in alone)} of {len(alone)}")
     lines.append(f"named rightly by coordinates: {sum(named(m, e) for m, e in coordinates)} of {len(coordinates)}")
     late = [(m, e) for m, e in coordinates if m.unseen]
     lines.append(
         f"of those written when the check was final: {sum(e['alarm'] for _, e in late)} of {len(late)} detected by "
         f"coordinates, {sum(named(m, e) for m, e in late)} named rightly"
     )
-    anything = [any(e[which]["alarm"] for which in COLUMNS[:3] if which in e) for e in real]
-    lines.append(f"by any of the first three: {sum(anything)} of {len(anything)} detected")
+    anything = [any(e[which]["alarm"] for which in COLUMNS[:4] if which in e) for e in real]
+    lines.append(f"by any but mup's check: {sum(anything)} of {len(anything)} detected")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -83,6 +88,8 @@ def _cell(mutation: Mutation, entry: Entry, which: str) -> str:
     if which == "coordinates":
         how = "" if found["blames"] and found["blames"][0]["measured"] else " (read)"
         return ("named" if named(mutation, found) else "detected") + how
+    if which == "unaided":
+        return "placed" if placed(mutation, found) else "detected"
     if which == "movement":
         return "module named" if module_named(mutation, found) else "detected"
     return found["says"].split(":")[0] if which == "verifier" else "detected"
