@@ -68,7 +68,7 @@ class Causes:
         """What of ``fields`` makes a parameter be off by n**excess."""
         if (found := self._different(parameter, fields)) is not None:
             return found
-        title = TITLES[fields[0] if fields[0] == "lr_mult" else "init_mult"]
+        title = TITLES["init_mult" if fields[0] == "forward_mult" else fields[0]]
         scaling = self.plan[parameter]
         growing = "large" if excess > 0 else "small"
         known = f"its {title} is n^{abs(excess):.1f} too {growing} for {_a(scaling.role)} parameter"
