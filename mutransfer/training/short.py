@@ -31,7 +31,8 @@ Numbers = dict[str, float]
 class FirstSteps:
     """One seed's first steps, by step and then by quantity: sizes on a fixed batch, as root-mean-squares.
 
-    Of modules: "size", "change", "effective", "propagated" and, at step 0, "input". Of parameters, at the first look:
+    Of modules: "size", "change", "effective", "propagated" and, at step 0, "input" and "spread", the size less the mean
+    over examples (a readout's bias, which does not depend on them, is not in it). Of parameters, at the first look:
     "update", what each alone does to its module's initial output, and "gradient". Of attention, by path: "logits".
     """
 
@@ -93,8 +94,10 @@ class _Watcher:
         self.task, self.probe, self.steps, self.attention = task, probe, steps, attention
         self.start = refined.start(model, lambda: task.loss(model, probe), inputs=True)
         self.seen = FirstSteps(dict(self.start.outputs))
-        sizes = {"size": {path: root_mean_square(x) for path, x in self.start.outputs.items()}}
-        self._note(0, sizes | {"input": dict(self.start.input_sizes)} | self._logits(model))
+        sizes = {path: root_mean_square(x) for path, x in self.start.outputs.items()}
+        spread = {path: root_mean_square(_centred(x)) for path, x in self.start.outputs.items() if x.ndim > 1}
+        named = {"size": sizes, "spread": spread, "input": dict(self.start.input_sizes)}
+        self._note(0, named | self._logits(model))
 
     def look(self, model: nn.Module, step: int) -> None:
         found = refined.refine(model, self.start, lambda: self.task.loss(model, self.probe))
@@ -123,3 +126,9 @@ class _Watcher:
         """All numbers of a look in one wait for the device."""
         values = iter(floats([x for named in quantities.values() for x in named.values()]))
         self.seen.looks[step] = {q: {n: next(values) for n in named} for q, named in quantities.items()}
+
+
+def _centred(output: Tensor) -> Tensor:
+    """Without what is the same for all examples."""
+    rows = output.float().flatten(0, -2)
+    return rows - rows.mean(dim=0)

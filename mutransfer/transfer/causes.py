@@ -68,7 +68,7 @@ class Causes:
         """What of ``fields`` makes a parameter be off by n**excess."""
         if (found := self._different(parameter, fields)) is not None:
             return found
-        title = TITLES[fields[0] if fields[0] == "lr_mult" else "init_mult"]
+        title = TITLES["init_mult" if fields[0] == "forward_mult" else fields[0]]
         scaling = self.plan[parameter]
         growing = "large" if excess > 0 else "small"
         known = f"its {title} is n^{abs(excess):.1f} too {growing} for {_a(scaling.role)} parameter"
@@ -92,6 +92,24 @@ class Causes:
         if right is None and found is None:
             return None
         return self._compared(what, 1.0 if found is None else found, 1.0 if right is None else right, None)
+
+    def use(self, module: str) -> str | None:
+        """Of a multiplier on a module itself, apart from that of attention logits; None where it is right."""
+        if self.right is None:
+            return None
+        found, right = self.plan.sites.get(module), self.right.sites.get(module)
+        site = found or right
+        if site is None or site.kind == "attention logits":
+            return None
+        what = f"a multiplier on its {site.mechanism}"
+        return self._compared(what, found.factor if found else 1.0, right.factor if right else 1.0, None)
+
+    def eps_differs(self, parameter: str) -> bool:
+        """Whether eps over the gradient, which a forward multiplier is a factor of, is another than it should be."""
+        if self.right is None or parameter not in self.right:
+            return False
+        found, right = (s.eps_mult / s.forward_mult for s in (self.plan[parameter], self.right[parameter]))
+        return not math.isclose(found, right, rel_tol=1e-6)
 
     def base(self, plans: Mapping[str, Plan], declared: Width) -> str | None:
         """A base width that is not the same at every width, or not the one that was said."""

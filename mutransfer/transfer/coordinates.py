@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.short import FirstSteps, attention_logits, first_steps
 from mutransfer.training.spec import HYPERPARAMETERS, RunSpec
 from mutransfer.training.task import PROBE_SEED, PartsTask, Task, few, label_of
-from mutransfer.transfer.causes import Causes, reference
+from mutransfer.transfer.causes import TITLES, Causes, reference
 from mutransfer.transfer.expected import Expected, handed_on, is_readout, owner
 from mutransfer.transfer.offenders import EARLY, TOLERANCE, Judge, Offender, said, together
 from mutransfer.transfer.study import default_device, width_size
@@ -74,17 +74,23 @@ class CoordinateCheck:
     def symptoms(self) -> tuple[str, ...]:
         """Modules whose size or change is off after the last step, and which grow too fast at an earlier one."""
         found = []
+        for module, quantity, step, slope in self.unexpected():
+            when = "" if step == self.steps else f" after step {step}"
+            found.append(f"{quantity} of {module} goes like n^{slope}{when}")
+        return tuple(found)
+
+    def unexpected(self) -> Iterator[tuple[str, str, int, Slope]]:
+        """What ``symptoms`` says, as module, quantity, step and slope."""
         for module, quantities in self.slopes.items():
             for q in ("size", "change"):
                 if q in quantities and self._off(module, quantities[q]):
-                    found.append(f"{q} of {module} goes like n^{quantities[q]}")
+                    yield module, q, self.steps, quantities[q]
                     continue
                 for step, modules in self.by_step.items():
                     slope = modules.get(module, {}).get(q)
                     if step and slope is not None and self._off(module, slope, growth=True):
-                        found.append(f"{q} of {module} goes like n^{slope} after step {step}")
+                        yield module, q, step, slope
                         break
-        return tuple(found)
 
     def _off(self, module: str, slope: Slope, *, growth: bool = False) -> bool:
         if module in self.factored:  # what is behind them is
@@ -93,7 +99,10 @@ class CoordinateCheck:
             return slope.low > TOLERANCE
         # Logits start at their size at initialisation and only later move by the predicted power: in between
         # any slope from the one to the other is right.
-        floor = min(slope.predicted, self.at_init.get(module, slope.predicted))
+        # So does a size where the change fades (the kernel regime) and is most of it at small width.
+        changed = self.slopes[module].get("change")
+        fading = slope.predicted if changed is None or changed.predicted is None else changed.predicted
+        floor = min(slope.predicted, self.at_init.get(module, slope.predicted), fading)
         if rules.family(self.optimizer) is Family.SGD:  # a gradient starts fainter, until what reads it has aligned
             floor -= EARLY
         return slope.low > slope.predicted + TOLERANCE or (not growth and slope.high < floor - TOLERANCE)
@@ -211,7 +220,7 @@ def coordinate_check(
         plan=last,
         expected=expected,
         causes=causes,
-        init={q: measured.slopes(0, q, {}) for q in ("size", "input", "logits")},
+        init={q: measured.slopes(0, q, {}) for q in ("size", "spread", "input", "logits")},
         first={q: measured.slopes(looks[0], q, {}) for q in ("update", "eps over gradient")},
         last={"logits": measured.slopes(steps, "logits", {})},
         factored=factored,
@@ -221,7 +230,7 @@ def coordinate_check(
     if (wrong_base := causes.base(named, base)) is not None:
         offenders.insert(0, Offender(where="the plan", module="", what="its base width", slope=None, cause=wrong_base))
     finals = by_step[steps]
-    return CoordinateCheck(
+    check = CoordinateCheck(
         parameterization=table.name,
         optimizer=optimizer,
         regime=regime,
@@ -236,6 +245,20 @@ def coordinate_check(
         diverged=tuple(dict.fromkeys(map(_hashable, measured.diverged))),
         offenders=tuple(offenders),
     )
+    return check if offenders else replace(check, offenders=tuple(_seen_late(check, causes)))
+
+
+def _seen_late(check: CoordinateCheck, causes: Causes) -> Iterator[Offender]:
+    """Where nothing was off at first: what the plan has otherwise than the inferred one where something is later."""
+    blamed: set[str] = set()
+    for module, quantity, step, slope in check.unexpected():
+        for name in causes.plan:
+            if owner(name) == module and name not in blamed and causes.differs(name, *TITLES):
+                blamed.add(name)
+                what = f"{quantity} of its module's output after step {step}"
+                yield Offender(
+                    where=name, module=module, what=what, slope=slope, cause=causes.of(name, tuple(TITLES), slope.value)
+                )
 
 
 class _Measured:
@@ -294,7 +317,8 @@ class _Measured:
         return found
 
     def expected(self, plan: Plan, regime: Regime | None) -> Expected:
-        return Expected(plan, regime, self.handed_on, frozenset(self.readouts))
+        growth = self.sizes[-1] / width_size(plan.base_width)
+        return Expected(plan, regime, self.handed_on, frozenset(self.readouts), growth)
 
     def _add(self, step: int, quantity: str, name: str, at: int, value: float) -> None:
         self.names.setdefault((step, quantity), {})[name] = None

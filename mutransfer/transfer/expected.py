@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -16,13 +17,15 @@ from mutransfer.parameterization.rules import Role
 class Expected:
     """What ``regime`` expects of the modules and parameters of ``plan``; None where it expects nothing.
 
-    ``readouts``: the modules whose output is the readout's, with what they hand on: themselves as a rule.
+    ``readouts``: the modules whose output is the readout's, with what they hand on: themselves as a rule. ``growth``:
+    what the models' width, the one number that slopes are fitted against, grows by; fan_in may grow by another power.
     """
 
     plan: Plan
     regime: Regime | None
     handed_on: Mapping[str, str]
     readouts: frozenset[str]
+    growth: float = 1.0
 
     def of(self, module: str, quantity: str) -> float | None:
         """Of a module's "size", "change", "effective" or "propagated" in training."""
@@ -63,7 +66,8 @@ class Expected:
         if inner in self.readouts:
             # A tied readout may find the very embedding that it multiplies in its input: a sum of n squares.
             tied = not roles_of(inner, self.plan)
-            return regime.logits_at_init, regime.logits_at_init + (0.5 if tied else 0.0)
+            logits = self._logits_at_init(inner, regime)
+            return logits, logits + (0.5 if tied else 0.0)
         faint = self.faint().get(module)
         return (0.0, 0.0) if faint is None else (min(faint, 0.0), 0.0)
 
@@ -82,8 +86,14 @@ class Expected:
             if module.rpartition(".")[0] in parents and regime.bottleneck_at_init is not None:
                 faint[module] = regime.bottleneck_at_init
             if inner in self.readouts:
-                faint[module] = regime.logits_at_init
+                faint[module] = self._logits_at_init(inner, regime)
         return faint
+
+    def _logits_at_init(self, readout: str, regime: Regime) -> float:
+        grown = [s.m_in for n, s in self.plan.items() if owner(n) == readout and s.role is Role.OUTPUT]
+        if not grown or min(*grown, self.growth) <= 1.0:
+            return regime.logits_at_init
+        return regime.logits_at_init * math.log(grown[0]) / math.log(self.growth)
 
     def _updated(self, module: str) -> set[Role]:
         if module in self.readouts and not roles_of(module, self.plan):  # a tied one

@@ -108,20 +108,25 @@ class Judge:
                 )
 
     def _at_init(self) -> Iterator[Offender]:
-        sizes, inputs = self.init.get("size", {}), self.init.get("input", {})
+        sizes, inputs, spreads = (self.init.get(quantity, {}) for quantity in ("size", "input", "spread"))
         reached = False  # whether something was off before
         for module, slope in sizes.items():
             if module in self.factored:
                 continue
             low, high = self.expected.at_init(module) or (float("-inf"), 0.0)
             excess = off(slope, low, high, TOLERANCE)
+            if excess > 0 and self._reads_out(module) and module in spreads:
+                # A readout's bias is not scaled, and may be most of the logits.
+                slope = spreads[module]
+                excess = max(off(slope, low, high, TOLERANCE), 0.0)
             if not excess:
                 continue
             into = inputs[module].value if module in inputs else 0.0
             own = excess - into
             if reached and abs(own) <= UPDATE_TOLERANCE:
                 continue  # it only hands on
-            if reached and not self._own(module):
+            use = self.causes.use(self.expected.handed_on.get(module, module))
+            if reached and not self._own(module) and use is None:
                 continue  # a tied tensor's, which has been judged
             yield self._size_offender(module, slope, excess, into, reached)
             reached = True
@@ -130,6 +135,8 @@ class Judge:
         what = "its output at initialisation"
         inner = self.expected.handed_on.get(module, module)
         if inner in self.expected.readouts and (cause := self.causes.site(inner, "tied readout", "readout multiplier")):
+            return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
+        if (cause := self.causes.use(inner)) is not None:
             return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
         weights = sorted(self._own(module), key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
         if not reached and abs(into) > abs(excess) / 2:
@@ -146,6 +153,9 @@ class Judge:
         for name in sorted(weights, key=lambda n: not self.causes.differs(n, *INIT)):
             return Offender(where=name, module=module, what=what, slope=slope, cause=self.causes.of(name, INIT, excess))
         return Offender(where=inner, module=module, what=what, slope=slope, cause="no parameter of the plan is its own")
+
+    def _reads_out(self, module: str) -> bool:
+        return self.expected.handed_on.get(module, module) in self.expected.readouts
 
     def _own(self, module: str) -> list[str]:
         """The parameters that decide a module's output."""
@@ -177,7 +187,7 @@ class Judge:
         if rules.family(self.plan.optimizer) is not Family.ADAM or self.expected.regime is None:
             return
         for name, slope in self.first.get("eps over gradient", {}).items():
-            if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.differs(name, "eps_mult")):
+            if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.eps_differs(name)):
                 if self.plan.scale_eps:
                     cause = self.causes.of(name, ("eps_mult",), slope.value)
                 else:

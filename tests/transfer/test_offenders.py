@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from mutransfer.measure.slopes import Slope
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.rules import Role
+from mutransfer.parameterization.sites import Site
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.coordinates import coordinate_check
 from mutransfer.transfer.offenders import off
@@ -223,6 +225,18 @@ def test_multipliers_on_a_use_are_named(edit, where, cause):
         assert cause in found.offenders[0].cause
 
 
+def test_a_multiplier_where_the_tied_tensor_is_looked_up_is_named():
+    def edit(plan):
+        misplaced = Site(kind="tied readout", factor=32 / plan.width, mechanism="output")
+        return replace(plan, sites={"tokens": misplaced} if plan.width > 32 else {})
+
+    found = coordinate_check(
+        Copying(), widths=(32, 64, 128, 256), plan=lambda w: edit(attentive(w)), seeds=2, steps=2, device="cpu"
+    )
+    assert found.offenders[0].where == "tokens"
+    assert found.offenders[0].cause.startswith("a multiplier on its output is scaled and should not be: factor 0.125")
+
+
 def slope(value, half):
     return Slope(value=value, low=value - half, high=value + half)
 
@@ -241,3 +255,86 @@ def slope(value, half):
 )
 def test_a_slope_is_off_where_its_interval_is(found, suspect, excess):
     assert off(found, -0.5, 0.0, 0.25, suspect=suspect) == pytest.approx(excess)
+
+
+def relu_network(*sizes):
+    """With torch's own initialisation, biases included."""
+    layers = [nn.Flatten()]
+    for fan_in, fan_out in pairwise(sizes):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def of(build, edit=lambda p: p, parameterization="mup", widths=WIDTHS):
+    def plan(width):
+        how = {"parameterization": parameterization, "optimizer": "adam"}
+        return edit(Plan.infer(build, width=width, base_width=64, **how))
+
+    return coordinate_check(
+        build,
+        batch=TASK.batch,
+        loss=TASK.loss,
+        widths=widths,
+        plan=plan,
+        device="cpu",
+    )
+
+
+def narrow(width):
+    return relu_network(64, width, 16, width, 10)
+
+
+def tapered(width):
+    return relu_network(64, width, round(8 * width**0.5), 10)
+
+
+def test_a_bottleneck_that_is_read_as_hidden_is_named_although_nothing_is_off_at_first():
+    def edit(plan):
+        return edited(plan, named(HIDDEN), role=Role.HIDDEN, init_mult=1.0)
+
+    found = of(narrow, edit)
+    assert [o.where for o in found.offenders] == [HIDDEN]
+    assert "after step 5" in found.failures[0]
+    assert "the plan reads it as hidden, its shapes and its use say bottleneck" in found.failures[0]
+
+
+def test_another_form_of_the_same_training_is_not_blamed():
+    def edit(plan):  # mup's readout row is its bottleneck row with the multiplier taken out
+        return edited(
+            plan,
+            named(HIDDEN),
+            role=Role.OUTPUT,
+            init_mult=lambda s: s.init_mult * s.m_in,
+            forward_mult=lambda s: 1 / s.m_in,
+            lr_mult=1.0,
+            wd_mult=1.0,
+            eps_mult=lambda s: 1 / s.m_in,
+        )
+
+    found = of(narrow, edit)
+    assert found.passed, found.failures
+
+
+def test_in_the_kernel_regime_a_size_that_is_mostly_change_fades_as_that_does():
+    def build(width):
+        network = relu_network(64, width, width, 10)
+        with torch.no_grad():
+            for parameter in network[3].parameters():
+                parameter *= 0.02
+        return network
+
+    found = of(build, parameterization="ntk")
+    assert found.slopes["3"]["size"].value < -0.3
+    assert found.passed, found.failures
+
+
+def test_a_readout_bias_that_outweighs_the_logits_at_initialisation_is_no_offence():
+    found = of(narrow)
+    assert found.by_step[0][READOUT.removesuffix(".weight")]["size"].value > -0.35  # the logits less it: -1
+    assert found.passed, found.failures
+
+
+def test_logits_may_start_as_faint_as_the_readouts_own_fan_in_makes_them():
+    found = of(tapered, widths=(64, 256, 1024))
+    assert found.at_init == {"5": pytest.approx(-0.25, abs=0.01)}
+    assert found.passed, found.failures
