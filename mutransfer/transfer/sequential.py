@@ -176,7 +176,7 @@ def estimate(costs: Sequence[float], *, grid: int, first: int, most: int) -> Est
     """Before anything is run, from the cost of one run at each width beyond the base.
 
     >>> print(estimate([1, 4, 16], grid=10, first=2, most=4))
-    usually 31 % of the full grid's cost, 3 % where training diverges at once, at most 92 %
+    usually 33% of the full grid's cost, 3% where training diverges at once, at most 92%
     """
     smaller, largest = sum(costs[:-1]), costs[-1]
     full = (smaller + largest) * (grid + 3) * most
