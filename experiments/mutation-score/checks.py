@@ -96,7 +96,8 @@ def base_sweep(setting: Setting, seeds: Sequence[int]) -> tuple[Sweep, float]:
 def movement(setting: Setting, plan_of: PlanOf, lr: float, seeds: Sequence[int]) -> Found:
     """Slopes of what moved during training at one learning rate, judged as a verification judges them.
 
-    Off is the movement verdict, or the effective update of a module by more than the coordinate check's tolerance.
+    The alarm is the movement verdict. Blamed are modules whose effective update is off by more than the coordinate
+    check's tolerance, which is made for a first step: after training, correct plans have such modules too.
     """
     runner = OtherPlans(setting, plan_of, Record())
     sweeps: dict[str | int, Sweep] = {}
@@ -123,7 +124,7 @@ def movement(setting: Setting, plan_of: PlanOf, lr: float, seeds: Sequence[int])
     }
     order = sorted(excesses, key=lambda module: -abs(excesses[module]))
     blames = tuple(Blame(module, f"effective update goes like n^{moved[module]}") for module in order)
-    return Found(wrong or bool(excesses), blames, f"{verdict}: {reason}")
+    return Found(wrong, blames, f"{verdict}: {reason}")
 
 
 def verifier(setting: Setting, plan_of: PlanOf, base: tuple[Sweep, float], seeds: Sequence[int]) -> Found:

@@ -47,10 +47,8 @@ def table(known: Mapping[str, Entry], cases: Sequence[Mutation | Study]) -> str:
         "|---" * 6 + "|",
     ]
     for study in studies:
-        alarms = [known[study.name].get(which) for which in COLUMNS]
-        lines.append(
-            f"| {study.name} | {' | '.join('' if a is None else 'ALARM' if a['alarm'] else 'pass' for a in alarms)} |"
-        )
+        cells = [_study_cell(known[study.name].get(which), which) for which in COLUMNS]
+        lines.append(f"| {study.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -66,6 +64,13 @@ def summary(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: 
     coordinates = [
         (m, known[m.name]["coordinates"]) for m in mutations if not m.harmless and "coordinates" in known[m.name]
     ]
+    trained = [(c.name, known[c.name]["movement"]) for c in (*mutations, *studies) if "movement" in known[c.name]]
+    broken = {m.name for m in mutations if not m.harmless}
+    right = {s.name for s in studies}
+    off = [sum(bool(e["alarm"] or e["blames"]) for n, e in trained if n in which) for which in (broken, right)]
+    lines.append(
+        f"movement, its verdict or updates that are off: {off[0]} detected, {off[1]} alarms on correct studies"
+    )
     alone = [(m, known[m.name]["unaided"]) for m in mutations if not m.harmless and "unaided" in known[m.name]]
     lines.append(f"the right place by measurement alone: {sum(placed(m, e) for m, e in alone)} of {len(alone)}")
     lines.append(f"named rightly by coordinates: {sum(named(m, e) for m, e in coordinates)} of {len(coordinates)}")
@@ -83,6 +88,8 @@ def _cell(mutation: Mutation, entry: Entry, which: str) -> str:
     if which not in entry:
         return ""
     found = entry[which]
+    if which == "movement":
+        return _movement(found, f" at {'the right' if module_named(mutation, found) else 'another'} module")
     if not found["alarm"]:
         return "-"
     if which == "coordinates":
@@ -90,6 +97,19 @@ def _cell(mutation: Mutation, entry: Entry, which: str) -> str:
         return ("named" if named(mutation, found) else "detected") + how
     if which == "unaided":
         return "placed" if placed(mutation, found) else "detected"
-    if which == "movement":
-        return "module named" if module_named(mutation, found) else "detected"
     return found["says"].split(":")[0] if which == "verifier" else "detected"
+
+
+def _study_cell(found: Entry | None, which: str) -> str:
+    if found is None:
+        return ""
+    if which == "movement" and (told := _movement(found)) != "-":
+        return told
+    return "pass" if not found["alarm"] else found["says"].split(":")[0] if which == "verifier" else "ALARM"
+
+
+def _movement(found: Entry, where: str = "") -> str:
+    """The verdict where that is wrong, else whether updates are off."""
+    if found["alarm"]:
+        return found["says"].split(":")[0]
+    return f"updates off{where}" if found["blames"] else "-"
