@@ -274,7 +274,9 @@ class Workflow:
             per_sweep = self._runs_at(width)
             names = self.studied[:1] if width == self.config.base_width else self.studied
             sweeps = [replace(template, width=width, parameterization=name) for name in names]
-            left = sum(max(0, per_sweep - self.record.count(sweep)) for sweep in sweeps)
+            missing = [per_sweep - self.record.count(sweep) for sweep in sweeps]
+            # Where only the transferred learning rate's are missing, it may be one of the grid: nothing is left then.
+            left = sum(n for n in missing if n > self.config.seeds)
             if left:
                 seconds += left * self._seconds(replace(template, width=width), left)
             runs += left

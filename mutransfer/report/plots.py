@@ -151,7 +151,8 @@ def coordinate_sizes(check: CoordinateCheck) -> str:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [show_width(w) for w in check.widths])
         axes.set(xlabel="width", ylabel=f"change after {check.steps} steps", title=check.parameterization)
-        axes.legend(fontsize=7, ncols=2)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize=7, ncols=2)
 
     return _svg(draw, 5.2, 3.2)
 

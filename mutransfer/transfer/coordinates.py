@@ -239,7 +239,7 @@ def coordinate_check(
         slopes=finals,
         by_step=by_step,
         updates=measured.slopes(looks[0], "update", {n: expected.update(n) for n in last}),
-        sizes={m: {q: measured.rows(steps, q, m) for q in OF_MODULES} for m in finals},
+        sizes={m: {q: measured.rows(steps, q, m) for q in OF_MODULES} for m in measured.named(steps, "size")},
         at_init=expected.faint(),
         factored=factored,
         diverged=tuple(dict.fromkeys(map(_hashable, measured.diverged))),
@@ -301,14 +301,14 @@ class _Measured:
         return tuple(map(tuple, self.found.get((step, quantity, name), [])))
 
     def slopes(self, step: int, quantity: str, predicted: Mapping[str, float | None]) -> dict[str, Slope]:
-        fitted = {name: self._slope(step, quantity, name, predicted.get(name)) for name in self._named(step, quantity)}
+        fitted = {name: self._slope(step, quantity, name, predicted.get(name)) for name in self.named(step, quantity)}
         return {name: slope for name, slope in fitted.items() if slope is not None}
 
     def modules(self, step: int, expected: Expected) -> Slopes:
         """Slopes by module and quantity, beside what is expected."""
         found: Slopes = {}
         for quantity in OF_MODULES:
-            for name in self._named(step, quantity):
+            for name in self.named(step, quantity):
                 within = expected.at_init(name) if step == 0 else None
                 predicted = within[1] if within is not None else None if step == 0 else expected.of(name, quantity)
                 slope = self._slope(step, quantity, name, predicted)
@@ -324,7 +324,7 @@ class _Measured:
         self.names.setdefault((step, quantity), {})[name] = None
         self.found.setdefault((step, quantity, name), [[] for _ in self.widths])[at].append(value)
 
-    def _named(self, step: int, quantity: str) -> list[str]:
+    def named(self, step: int, quantity: str) -> list[str]:
         return list(self.names.get((step, quantity), {}))
 
     def _slope(self, step: int, quantity: str, name: str, predicted: float | None) -> Slope | None:
