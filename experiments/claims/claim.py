@@ -23,14 +23,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from matplotlib.figure import Figure
+from scipy import stats
 
 from mutransfer.measure.slopes import Slope
 
 SIZES = ("default", "smoke", "large")
 MARKERS = "<!-- findings: written by run.py -->", "<!-- end of findings -->"
+
+Measure = Callable[[Mapping[str, Any]], Any]
+Findings = Callable[[Any], Sequence["Finding"]]
+Draw = Callable[[Any, Figure], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +54,46 @@ class Finding:
         return {True: "holds", False: "does not hold", None: "undecided"}[self.holds]
 
 
+def judged(
+    statement: str,
+    published: str,
+    value: float,
+    low: float,
+    high: float,
+    *,
+    within: tuple[float, float],
+    measured: str = "",
+    remark: str = "",
+) -> Finding:
+    """It holds where the whole interval lies in ``within``, fails where it lies outside, and is undecided otherwise."""
+    holds = False if high < within[0] or low > within[1] else True if within[0] <= low and high <= within[1] else None
+    measured = measured or f"{value:.3g} [{low:.3g}, {high:.3g}]"
+    return Finding(statement=statement, published=published, measured=measured, holds=holds, remark=remark)
+
+
 def of_slope(
     statement: str, published: str, slope: Slope | None, *, within: tuple[float, float], remark: str = ""
 ) -> Finding:
-    """A power of width, or of another scale: it holds where its 90 % interval meets ``within`` and its value lies in it.
-
-    The statement fails where the whole interval lies outside, and is undecided otherwise.
-    """
+    """A power of width, or of another scale."""
     if slope is None:
         return Finding(statement=statement, published=published, measured="too few points", holds=None, remark=remark)
-    low, high = within
-    outside = slope.high < low or slope.low > high
-    holds = False if outside else True if low <= slope.value <= high else None
-    plain = Slope(value=slope.value, low=slope.low, high=slope.high)
-    return Finding(statement=statement, published=published, measured=str(plain), holds=holds, remark=remark)
+    low, high = slope.low, slope.high
+    plain = str(Slope(value=slope.value, low=low, high=high))
+    return judged(statement, published, slope.value, low, high, within=within, measured=plain, remark=remark)
+
+
+def of_seeds(
+    statement: str, published: str, values: Sequence[float], *, within: tuple[float, float], remark: str = ""
+) -> Finding:
+    """The mean of one value per seed, with a t-interval."""
+    value, low, high = mean_interval(values)
+    return judged(statement, published, value, low, high, within=within, remark=remark)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and its 90 % t-interval."""
+    mean, half = float(np.mean(values)), float(stats.t.ppf(0.95, len(values) - 1) * stats.sem(values))
+    return mean, mean - half, mean + half
 
 
 def settings_of(folder: Path, size: str) -> dict[str, Any]:
@@ -70,13 +102,8 @@ def settings_of(folder: Path, size: str) -> dict[str, Any]:
     return sections["default"] | (sections.get(size) or {})
 
 
-def main(
-    script: str,
-    measure: Callable[[Mapping[str, Any]], Any],
-    findings: Callable[[Any], Sequence[Finding]],
-    draw: Callable[[Any, Figure], None],
-) -> None:
-    """Measure, print what was found, and keep it: results, figure and page of the folder, or in ``--out``."""
+def main(script: str, measure: Measure, findings: Findings, draw: Draw) -> None:
+    """The command line of a claim: measure, or take the results on disk ``--again``, and write what follows from them."""
     folder = Path(script).resolve().parent
     parser = argparse.ArgumentParser(description=folder.name)
     parser.add_argument("--size", choices=SIZES, default="default")
@@ -86,38 +113,53 @@ def main(
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     out = options.out or folder
-    out.mkdir(parents=True, exist_ok=True)
-    results = out / ("results.json" if options.size == "default" else f"results-{options.size}.json")
+    suffix = "" if options.size == "default" else f"-{options.size}"
     if options.again:
-        record = json.loads(results.read_text())
+        record = json.loads((out / f"results{suffix}.json").read_text())
     else:
-        settings = settings_of(folder, options.size)
-        started = time.perf_counter()
-        data = measure(settings)
-        record = {
-            "settings": settings,
-            "seconds": round(time.perf_counter() - started, 1),
-            "machine": machine(options.threads),
-            "data": data,
-        }
-    record = json.loads(json.dumps(record))  # the same types as when they are read again
-    found = findings(record["data"])
-    record["findings"] = [asdict(f) | {"verdict": f.verdict} for f in found]
-    results.write_text(json.dumps(rounded(record), indent=1) + "\n")
+        record = measured(folder, options.size, measure, options.threads)
+    record["findings"] = as_data(findings(record["data"]))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"results{suffix}.json").write_text(json.dumps(record, indent=1) + "\n")
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     draw(record["data"], figure)
-    figure.savefig(out / ("figure.png" if options.size == "default" else f"figure-{options.size}.png"), dpi=90)
-    table = table_of(found)
-    print(f"{folder.name}, {options.size}, {record['seconds']:g} s\n{table}")
+    figure.savefig(out / f"figure{suffix}.png", dpi=90)
+    print(f"{folder.name}, {options.size}\n{block_of(record)}")
     if options.out is None and options.size == "default":
-        write_between(folder / "README.md", f"{table}\n\n{record['seconds']:g} s on {record['machine']}.")
+        write_between(folder / "README.md", block_of(record))
 
 
-def table_of(found: Sequence[Finding]) -> str:
+def measured(folder: Path, size: str, measure: Measure, threads: int) -> dict[str, Any]:
+    """The record of one measurement, as it will be read again: JSON's types, six digits."""
+    settings = settings_of(folder, size)
+    wall, cpu = time.perf_counter(), time.process_time()
+    data = measure(settings)
+    record = {
+        "settings": settings,
+        "seconds": round(time.perf_counter() - wall, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "machine": machine(threads),
+        "data": data,
+    }
+    return json.loads(json.dumps(rounded(record), allow_nan=False))
+
+
+def as_data(found: Sequence[Finding]) -> list[dict[str, Any]]:
+    return [asdict(f) | {"verdict": f.verdict} for f in found]
+
+
+def block_of(record: Mapping[str, Any]) -> str:
+    """What stands between the markers of a claim's page."""
+    took = f"{record['seconds']:g} s ({record['cpu_seconds']:g} s of processor time) on {record['machine']}."
+    return f"{table_of(record['findings'])}\n\n{took}"
+
+
+def table_of(found: Sequence[Mapping[str, Any]]) -> str:
     """Findings as a table in Markdown."""
     rows = ["| statement | published | measured (90 % interval) | verdict |", "|---|---|---|---|"]
     rows += [
-        f"| {f.statement} | {f.published} | {f.measured} | {f.verdict}{': ' + f.remark if f.remark else ''} |"
+        f"| {f['statement']} | {f['published']} | {f['measured']} | "
+        f"{f['verdict']}{': ' + f['remark'] if f['remark'] else ''} |"
         for f in found
     ]
     return "\n".join(rows)

@@ -6,14 +6,16 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
 
 def digits(count: int | None = None, *, skip: int = 0) -> tuple[Tensor, Tensor]:
     """Standardised images (n, 64) and labels (n,), in the data set's own order, ``skip`` left out first."""
     images, labels = load_digits(return_X_y=True)
-    x = torch.tensor(images, dtype=torch.float32)
+    x = torch.tensor(images, dtype=torch.float32, device=DEVICE)
     x = (x - x.mean(0)) / x.std()
     stop = None if count is None else skip + count
-    return x[skip:stop], torch.tensor(labels)[skip:stop]
+    return x[skip:stop], torch.tensor(labels, device=DEVICE)[skip:stop]
 
 
 def parity_of_digits(count: int | None = None, *, skip: int = 0) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from data import DEVICE
 from torch import Tensor, nn
 
 from mutransfer.kernels import Scale
@@ -39,7 +40,7 @@ def ntk_mlp(
     layers: list[nn.Module] = []
     for i in range(depth):
         layers += [NtkLinear(inputs if i == 0 else width, width, weight_std), activation()]
-    network = nn.Sequential(*layers, NtkLinear(width, outputs, weight_std))
+    network = nn.Sequential(*layers, NtkLinear(width, outputs, weight_std)).to(DEVICE)
     return network if readout == 1.0 else network.append(Scale(readout))
 
 
