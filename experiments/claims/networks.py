@@ -52,3 +52,15 @@ def architecture(
     for i in range(depth):
         layers += [nn.Linear(inputs if i == 0 else 8, 8, bias=False), activation()]
     return nn.Sequential(*layers, nn.Linear(8, outputs, bias=False))
+
+
+class NtkConv2d(nn.Module):
+    """3 x 3 convolution, zeros around: weight_std / sqrt(9 channels) times a kernel of standard normals, no bias."""
+
+    def __init__(self, channels_in: int, channels_out: int, weight_std: float = 2**0.5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels_out, channels_in, 3, 3))
+        self.factor = weight_std / (9 * channels_in) ** 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.factor * self.weight, padding=1)

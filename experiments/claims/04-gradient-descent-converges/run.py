@@ -53,7 +53,7 @@ def trained(width, seed, x, lr, rate, settings):
     return {
         "left": float(loss[-1] / loss[0]),
         "rate_over_bound": float(-slope / (2 * rate)),
-        # Du et al., theorem 3.2: ||y - f||^2 falls at least like exp(-lambda_0 t) with lambda_0 half the eigenvalue used here
+        # Du et al., theorem 3.2: ||y - f||^2 falls at least like exp(-lambda_0 t), half the rate of the slowest mode.
         "above_bound": float(((loss / loss[0]) > torch.exp(-rate * steps))[floor].double().mean()),
         "mean_move": float(moved.mean()),
         "largest_move": float(moved.max()),
