@@ -90,6 +90,14 @@ def of_seeds(
     return judged(statement, published, value, low, high, within=within, remark=remark)
 
 
+def of_ratios(
+    statement: str, published: str, ratios: Sequence[float], *, within: tuple[float, float], remark: str = ""
+) -> Finding:
+    """The geometric mean of one positive ratio per seed, with a t-interval of the logarithms."""
+    value, low, high = (float(np.exp(v)) for v in mean_interval(np.log(ratios)))
+    return judged(statement, published, value, low, high, within=within, remark=remark)
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and its 90 % t-interval."""
     mean, half = float(np.mean(values)), float(stats.t.ppf(0.95, len(values) - 1) * stats.sem(values))

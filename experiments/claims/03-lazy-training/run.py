@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from claim import main, mean_interval, of_seeds, of_slope
+from claim import main, mean_interval, of_ratios, of_slope
 from data import DEVICE, parity_of_digits
 from descent import copy_of, descend, movement, part_of_critical, train
 from networks import ntk_mlp
@@ -86,7 +86,7 @@ def findings(data):
     best = int(np.argmin([np.mean(row) for row in data["teacher"]]))
     lazy_over_best = [a / b for a, b in zip(data["teacher"][-1], data["teacher"][best], strict=True)]
     found.append(
-        of_seeds(
+        of_ratios(
             f"test loss on a teacher of three neurons, alpha = {data['teacher_alphas'][-1]:g} over alpha = "
             f"{data['teacher_alphas'][best]:g}, which is best",
             "larger than 1: lazy training generalises worse",

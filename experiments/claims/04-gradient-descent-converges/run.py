@@ -27,7 +27,10 @@ def measure(settings):
     lr = part_of_critical(gram, torch.ones(len(x)), settings["part_of_critical"])
     least = float(spectrum(gram).values[-1])
     rate = lr / len(x) * least
-    runs = [[trained(width, seed, x, lr, rate, settings) for seed in range(settings["seeds"])] for width in settings["widths"]]
+    runs = [
+        [trained(width, seed, x, lr, rate, settings) for seed in range(settings["seeds"])]
+        for width in settings["widths"]
+    ]
     return {
         "widths": settings["widths"],
         "least_eigenvalue": least,
@@ -47,7 +50,8 @@ def trained(width, seed, x, lr, rate, settings):
     loss = (course - y.double().cpu()).square().sum(dim=(1, 2))
     steps = torch.arange(len(loss))
     floor = loss > 1e-8 * loss[0]  # below, single precision decides
-    late = floor & (steps > len(loss) // 2) if (floor & (steps > len(loss) // 2)).sum() > 10 else floor & (steps > 0)
+    end = int(floor.sum())  # the loss only falls
+    late = slice(2 * end // 3, end)
     slope = np.polyfit(steps[late].numpy(), loss[late].log().numpy(), 1)[0]
     moved = (model[0].weight.detach() - start).norm(dim=1)
     return {

@@ -80,7 +80,9 @@ def accuracies(settings):
         x, y = every[order], labels[order]
         targets = nn.functional.one_hot(y[:n], 10) - 0.1
         for name in found:
-            network = architecture(settings["layers"], nn.ReLU) if name not in HEADS else limit(settings["layers"], name)
+            network = (
+                architecture(settings["layers"], nn.ReLU) if name not in HEADS else limit(settings["layers"], name)
+            )
             shaped = x if name not in HEADS else x.reshape(-1, 1, 8, 8)
             own, cross = infinite_width(network, shaped[:n]).ntk, infinite_width(network, shaped[n:], shaped[:n]).ntk
             predicted = gradient_flow(own, targets, float("inf"), k_test_train=cross).test.argmax(1)
@@ -99,7 +101,9 @@ def findings(data):
         for name, rows in data["distance"].items()
     ]
     accuracy = data["accuracy"]
-    told = {name: "{:.1f} [{:.1f}, {:.1f}] %".format(*(100 * v for v in mean_interval(a))) for name, a in accuracy.items()}
+    told = {
+        name: "{:.1f} [{:.1f}, {:.1f}] %".format(*(100 * v for v in mean_interval(a))) for name, a in accuracy.items()
+    }
     for better, worse, published in (
         ("flatten", "fully connected", "higher with convolutions (CIFAR-10: 64-67 % against 55-58 %)"),
         ("average pooling", "flatten", "higher with pooling (CIFAR-10: 77 % against 67 %)"),

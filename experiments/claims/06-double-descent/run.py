@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from claim import Finding, main, of_seeds
+from claim import Finding, main, of_ratios
 from data import digits
 
 CLASSES = 10
@@ -119,25 +119,25 @@ def findings(data):
             measured=", ".join(map(str, peaks)),
             holds=all(p == n for p in peaks),
         ),
-        of_seeds(
+        of_ratios(
             "random features: test loss at the peak over that of the most features",
             "large",
             (loss.max(0) / loss[-1]).tolist(),
             within=(3.0, float("inf")),
         ),
-        of_seeds(
+        of_ratios(
             "random features: test loss of the most features over the best with fewer features than examples",
             "below 1: the second descent goes lower",
             (loss[-1] / loss[below].min(0)).tolist(),
             within=(0.0, 1.0),
         ),
-        of_seeds(
+        of_ratios(
             "random features: norm of the solution at the peak over that of the most features",
             "large",
             (norm[at] / norm[-1]).tolist(),
             within=(3.0, float("inf")),
         ),
-        of_seeds(
+        of_ratios(
             "random features, ridge: test loss at as many features as examples over that of the most features",
             "no peak (the peak is one of unregularised fits)",
             (ridge[at] / ridge[-1]).tolist(),
@@ -149,13 +149,13 @@ def findings(data):
             measured=f"{parameters[peak]} parameters",
             holds=bool(near and mean[peak] > max(mean[valley], mean[-1])),
         ),
-        of_seeds(
+        of_ratios(
             "network: test loss at the peak over that of the widest",
             "above 1",
             (np.array(net["loss"][peak]) / np.array(net["loss"][-1])).tolist(),
             within=(1.0, float("inf")),
         ),
-        of_seeds(
+        of_ratios(
             "network: test loss of the widest over the best below the peak",
             "below 1: the second descent goes lower",
             (np.array(net["loss"][-1]) / np.array(net["loss"][: peak + 1]).min(0)).tolist(),

@@ -23,7 +23,10 @@ def measure(settings):
     n = settings["examples"]
     x, y = parity_of_digits(n + settings["test"])
     runs = [
-        [[trained(width, scale, seed, x, y, n, settings) for seed in range(settings["seeds"])] for scale in settings["scales"]]
+        [
+            [trained(width, scale, seed, x, y, n, settings) for seed in range(settings["seeds"])]
+            for scale in settings["scales"]
+        ]
         for width in settings["widths"]
     ]
     return {

@@ -29,7 +29,10 @@ def measure(settings):
     lr = part_of_critical(infinite_width(architecture(1, nn.ReLU), x[:n]).ntk, y[:n], settings["part_of_critical"])
     found = {}
     for limit in LIMITS:
-        runs = [[trained(limit, width, seed, x, y, n, lr, settings) for seed in range(settings["seeds"])] for width in settings["widths"]]
+        runs = [
+            [trained(limit, width, seed, x, y, n, lr, settings) for seed in range(settings["seeds"])]
+            for width in settings["widths"]
+        ]
         predictions = [torch.stack([r["f"] for r in row]) for row in runs]  # per width (seeds, tests)
         best = predictions[-1].mean(0)
         found[limit] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from claim import judged, main, of_seeds, of_slope
+from claim import main, of_ratios, of_seeds, of_slope
 
 import mutransfer as mt
 from mutransfer.measure.slopes import Slope, fit_slope
@@ -104,9 +104,7 @@ def findings(data):
         found.append(of_slope(name, published, slope, within=within, remark=f"logits {logits}"))
     widths = list(data["parity"]["mup"])
     losses = {name: [best(by_width[w]) for w in widths] for name, by_width in data["parity"].items()}
-    numbers = ", ".join(
-        f"{name} " + " → ".join(f"{np.mean(row):.3g}" for row in rows) for name, rows in losses.items()
-    )
+    numbers = ", ".join(f"{name} " + " → ".join(f"{np.mean(row):.3g}" for row in rows) for name, rows in losses.items())
     found.append(
         of_seeds(
             f"parity of 2 bits, width {widths[-1]}: test loss under ntk less under mup, each at its best learning rate",
@@ -121,17 +119,8 @@ def findings(data):
         ("ntk", "above 1", (1.0, float("inf"))),
     ):
         ratios = [a / b for a, b in zip(losses[name][-1], losses[name][0], strict=True)]
-        logs = np.log(ratios)
-        half = float(np.std(logs, ddof=1) / len(logs) ** 0.5 * 2.353)
-        middle = float(np.mean(logs))
-        found.append(
-            judged(
-                f"parity, {name}: test loss at width {widths[-1]} over that at width {widths[0]}",
-                published,
-                *(float(np.exp(v)) for v in (middle, middle - half, middle + half)),
-                within=within,
-            )
-        )
+        statement = f"parity, {name}: test loss at width {widths[-1]} over that at width {widths[0]}"
+        found.append(of_ratios(statement, published, ratios, within=within))
     return found
 
 
@@ -140,7 +129,9 @@ def draw(data, figure):
     for case in data["cases"]:
         rows = case["change"][1]
         means = np.array([np.mean(row) for row in rows])
-        left.loglog(case["widths"], means / means[0], "o-", ms=3, label=f"{case['parameterization']}, {case['optimizer']}")
+        left.loglog(
+            case["widths"], means / means[0], "o-", ms=3, label=f"{case['parameterization']}, {case['optimizer']}"
+        )
     left.set(xlabel="width", ylabel="change of the last hidden layer", title="digits, over that at the base width")
     left.legend(fontsize=7)
     for name, by_width in data["parity"].items():

@@ -97,12 +97,8 @@ def several(task, tuned, settings):
             for x in settings[name]:
                 scaled = ScaledDigits(**fields) if name == "momentum" else ScaledDigits(**fields, **{name: 2.0**x})
                 more = {"beta1": 1 - 2.0**x} if name == "momentum" else {}
-                spec = replace(
-                    base, task=repr(scaled), width=width, hyperparameters={**base.hyperparameters, **more}
-                )
-                results = Runner(scaled).perform(
-                    [replace(spec, seed=seed) for seed in range(settings["seeds"])], name
-                )
+                spec = replace(base, task=repr(scaled), width=width, hyperparameters={**base.hyperparameters, **more})
+                results = Runner(scaled).perform([replace(spec, seed=seed) for seed in range(settings["seeds"])], name)
                 curve[float(x)] = [min(r.final_loss, r.initial_loss) for r in results]
                 starts += [r.initial_loss for r in results]
             optimum = find_optimum(curve, ceiling=float(np.mean(starts)))
@@ -155,7 +151,9 @@ def findings(data):
                     )
                 )
         at = by["mup"]["at_transferred"]
-        gains = [[a - b for a, b in zip(at[u], at[v], strict=True)] for u, v in zip(list(at), list(at)[1:], strict=False)]
+        gains = [
+            [a - b for a, b in zip(at[u], at[v], strict=True)] for u, v in zip(list(at), list(at)[1:], strict=False)
+        ]
         means = [float(np.mean(g)) for g in gains]
         found.append(
             Finding(
@@ -202,7 +200,9 @@ def draw(data, figure):
             means = [float(np.mean(curve[k])) for k in x]
             losses += means
             axis.semilogy([float(k) for k in x], means, ".-", label=width)
-        axis.set(title=f"{name}, {p}", xlabel="log2 lr", ylim=(min(losses) / 1.2, sorted(losses)[len(losses) * 3 // 4] * 1.5))
+        axis.set(
+            title=f"{name}, {p}", xlabel="log2 lr", ylim=(min(losses) / 1.2, sorted(losses)[len(losses) * 3 // 4] * 1.5)
+        )
         axis.legend(fontsize=6)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from claim import main, mean_interval, of_seeds
+from claim import main, mean_interval, of_ratios, of_seeds
 from data import DEVICE, parity_of_digits
 
 from mutransfer.kernels import (
@@ -87,7 +87,11 @@ def findings(data):
     learned = at(data, "kernel", early)
     told = ", ".join(
         f"{what} {100 * mean_interval(v)[0]:.1f} %"
-        for what, v in (("initial kernel", first), (f"kernel of epoch {early:g}", learned), ("network at the end", last))
+        for what, v in (
+            ("initial kernel", first),
+            (f"kernel of epoch {early:g}", learned),
+            ("network at the end", last),
+        )
     )
     return [
         of_seeds(
@@ -96,7 +100,7 @@ def findings(data):
             [d[epochs.index(early)] / d[-1] for d in data["distance"]],
             within=(0.5, 1.1),
         ),
-        of_seeds(
+        of_ratios(
             "kernel velocity in the first interval over that in the last",
             "large: fast, then slow and constant",
             [v[0] / v[-1] for v in data["velocity"]],

@@ -29,7 +29,9 @@ def measure(settings):
             [trained(limit, width, seed, x, y, settings) for seed in range(settings["seeds"])]
             for width in settings["widths"]
         ]
-        found[limit] = {name: [[r[name] for r in row] for row in runs] for name in ("rate_error", "trajectory", "unlearned")}
+        found[limit] = {
+            name: [[r[name] for r in row] for row in runs] for name in ("rate_error", "trajectory", "unlearned")
+        }
         found[limit]["modes"] = runs[-1][0]["modes"]
         found[limit]["rates"] = runs[-1][0]["rates"]
     return {"widths": settings["widths"], **found}
@@ -51,7 +53,10 @@ def trained(limit, width, seed, x, y, settings):
     total = -factor.abs().log() * settings["steps"]  # predicted decay by the end, in e-folds
     big = found[0].abs() > 0.05 * found[0].abs().max()
     fitted = [k for k in range(len(total)) if 0.5 < total[k] < 4 and big[k]]
-    rates = [float(np.polyfit(steps, found[:, k].abs().clamp(min=1e-12).log().numpy(), 1)[0] / factor[k].log()) for k in fitted]
+    rates = [
+        float(np.polyfit(steps, found[:, k].abs().clamp(min=1e-12).log().numpy(), 1)[0] / factor[k].log())
+        for k in fitted
+    ]
     slow = total < 1  # early stopping: of these, most is left by prediction
     left = found[-1, slow].square().sum() / predicted[-1, slow].square().sum()
     return {
@@ -72,7 +77,8 @@ def findings(data):
             "0 in the limit",
             [100 * v for v in ntk["rate_error"][-1]],
             within=(0.0, 5.0),
-            remark="by width " + ", ".join(f"{w}: {100 * np.mean(r):.2g}" for w, r in zip(widths, ntk["rate_error"], strict=True)),
+            remark="by width "
+            + ", ".join(f"{w}: {100 * np.mean(r):.2g}" for w, r in zip(widths, ntk["rate_error"], strict=True)),
         ),
         of_slope(
             "frozen kernel: largest distance of the residual from its predicted course, power of width",
