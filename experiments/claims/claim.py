@@ -1,7 +1,7 @@
 """What the scripts of all claims share: settings by size, findings with intervals, results as data, figure and page.
 
-A claim is a folder with ``config.yaml`` (sections ``default``, ``smoke`` and ``large``; the latter two say what differs),
-``run.py`` and ``README.md``, whose part between the markers is written from the results. ``run.py`` defines
+A claim is a folder with ``config.yaml`` (sections ``default``, ``smoke`` and ``large``; the latter two say what
+differs), ``run.py`` and ``README.md``, whose part between the markers is written from the results. ``run.py`` defines
 
     measure(settings) -> data            whatever JSON holds
     findings(data) -> [Finding, ...]     what the paper says beside what was measured
@@ -111,7 +111,7 @@ def settings_of(folder: Path, size: str) -> dict[str, Any]:
 
 
 def main(script: str, measure: Measure, findings: Findings, draw: Draw) -> None:
-    """The command line of a claim: measure, or take the results on disk ``--again``, and write what follows from them."""
+    """The command line of a claim: measure, or read the results ``--again``, and write what follows from them."""
     folder = Path(script).resolve().parent
     parser = argparse.ArgumentParser(description=folder.name)
     parser.add_argument("--size", choices=SIZES, default="default")
@@ -187,7 +187,8 @@ def machine(threads: int) -> str:
     """The machine in words, without its name."""
     if torch.cuda.is_available():
         return f"one {torch.cuda.get_device_name()}, torch {torch.__version__}"
-    return f"{threads} thread(s) of a {os.cpu_count()}-core {platform.machine()} CPU, torch {torch.__version__.split('+')[0]}"
+    cpu = f"{threads} thread(s) of a {os.cpu_count()}-core {platform.machine()} CPU"
+    return f"{cpu}, torch {torch.__version__.split('+')[0]}"
 
 
 def rounded(value: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Full-batch gradient descent on half the mean squared error, the loss under which a tangent kernel predicts training.
+"""Full-batch gradient descent on half the mean squared error, for which a tangent kernel predicts training.
 
-The loss is ``||f - y||^2 / (2 y.size)``, which is the default of ``kernels.gradient_descent`` and ``gradient_flow`` too.
+The loss is ``||f - y||^2 / (2 y.size)``, the default of ``kernels.gradient_descent`` and ``gradient_flow`` too.
 """
 
 from __future__ import annotations

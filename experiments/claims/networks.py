@@ -1,4 +1,4 @@
-"""Multilayer perceptrons in the NTK parameterization, written out: h = weight_std / sqrt(fan_in) W x, W standard normal."""
+"""Networks in the NTK parameterization, written out: h = weight_std / sqrt(fan_in) W x, W standard normal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ntk_mlp(
     weight_std: float = 2**0.5,
     readout: float = 1.0,
 ) -> nn.Sequential:
-    """``depth`` hidden layers; ``readout`` multiplies the output: width**-0.5 makes the mean-field network of depth 1."""
+    """``depth`` hidden layers; ``readout`` multiplies the output: width**-0.5 makes a mean-field network of depth 1."""
     seed_everything(seed)
     layers: list[nn.Module] = []
     for i in range(depth):

@@ -1,4 +1,4 @@
-"""Two layers of ReLU, the first one trained, on digits with random labels: convergence, its rate, and how far neurons move."""
+"""Two layers of ReLU, the first trained, on digits with random labels: convergence, its rate, movement of neurons."""
 
 from __future__ import annotations
 

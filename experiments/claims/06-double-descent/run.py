@@ -1,4 +1,4 @@
-"""Random Fourier features and a small network on digits with label noise: test error against the number of parameters."""
+"""Random Fourier features and a small network on digits with label noise: test error against size."""
 
 from __future__ import annotations
 

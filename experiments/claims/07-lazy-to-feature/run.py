@@ -1,4 +1,4 @@
-"""Networks of several widths and output scales: how far kernel and features move, and which of the two variables decides."""
+"""Networks of several widths and output scales: how far kernel and parameters move, and which variable decides."""
 
 from __future__ import annotations
 

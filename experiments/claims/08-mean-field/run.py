@@ -1,4 +1,4 @@
-"""Networks at mean-field and at NTK scale: how predictions differ between seeds, and how far features move, against width."""
+"""Networks at mean-field and at NTK scale: deviation over seeds and movement of features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How activations move with width under each parameterization; parity under mup and ntk, each at its own learning rate."""
+"""How activations move with width under each parameterization; parity under mup and ntk, each at its own best rate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from claim import main, of_ratios, of_seeds, of_slope
 
 import mutransfer as mt
-from mutransfer.measure.slopes import Slope, fit_slope
+from mutransfer.measure.slopes import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.parity import ParityMLP
 from mutransfer.transfer.study import Runner

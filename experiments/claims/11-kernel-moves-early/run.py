@@ -1,4 +1,4 @@
-"""A network in the standard parameterization over its training: distance and velocity of its kernel, and what each learns."""
+"""A network in the standard parameterization over its training: how its kernel moves, and what both learn."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def findings(data):
             within=(10.0, float("inf")),
         ),
         of_seeds(
-            f"part of the gap between initial kernel and trained network that kernel regression with the kernel of epoch "
-            f"{early:g} closes (test error)",
+            f"part of the gap in test error between initial kernel and trained network that kernel regression with the "
+            f"kernel of epoch {early:g} closes",
             "most (a factor of 3 after 3 to 4 epochs)",
             [(a - b) / (a - c) for a, b, c in zip(first, learned, last, strict=True)],
             within=(0.5, 1.5),

@@ -101,7 +101,8 @@ def findings(data):
             f"{np.mean(ntk['trajectory'][-1]):.2g} frozen",
         ),
         of_seeds(
-            f"features move (mean field), width {widths[-1]}: residual along the slow modes at the end, over the prediction",
+            f"features move (mean field), width {widths[-1]}: residual along the slow modes at the end, over the "
+            "prediction",
             "not 1",
             mean_field["unlearned"][-1],
             within=(0.0, 0.9),

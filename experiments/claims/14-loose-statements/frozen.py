@@ -1,4 +1,4 @@
-"""Statements about the kernel regime: each function measures one, and ``said`` holds how it is worded and what is exact."""
+"""Statements about the kernel regime: each function measures one."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def horizon(s):
 
 
 def useless_change(s):
-    """A mean-field network on true and on random labels: change of its kernel, and of its alignment with unseen labels."""
+    """A mean-field network on true and random labels: change of its kernel and of the alignment with unseen labels."""
     n = s["examples"]
     x, y = parity_of_digits(3 * n)
     found = {name: {"drift": [], "alignment": []} for name in ("true labels", "random labels")}

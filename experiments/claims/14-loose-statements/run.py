@@ -110,8 +110,8 @@ def frozen_findings(data):
             within=(1.9, 2.1),
         ),
         of_seeds(
-            '8. "Lower initialisation scale is a smaller alpha": largest distance of initialisation / 2 from alpha = 1/4 '
-            "with the learning rate over alpha",
+            '8. "Lower initialisation scale is a smaller alpha": largest distance of initialisation / 2 from alpha = '
+            "1/4 with the learning rate over alpha",
             "true with the learning rate rescaled (two layers, ReLU): 0",
             scale["rescaled"],
             within=(-1e-6, 1e-6),
@@ -140,8 +140,8 @@ def moving_findings(data):
     away, by = data["horizon"]["long"], data["horizon"]["short"]
     return [
         of_slope(
-            '9. "One parameterization learns features": mup with hidden matrices n times slower, change of the last hidden '
-            "layer, power of width",
+            '9. "One parameterization learns features": mup with hidden matrices n times slower, change of the last '
+            "hidden layer, power of width",
             f"false: 0, r = {still['r']:g} ({still['kind']}), though hidden matrices stand still",
             Slope(value=value, low=low, high=high),
             within=(-0.15, 0.15),
@@ -157,8 +157,8 @@ def moving_findings(data):
             remark=f"{by['optimum']:.1f} → {away['optimum']:.1f}",
         ),
         of_slope(
-            '12. "Feature learning is a useful change of the kernel": change on random labels at mean-field scale, power of '
-            "width",
+            '12. "Feature learning is a useful change of the kernel": change on random labels at mean-field scale, power '
+            "of width",
             "false: features move (0) whether useful or not",
             fit_slope(widths, change["random labels"]["drift"]),
             within=(-0.15, 0.15),
