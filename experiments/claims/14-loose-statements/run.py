@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 import frozen
 import moving
 from claim import judged, main, of_seeds, of_slope
@@ -157,8 +158,8 @@ def moving_findings(data):
             remark=f"{by['optimum']:.1f} → {away['optimum']:.1f}",
         ),
         of_slope(
-            '12. "Feature learning is a useful change of the kernel": change on random labels at mean-field scale, power '
-            "of width",
+            '12. "Feature learning is a useful change of the kernel": change on random labels at mean-field scale, '
+            "power of width",
             "false: features move (0) whether useful or not",
             fit_slope(widths, change["random labels"]["drift"]),
             within=(-0.15, 0.15),
