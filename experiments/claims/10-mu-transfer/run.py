@@ -56,10 +56,13 @@ def measure(settings):
             optimizer="adam",
             seeds=s["seeds"],
             record=record,
+            members=s["members"],
             **s["training"],
         )
         found[name] = {
-            p: summary(mt.verify(task, tuned, widths=s["widths"], parameterization=p, record=record))
+            p: summary(
+                mt.verify(task, tuned, widths=s["widths"], parameterization=p, record=record, members=s["members"])
+            )
             for p in ("mup", "sp")
         }
         if name == "mlp":
@@ -98,7 +101,9 @@ def several(task, tuned, settings):
                 scaled = ScaledDigits(**fields) if name == "momentum" else ScaledDigits(**fields, **{name: 2.0**x})
                 more = {"beta1": 1 - 2.0**x} if name == "momentum" else {}
                 spec = replace(base, task=repr(scaled), width=width, hyperparameters={**base.hyperparameters, **more})
-                results = Runner(scaled).perform([replace(spec, seed=seed) for seed in range(settings["seeds"])], name)
+                results = Runner(scaled, members=settings["members"]).perform(
+                    [replace(spec, seed=seed) for seed in range(settings["seeds"])], name
+                )
                 curve[float(x)] = [min(r.final_loss, r.initial_loss) for r in results]
                 starts += [r.initial_loss for r in results]
             optimum = find_optimum(curve, ceiling=float(np.mean(starts)))

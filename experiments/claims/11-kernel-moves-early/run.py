@@ -68,7 +68,7 @@ def regression(model, x, y, n):
     cross = empirical_ntk(model, x[n:], x[:n]).double().cpu()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IllConditionedKernel)  # single precision decides the smallest modes
-        return gradient_flow((k + k.T) / 2, y, float("inf"), k_test_train=cross).test
+        return gradient_flow((k + k.T) / 2, y[:n], float("inf"), k_test_train=cross).test
 
 
 def error(f, y):

@@ -143,10 +143,10 @@ def initialisation_scale(s):
         small = ntk_mlp(256, 1, nn.ReLU, seed=seed).double()
         for p in small.parameters():
             p.data *= 0.5
-        reference = torch.stack(list(descend(small, x, y, lr=lr, steps=s["steps"])))
+        reference = torch.stack(list(descend(small, x.double(), y, lr=lr, steps=s["steps"])))
         for name, factor in (("rescaled", 4.0), ("not_rescaled", 16.0)):
             scaled = ntk_mlp(256, 1, nn.ReLU, seed=seed, readout=0.25).double()
-            course = torch.stack(list(descend(scaled, x, y, lr=factor * lr, steps=s["steps"])))
+            course = torch.stack(list(descend(scaled, x.double(), y, lr=factor * lr, steps=s["steps"])))
             distance = (course - reference).square().mean(dim=(1, 2)).sqrt().max()
             found[name].append(float(distance / reference[0].square().mean().sqrt().clamp(min=1.0)))
     return found

@@ -31,11 +31,19 @@ def measure(settings):
         optimizer="adam",
         seeds=settings["seeds"],
         record=record,
+        members=settings["members"],
         **settings["training"],
     )
     found = {}
     for name in settings["parameterizations"]:
-        v = mt.verify(task, tuned, widths=settings["widths"], parameterization=name, record=record)
+        v = mt.verify(
+            task,
+            tuned,
+            widths=settings["widths"],
+            parameterization=name,
+            record=record,
+            members=settings["members"],
+        )
         found[name] = {
             "verdict": str(v.verdict),
             "drift": None if v.drift is None else [v.drift.value, v.drift.low, v.drift.high],
@@ -52,7 +60,7 @@ def forms(task, settings):
         found["scaled" if scaled else "fixed"] = {
             form: [
                 result.final_loss
-                for result in Runner(task).perform(
+                for result in Runner(task, members=settings["members"]).perform(
                     [
                         mt.RunSpec(
                             task=repr(task),
