@@ -51,7 +51,10 @@ def test_a_claim_runs_in_smoke_size(folder, claim, tmp_path):
     record = claim.measured(folder, "smoke", script.measure, threads=1)
     found = script.findings(record["data"])
     assert found
-    assert all(f.statement and f.published and f.measured and "|" not in f.statement + f.measured for f in found)
+    assert all(
+        f.statement and f.published and f.measured and "|" not in f.statement + f.published + f.measured + f.remark
+        for f in found
+    )
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     script.draw(record["data"], figure)
     figure.savefig(tmp_path / "figure.png")

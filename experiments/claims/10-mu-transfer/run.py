@@ -63,7 +63,7 @@ def measure(settings):
             p: summary(
                 mt.verify(task, tuned, widths=s["widths"], parameterization=p, record=record, members=s["members"])
             )
-            for p in ("mup", "sp")
+            for p in s["parameterizations"]
         }
         if name == "mlp":
             found["several"] = several(task, tuned, settings["several"])
@@ -125,6 +125,8 @@ def findings(data):
             ("mup", "0: the optimum stays", (-0.25, 0.25)),
             ("sp", "negative: it shifts (-1 in a public 2048-wide LM sweep)", (-float("inf"), -0.25)),
         ):
+            if p not in by:
+                continue
             drift = by[p]["drift"]
             slope = None if drift is None else Slope(**dict(zip(("value", "low", "high"), drift, strict=True)))
             optima = by[p]["optima"]
@@ -142,7 +144,7 @@ def findings(data):
             ("mup", "about 0", (-float("inf"), math.log(1.1))),
             ("sp", "large", (math.log(1.1), float("inf"))),
         ):
-            if largest in by[p]["regret"]:
+            if p in by and largest in by[p]["regret"]:
                 value, low, high = by[p]["regret"][largest]
                 found.append(
                     judged(
@@ -198,7 +200,7 @@ def findings(data):
 
 def draw(data, figure):
     axes = figure.subplots(1, 4)
-    for axis, (name, p) in zip(axes, [(n, p) for n in NAMES for p in ("mup", "sp")], strict=True):
+    for axis, (name, p) in zip(axes, [(n, p) for n in NAMES for p in data[n]], strict=False):
         losses = []
         for width, curve in data[name][p]["curves"].items():
             x = sorted(curve, key=float)

@@ -106,7 +106,7 @@ def frozen_findings(data):
         of_seeds(
             '6. "Early stopping is a statement about eigenvalues": growth of the first mode per step at 1.5 times the '
             "critical learning rate",
-            f"below it alone; above, |1 - lr lambda| = {unstable['predicted']:g}",
+            f"below it alone; above, it grows by lr lambda - 1 = {unstable['predicted']:g}",
             unstable["growth"],
             within=(1.9, 2.1),
         ),
