@@ -36,8 +36,10 @@ def measure(settings):
         predictions = [torch.stack([r["f"] for r in row]) for row in runs]  # per width (seeds, tests)
         best = predictions[-1].mean(0)
         found[limit] = {
-            # Per test example, so that the slope has an interval.
-            "spread": [p.std(0)[:20].tolist() for p in predictions],
+            # Of independent groups of seeds, so that the slope has an interval.
+            "spread": [
+                [float(group.var(0).mean().sqrt()) for group in p.split(settings["group"])] for p in predictions
+            ],
             "distance": [(p.mean(0) - best).square().mean().sqrt().item() for p in predictions[:-1]],
             "features": [[r["features"] for r in row] for row in runs],
             "train_loss": [[r["train_loss"] for r in row] for row in runs],
