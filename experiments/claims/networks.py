@@ -21,7 +21,7 @@ class NtkLinear(nn.Module):
         self.factor = weight_std / fan_in**0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, self.factor * self.weight)
+        return self.factor * nn.functional.linear(x, self.weight)  # so: a scaled weight has no layerwise kernel
 
 
 def ntk_mlp(
@@ -63,4 +63,4 @@ class NtkConv2d(nn.Module):
         self.factor = weight_std / (9 * channels_in) ** 0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.conv2d(x, self.factor * self.weight, padding=1)
+        return self.factor * nn.functional.conv2d(x, self.weight, padding=1)
