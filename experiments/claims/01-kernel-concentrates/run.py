@@ -59,13 +59,13 @@ def findings(data):
             f"distance of the kernel at initialisation from its limit, {depth} hidden layer(s), power of width",
             "-1/2 (central limit)",
             fit_slope(data["init_widths"], rows),
-            within=(-0.55, -0.45),
+            within=(-0.65, -0.35),
         )
         for depth, rows in data["at_init"].items()
     ]
     for name, published, within in (
-        ("tanh", "bound -1/2 (Lee et al.); -1 for smooth activations (Dyer & Gur-Ari)", (-1.1, -0.75)),
-        ("relu", "bound -1/2; -3/4 where sign flips dominate", (-0.95, -0.55)),
+        ("tanh", "bound -1/2 (Lee et al.); -1 for smooth activations (Dyer & Gur-Ari)", (-1.15, -0.85)),
+        ("relu", "bound -1/2; -3/4 where sign flips dominate", (-0.9, -0.6)),
     ):
         slope = fit_slope(data["train_widths"], data["trained"][name])
         statement = f"change of the kernel in training, {name}, power of width"

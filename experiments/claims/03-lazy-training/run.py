@@ -78,9 +78,9 @@ def findings(data):
     found = [
         of_slope(statement, published, fit_slope(alphas, [data[name][i] for i in large]), within=within)
         for name, statement, published, within in (
-            ("moved", "distance of the parameters from their start, power of alpha", "-1", (-1.1, -0.9)),
-            ("from_linear", "their distance from the linearised model's, power of alpha", "-2", (-2.2, -1.8)),
-            ("outputs", "largest distance between the outputs, power of alpha", "-1", (-1.2, -0.8)),
+            ("moved", "distance of the parameters from their start, power of alpha", "-1", (-1.15, -0.85)),
+            ("from_linear", "their distance from the linearised model's, power of alpha", "-2", (-2.15, -1.85)),
+            ("outputs", "largest distance between the outputs, power of alpha", "-1", (-1.15, -0.85)),
         )
     ]
     best = int(np.argmin([np.mean(row) for row in data["teacher"]]))

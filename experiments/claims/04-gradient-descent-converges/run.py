@@ -93,7 +93,7 @@ def findings(data):
             within=(0.8, 1.25),
         ),
         *(
-            of_slope(f"{statement}, power of width", "-1/2", fit_slope(widths, data[name]), within=(-0.6, -0.4))
+            of_slope(f"{statement}, power of width", "-1/2", fit_slope(widths, data[name]), within=(-0.65, -0.35))
             for name, statement in (
                 ("mean_move", "how far a neuron moves, mean"),
                 ("largest_move", "how far a neuron moves, largest"),

@@ -96,7 +96,7 @@ def findings(data):
             f"distance of finite networks' kernels from the exact one, {name}, power of channels",
             "-1/2",
             fit_slope(data["channels"], rows),
-            within=(-0.62, -0.38),
+            within=(-0.65, -0.35),
         )
         for name, rows in data["distance"].items()
     ]

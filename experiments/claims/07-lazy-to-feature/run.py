@@ -79,7 +79,7 @@ def findings(data):
             f"alpha at which {what} is {data['threshold']:g}, power of width",
             "-1/2",
             fit_slope(data["widths"], crossings(data, name, data["threshold"])),
-            within=(-0.65, -0.4),
+            within=(-0.65, -0.35),
         )
         for name, what in (
             ("parameters", "the relative movement of parameters"),

@@ -74,26 +74,26 @@ def findings(data):
             "deviation of trained predictions between seeds, mean field, power of width",
             "-1/2",
             slopes("spread", "mean field"),
-            within=(-0.6, -0.4),
+            within=(-0.65, -0.35),
             remark=f"over the upper widths {slopes('spread', 'mean field', upper)}",
         ),
         of_slope(
             "the same in the NTK parameterization",
             "0: the limit itself is random",
             slopes("spread", "ntk"),
-            within=(-0.1, 0.1),
+            within=(-0.15, 0.15),
         ),
         of_slope(
             "relative change of the hidden layer, mean field, power of width",
             "0: features move",
             slopes("features", "mean field"),
-            within=(-0.1, 0.1),
+            within=(-0.15, 0.15),
         ),
         of_slope(
             "the same in the NTK parameterization",
             "-1/2: features stay",
             slopes("features", "ntk"),
-            within=(-0.6, -0.4),
+            within=(-0.65, -0.35),
         ),
     ]
 

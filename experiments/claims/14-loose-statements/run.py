@@ -57,13 +57,13 @@ def frozen_findings(data):
             '2. "K_t - K_inf is O(n^-1/2)": its part at initialisation, power of width',
             "true as a bound, of two effects: -1/2",
             fit_slope(widths, two["initialisation"]),
-            within=(-0.6, -0.4),
+            within=(-0.65, -0.35),
         ),
         of_slope(
             "2. its part from training, power of width",
             "-1 for smooth activations",
             fit_slope(widths, two["training"]),
-            within=(-1.15, -0.75),
+            within=(-1.15, -0.85),
         ),
     ]
     for name, published, within in (
@@ -87,9 +87,9 @@ def frozen_findings(data):
         )
     )
     for name, statement, published, within in (
-        ("all", '"training moves parameters by O(n^-1/2)": all together', "false: 0, Theta(1)", (-0.1, 0.1)),
-        ("neuron", "one neuron of the first layer", "true: -1/2", (-0.6, -0.4)),
-        ("hidden", "a hidden matrix relative to itself", "faster: -1", (-1.2, -0.85)),
+        ("all", '"training moves parameters by O(n^-1/2)": all together', "false: 0, Theta(1)", (-0.15, 0.15)),
+        ("neuron", "one neuron of the first layer", "true: -1/2", (-0.65, -0.35)),
+        ("hidden", "a hidden matrix relative to itself", "faster: -1", (-1.15, -0.85)),
     ):
         found.append(
             of_slope(f"4. {statement}, power of width", published, fit_slope(deep, norms[name]), within=within)
