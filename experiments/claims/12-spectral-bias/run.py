@@ -61,7 +61,7 @@ def trained(limit, width, seed, x, y, settings):
     slow = total <= total.quantile(0.25)  # of these, early stopping leaves most
     left = found[-1, slow].square().sum() / predicted[-1, slow].square().sum()
     return {
-        "rate_error": float(np.median(np.abs(np.array(rates) - 1))) if rates else 1.0,
+        "rate_error": float(np.median(np.abs(np.array(rates) - 1))),
         "trajectory": float(((found - predicted).square().sum(1).sqrt() / found[0].norm()).max()),
         "unlearned": float(left.sqrt()),
         "slow_decay": float(total[slow].mean()),
