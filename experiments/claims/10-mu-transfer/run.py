@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from claim import Finding, judged, main, of_slope
-from torch import nn
 
 import mutransfer as mt
-from mutransfer.kernels import Scale
 from mutransfer.measure.slopes import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
@@ -26,20 +23,12 @@ TASKS = {"mlp": DigitsMLP, "gpt": SourceBytesGPT}
 NAMES = {"mlp": "perceptron on digits", "gpt": "byte GPT"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScaledDigits(DigitsMLP):
-    """Digits with two more hyperparameters: factors on the hidden weights' initialisation and on the output."""
-
-    init_scale: float = 1.0
-    output_scale: float = 1.0
-
-    def build(self, width, /):
-        model = super().build(width)
-        with torch.no_grad():
-            for layer in list(model)[:-1]:
-                if isinstance(layer, nn.Linear):
-                    layer.weight *= self.init_scale
-        return model if self.output_scale == 1.0 else model.append(Scale(self.output_scale))
+SEVERAL = {
+    "init_mult": "scale of the weights at initialisation",
+    "output_mult": "multiplier of the output",
+    "lr_mult_hidden": "learning rate of hidden matrices over the rest",
+    "beta1": "1 - beta1 of Adam",
+}
 
 
 def measure(settings):
@@ -76,6 +65,7 @@ def summary(v):
     return {
         "verdict": str(v.verdict),
         "transferred": transferred,
+        "tolerance": v.tolerance,
         "drift": None if v.drift is None else [v.drift.value, v.drift.low, v.drift.high],
         "optima": {str(w): [o.log2_lr, o.low, o.high, o.loss] for w, o in v.optima.items()},
         "regret": {str(w): [r.value, r.low, r.high] for w, r in v.regret.items()},
@@ -88,22 +78,17 @@ def summary(v):
 
 
 def several(task, tuned, settings):
-    """Loss against one hyperparameter at a time, the others as tuned at base width, there and at the larger width."""
-    base = tuned.template
-    fields = {"hidden_layers": task.hidden_layers, "batch_size": task.batch_size, "n_train": task.n_train}
-    found = {}
-    for name in ("init_scale", "output_scale", "momentum"):
+    """Loss against one hyperparameter at a time, the others as tuned at base width, there and at larger widths."""
+    base, found = tuned.template, {}
+    runner = Runner(task, members=settings["members"])
+    for name in SEVERAL:
         found[name] = {}
-        for width in (base.width, settings["width"]):
-            curve = {}
-            starts = []
+        for width in settings["widths"]:
+            curve, starts = {}, []
             for x in settings[name]:
-                scaled = ScaledDigits(**fields) if name == "momentum" else ScaledDigits(**fields, **{name: 2.0**x})
-                more = {"beta1": 1 - 2.0**x} if name == "momentum" else {}
-                spec = replace(base, task=repr(scaled), width=width, hyperparameters={**base.hyperparameters, **more})
-                results = Runner(scaled, members=settings["members"]).perform(
-                    [replace(spec, seed=seed) for seed in range(settings["seeds"])], name
-                )
+                value = 1 - 2.0**x if name == "beta1" else 2.0**x
+                spec = replace(base, width=width, hyperparameters={**base.hyperparameters, name: value})
+                results = runner.perform([replace(spec, seed=seed) for seed in range(settings["seeds"])], name)
                 curve[float(x)] = [min(r.final_loss, r.initial_loss) for r in results]
                 starts += [r.initial_loss for r in results]
             optimum = find_optimum(curve, ceiling=float(np.mean(starts)))
@@ -141,8 +126,8 @@ def findings(data):
                 )
             )
         for p, published, within in (
-            ("mup", "about 0", (-float("inf"), math.log(1.1))),
-            ("sp", "large", (math.log(1.1), float("inf"))),
+            ("mup", "about 0", (-float("inf"), by["mup"]["tolerance"])),
+            ("sp", "large", (by["mup"]["tolerance"], float("inf"))),
         ):
             if p in by and largest in by[p]["regret"]:
                 value, low, high = by[p]["regret"][largest]
@@ -154,7 +139,8 @@ def findings(data):
                         low,
                         high,
                         within=within,
-                        remark="judged against 10 %",
+                        remark=f"judged against {by['mup']['tolerance']:.2g}: two standard errors, or a tenth of what "
+                        "width buys",
                     )
                 )
         at = by["mup"]["at_transferred"]
@@ -172,12 +158,9 @@ def findings(data):
                 f"{sum(map(len, gains))} pairs of the same seed",
             )
         )
-    for name, what in (
-        ("init_scale", "scale of hidden weights at initialisation"),
-        ("output_scale", "multiplier of the output"),
-        ("momentum", "1 - beta1 of Adam"),
-    ):
-        (base, small), (wide, large) = data["several"][name].items()
+    for name, what in SEVERAL.items():
+        by = data["several"][name]
+        small, large = next(iter(by.values())), list(by.values())[-1]
         shift = np.array(large["draws"]) - np.array(small["draws"])
         low, high = np.quantile(shift, [0.05, 0.95])
         at_base = min(small["curve"], key=lambda x: np.mean(small["curve"][x]))
@@ -185,14 +168,15 @@ def findings(data):
         lost = math.log(float(np.mean(large["curve"][at_base])) / lowest)
         found.append(
             judged(
-                f"perceptron, mup: optimal {what}, width {wide} less width {base}, octaves",
+                f"perceptron, mup: optimal {what}, width {list(by)[-1]} less width {next(iter(by))}, octaves",
                 "0",
                 large["optimum"][0] - small["optimum"][0],
                 float(low),
                 float(high),
                 within=(-1.0, 1.0),
-                remark=f"{small['optimum'][0]:.1f} → {large['optimum'][0]:.1f}; the small network's best point is "
-                f"{100 * math.expm1(lost):.0f} % above the wide one's own best",
+                remark=" → ".join(f"{v['optimum'][0]:.1f}" for v in by.values())
+                + f" at widths {', '.join(by)}; the small network's best point is {100 * math.expm1(lost):.0f} % "
+                "above the widest's own best",
             )
         )
     return found

@@ -28,7 +28,7 @@ def standard_kernel(s):
     """The trace of the tangent kernel of the standard parameterization, per example, and the critical learning rate."""
     x, y = parity_of_digits(s["examples"])
     found = {"trace": [], "critical": []}
-    for width in s["deep_widths"]:
+    for width in s["standard_widths"]:
         kernels = []
         for seed in seeds(s):
             seed_everything(seed)
