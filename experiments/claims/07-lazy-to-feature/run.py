@@ -1,0 +1,127 @@
+"""Networks of several widths and output scales: how far kernel and parameters move, and which variable decides."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from claim import main, of_seeds, of_slope
+from data import parity_of_digits
+from descent import copy_of, movement, part_of_critical, train
+from networks import ntk_mlp
+
+from mutransfer.kernels import empirical_ntk, lazy, relative_drift
+from mutransfer.measure.slopes import fit_slope
+
+
+def measure(settings):
+    n = settings["examples"]
+    x, y = parity_of_digits(n + settings["test"])
+    runs = [
+        [
+            [trained(width, scale, seed, x, y, n, settings) for seed in range(settings["seeds"])]
+            for scale in settings["scales"]
+        ]
+        for width in settings["widths"]
+    ]
+    return {
+        "widths": settings["widths"],
+        "scales": settings["scales"],
+        "threshold": settings["threshold"],
+        **{name: [[[r[name] for r in seeds] for seeds in rows] for rows in runs] for name in runs[0][0][0]},
+    }
+
+
+def trained(width, scale, seed, x, y, n, settings):
+    alpha = scale / width**0.5
+    network = ntk_mlp(width, 1, nn.Tanh, seed=seed)
+    kernel = empirical_ntk(network, x[:n])
+    lr = part_of_critical(kernel, y[:n], settings["part_of_critical"])
+    model = lazy(network, alpha)
+    start = copy_of(model)
+    length = float(torch.cat([p.flatten() for p in start.values()]).norm())
+    train(model, x[:n], y[:n], lr=lr / alpha**2, steps=settings["steps"])
+    with torch.no_grad():
+        f = model(x)
+    return {
+        "kernel": relative_drift(alpha**2 * kernel, empirical_ntk(model, x[:n])),
+        "parameters": movement(model, start) / length,
+        "train_loss": float((f[:n] - y[:n]).square().mean()),
+        "test_error": float((f[n:].sign() != y[n:]).double().mean()),
+    }
+
+
+def crossings(data, name, threshold):
+    """Per width and seed: the alpha at which the quantity falls through the threshold, by log-log interpolation."""
+    found = []
+    for width, rows in zip(data["widths"], data[name], strict=True):
+        logs = np.log(np.array(rows))  # (scales, seeds)
+        x = np.log(data["scales"])
+        per_seed = []
+        for values in logs.T:
+            below = [i for i in range(1, len(x)) if values[i] < np.log(threshold) <= values[i - 1]]
+            if below:
+                i = below[0]
+                part = (values[i - 1] - np.log(threshold)) / (values[i - 1] - values[i])
+                per_seed.append(float(np.exp(x[i - 1] + part * (x[i] - x[i - 1])) / width**0.5))
+        found.append(per_seed or [float("nan")])
+    return found
+
+
+def findings(data):
+    found = [
+        of_slope(
+            f"alpha at which {what} is {data['threshold']:g}, power of width",
+            "-1/2",
+            fit_slope(data["widths"], crossings(data, name, data["threshold"])),
+            within=(-0.65, -0.35),
+        )
+        for name, what in (
+            ("parameters", "the relative movement of parameters"),
+            ("kernel", "the relative change of the kernel"),
+        )
+    ]
+    spread = np.array(data["kernel"]).mean(2)  # (widths, scales)
+    wide = spread[len(spread) // 2 :]
+    across = np.log(wide).std(0)
+    span = np.log(wide[:, 0] / wide[:, -1])
+    found.append(
+        of_seeds(
+            "change of the kernel at one alpha sqrt(width): its deviation between widths (the wider half), in octaves",
+            f"0: curves collapse (they span {span.mean() / np.log(2):.1f} octaves)",
+            (across / np.log(2)).tolist(),
+            within=(0.0, 0.5),
+        )
+    )
+    errors = np.array(data["test_error"])  # (widths, scales, seeds)
+    found.append(
+        of_seeds(
+            "test error, smallest alpha less largest, over all widths and seeds, percentage points",
+            "fully connected networks: positive (lazy is better); convolutional: negative",
+            (100 * (errors[:, 0] - errors[:, -1])).flatten().tolist(),
+            within=(0.5, 100.0),
+        )
+    )
+    return found
+
+
+def draw(data, figure):
+    axes = figure.subplots(1, 3)
+    scales = np.array(data["scales"])
+    for width, kernel, error in zip(data["widths"], data["kernel"], data["test_error"], strict=True):
+        axes[0].loglog(scales / width**0.5, np.mean(kernel, axis=1), "o-", ms=3, label=str(width))
+        axes[1].loglog(scales, np.mean(kernel, axis=1), "o-", ms=3)
+        axes[2].semilogx(scales, np.mean(error, axis=1), "o-", ms=3)
+    axes[0].set(xlabel="alpha", ylabel="relative change of the kernel")
+    axes[1].set(xlabel="alpha sqrt(width)", title="collapse")
+    axes[2].set(xlabel="alpha sqrt(width)", ylabel="test error")
+    axes[0].legend(fontsize=7, title="width")
+
+
+if __name__ == "__main__":
+    main(__file__, measure, findings, draw)

@@ -1,0 +1,144 @@
+"""Learning rates against width under several parameterizations with per-layer rates; four forms of one function."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from claim import Finding, judged, main, of_slope
+
+import mutransfer as mt
+from mutransfer.measure.slopes import Slope
+from mutransfer.training.tasks.digits import DigitsMLP
+from mutransfer.transfer.study import Runner
+
+FORMS = ("mup", "mup_t3", "mup_t9", "mf")
+CONTROL = "sp"
+
+
+def measure(settings):
+    task = DigitsMLP(**settings["args"])
+    low, high = settings["log2_lr"]
+    record = mt.Record()
+    tuned = mt.tune(
+        task,
+        base_width=settings["base_width"],
+        space={"lr": (2.0**low, 2.0**high)},
+        optimizer="adam",
+        seeds=settings["seeds"],
+        record=record,
+        members=settings["members"],
+        **settings["training"],
+    )
+    found = {}
+    for name in settings["parameterizations"]:
+        v = mt.verify(
+            task,
+            tuned,
+            widths=settings["widths"],
+            parameterization=name,
+            record=record,
+            members=settings["members"],
+        )
+        found[name] = {
+            "verdict": str(v.verdict),
+            "drift": None if v.drift is None else [v.drift.value, v.drift.low, v.drift.high],
+            "optima": {str(w): [o.log2_lr, o.low, o.high, o.loss] for w, o in v.optima.items()},
+            "regret": {str(w): [r.value, r.low, r.high] for w, r in v.regret.items()},
+        }
+    return {"verified": found, "forms": forms(task, settings)}
+
+
+def forms(task, settings):
+    """{eps scaled or fixed: {form: final losses}} of one spec."""
+    s, found = settings["forms"], {}
+    for scaled in (True, False):
+        found["scaled" if scaled else "fixed"] = {
+            form: [
+                result.final_loss
+                for result in Runner(task, members=settings["members"]).perform(
+                    [
+                        mt.RunSpec(
+                            task=repr(task),
+                            width=s["width"],
+                            base_width=settings["base_width"],
+                            hyperparameters={"lr": s["lr"], "eps": s["eps"]},
+                            parameterization=form,
+                            optimizer="adam",
+                            scale_eps=scaled,
+                            steps=s["steps"],
+                            seed=seed,
+                        )
+                        for seed in range(s["seeds"])
+                    ],
+                    form,
+                )
+            ]
+            for form in FORMS
+        }
+    return found
+
+
+def findings(data):
+    found = []
+    for name, v in data["verified"].items():
+        control = name == CONTROL
+        optima = list(v["optima"])
+        slope = None if v["drift"] is None else Slope(**dict(zip(("value", "low", "high"), v["drift"], strict=True)))
+        found.append(
+            of_slope(
+                f"{name}{', one learning rate' if control else ''}: drift of the optimal log2 lr, octaves per doubling",
+                "negative (control)" if control else "0 (base learning rates: -0.02 to -0.06)",
+                slope,
+                within=(-math.inf, -0.25) if control else (-0.25, 0.25),
+                remark="optima "
+                + " → ".join(f"{o[0]:.1f}" for o in v["optima"].values())
+                + f" at widths {', '.join(optima)}; verdict {v['verdict']}; best loss at width {optima[-1]} "
+                + f"{v['optima'][optima[-1]][3]:.3g}",
+            )
+        )
+        if optima[-1] in v["regret"]:
+            value, low, high = v["regret"][optima[-1]]
+            found.append(
+                judged(
+                    f"{name}, width {optima[-1]}: log loss at the learning rate of width {optima[0]} less the best",
+                    "large (control)" if control else "about 0",
+                    value,
+                    low,
+                    high,
+                    within=(math.log(1.1), math.inf) if control else (-math.inf, math.log(1.1)),
+                    remark="judged against 10 %",
+                )
+            )
+    for which, published in (("scaled", "equal: one function"), ("fixed", "differ: the forms separate")):
+        losses = np.array(list(data["forms"][which].values()))
+        spread = float(((losses.max(0) - losses.min(0)) / losses.mean(0)).mean())
+        found.append(
+            Finding(
+                statement=f"final losses of {', '.join(data['forms'][which])} with Adam's eps {which}: spread",
+                published=published,
+                measured=f"{100 * spread:.2g} % of the loss (" + ", ".join(f"{row.mean():.5g}" for row in losses) + ")",
+                holds=spread < 1e-3 if which == "scaled" else spread > 1e-2,
+            )
+        )
+    return found
+
+
+def draw(data, figure):
+    left, right = figure.subplots(1, 2)
+    for name, v in data["verified"].items():
+        widths = [int(w) for w in v["optima"]]
+        o = np.array(list(v["optima"].values()))
+        left.errorbar(widths, o[:, 0], [o[:, 0] - o[:, 1], o[:, 2] - o[:, 0]], fmt="o-", capsize=2, label=name)
+        right.loglog(widths, o[:, 3], "o-", label=name)
+    left.set(xscale="log", xlabel="width", ylabel="optimal log2 lr", title="perceptron on digits")
+    right.set(xlabel="width", ylabel="loss at the optimum")
+    left.legend(fontsize=7)
+
+
+if __name__ == "__main__":
+    main(__file__, measure, findings, draw)
