@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -141,6 +140,8 @@ def rates(studies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         still = [s[how] for s in studies if s["drift"] == 0]
         costly = [s[how] for s in studies if s["drift"] >= 0.5 and s[how]["large"]]
         out[how] = {
+            "still": len(still),
+            "costly": len(costly),
             "false_transfers": _mean([s["verdict"] == "TRANSFERS" for s in costly]),
             "false_drifts": _mean([s["verdict"] == "DRIFTS" for s in still]),
             "right": _mean([right(s[how]) for s in clear]),
@@ -150,8 +151,12 @@ def rates(studies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _mean(values: Sequence[bool]) -> float:
-    return float(np.mean(values)) if len(values) else math.nan
+def _mean(values: Sequence[bool]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{100 * rate:.1f}"
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -159,7 +164,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     columns = ("false_transfers", "false_drifts", "right", "inconclusive", "unstable")
     lines = [head + " | ".join(f"{c.replace('_', ' ')}: full, sequential" for c in columns) + " |", "|" + "---|" * 9]
     for name, r in found.items():
-        cells = [f"{100 * r['full'][c]:.1f}, {100 * r['sequential'][c]:.1f}" for c in columns]
+        cells = [f"{_percent(r['full'][c])}, {_percent(r['sequential'][c])}" for c in columns]
         parts = f"{100 * r['mean_part']:.0f}, {100 * r['highest_tenth_part']:.0f}"
         lines.append(f"| {name} | {r['studies']} | {parts} | {100 * r['same_verdict']:.0f} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -170,7 +175,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=650)
     parser.add_argument("--seeds", type=int, default=4, help="of the full grid, and the most of the sequential one")
     parser.add_argument("--first", type=int, default=2, help="seeds at the largest width to begin with")
-    parser.add_argument("--families", default="all", help="all, tuned-on, held-out, or names")
+    parser.add_argument("--families", default="all", help="all, tuned-on, looked-at, written-last, or names")
     parser.add_argument("--out", type=Path, default=RESULTS / "sequential.json")
     options = parser.parse_args()
     known = {"all": list(FAMILIES), **{name.replace(" ", "-"): list(group) for name, group in GROUPS.items()}}
@@ -179,7 +184,7 @@ def main() -> None:
     started = time.monotonic()
     studies = [study(family, options.seeds, options.first, i) for i in range(each) for family in families]
     by_kind = {kind: [s for s in studies if s["family"] in group] for kind, group in GROUPS.items()}
-    of = {**by_kind, **{f: [s for s in studies if s["family"] == f] for f in families}}
+    of = {"all": studies, **by_kind, **{f: [s for s in studies if s["family"] == f] for f in families}}
     found = {name: rates(some) for name, some in of.items() if some}
     options.out.parent.mkdir(exist_ok=True)
     settings = {"seeds": options.seeds, "first": options.first, "seconds": round(time.monotonic() - started)}
