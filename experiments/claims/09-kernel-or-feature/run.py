@@ -24,14 +24,14 @@ def measure(settings):
 def cases(settings):
     task = DigitsMLP(hidden_layers=settings["hidden_layers"], batch_size=settings["batch_size"])
     found = []
-    for name, optimizer, lr in settings["cases"]:
+    for name, optimizer, lr, steps in settings["cases"]:
         check = mt.coordinate_check(
             task,
             widths=settings["widths"],
             parameterization=name,
             optimizer=optimizer,
             lr=lr,
-            steps=settings["steps"],
+            steps=steps,
             seeds=settings["seeds"],
         )
         layers = list(check.slopes)  # first, hidden ones, readout

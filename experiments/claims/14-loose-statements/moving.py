@@ -45,7 +45,7 @@ def horizon(s):
             base_width=h["width"],
             space={"lr": (2.0**low, 2.0**high)},
             optimizer="adam",
-            seeds=s["seeds"],
+            seeds=h["seeds"],
             steps=h[name],
             schedule="linear",
         )

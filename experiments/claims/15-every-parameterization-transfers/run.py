@@ -46,6 +46,7 @@ def measure(settings):
         )
         found[name] = {
             "verdict": str(v.verdict),
+            "tolerance": v.tolerance,
             "drift": None if v.drift is None else [v.drift.value, v.drift.low, v.drift.high],
             "optima": {str(w): [o.log2_lr, o.low, o.high, o.loss] for w, o in v.optima.items()},
             "regret": {str(w): [r.value, r.low, r.high] for w, r in v.regret.items()},
@@ -85,6 +86,7 @@ def forms(task, settings):
 
 def findings(data):
     found = []
+    tolerance = data["verified"]["mup"]["tolerance"]
     for name, v in data["verified"].items():
         control = name == CONTROL
         optima = list(v["optima"])
@@ -110,8 +112,8 @@ def findings(data):
                     value,
                     low,
                     high,
-                    within=(math.log(1.1), math.inf) if control else (-math.inf, math.log(1.1)),
-                    remark="judged against 10 %",
+                    within=(tolerance, math.inf) if control else (-math.inf, tolerance),
+                    remark=f"judged against {tolerance:.2g}: two standard errors, or a tenth of what width buys",
                 )
             )
     for which, published in (("scaled", "equal: one function"), ("fixed", "differ: the forms separate")):
