@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -160,26 +159,29 @@ def findings(data):
         )
     for name, what in SEVERAL.items():
         by = data["several"][name]
-        small, large = next(iter(by.values())), list(by.values())[-1]
-        shift = np.array(large["draws"]) - np.array(small["draws"])
-        low, high = np.quantile(shift, [0.05, 0.95])
-        at_base = min(small["curve"], key=lambda x: np.mean(small["curve"][x]))
-        lowest = min(float(np.mean(v)) for v in large["curve"].values())
-        lost = math.log(float(np.mean(large["curve"][at_base])) / lowest)
-        found.append(
-            judged(
-                f"perceptron, mup: optimal {what}, width {list(by)[-1]} less width {next(iter(by))}, octaves",
-                "0",
-                large["optimum"][0] - small["optimum"][0],
-                float(low),
-                float(high),
-                within=(-1.0, 1.0),
-                remark=" → ".join(f"{v['optimum'][0]:.1f}" for v in by.values())
-                + f" at widths {', '.join(by)}; the small network's best point is {100 * math.expm1(lost):.0f} % "
-                "above the widest's own best",
-            )
-        )
+        trail = " → ".join(f"{v['optimum'][0]:.1f}" for v in by.values()) + f" at widths {', '.join(by)}"
+        for first in list(by)[:-1]:
+            found.append(shift(by, first, f"perceptron, mup: optimal {what}", trail))
     return found
+
+
+def shift(by, first, what, trail):
+    """How far the optimum of one hyperparameter moves from a width to the widest, and what not to follow it costs."""
+    small, large, widest = by[first], by[list(by)[-1]], list(by)[-1]
+    moved = np.array(large["draws"]) - np.array(small["draws"])
+    low, high = np.quantile(moved, [0.05, 0.95])
+    at_first = min(small["curve"], key=lambda x: np.mean(small["curve"][x]))
+    lowest = min(float(np.mean(v)) for v in large["curve"].values())
+    lost = float(np.mean(large["curve"][at_first])) / lowest - 1
+    return judged(
+        f"{what}, width {widest} less width {first}, octaves",
+        "0",
+        large["optimum"][0] - small["optimum"][0],
+        float(low),
+        float(high),
+        within=(-1.0, 1.0),
+        remark=f"{trail}; at width {widest} the best point of width {first} is {100 * lost:.0f} % above its own best",
+    )
 
 
 def draw(data, figure):
