@@ -21,10 +21,9 @@ from run import DRIFTS, RESULTS
 from simulate import BASE, DOUBLINGS, GRID, DrawnRuns, Truth
 
 from mutransfer.training.spec import RunSpec
-from mutransfer.transfer.evidence import weigh
 from mutransfer.transfer.sequential import Judgement, Procedure, Stop
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
-from mutransfer.transfer.verdict import judge_transfer
+from mutransfer.transfer.verification import judge_sweeps
 
 WIDTHS = [BASE * 2**j for j in range(DOUBLINGS + 1)]
 
@@ -41,22 +40,8 @@ class Judged:
 
 
 def judged(sweeps: Mapping[int, Sweep], transferred: float) -> Judged:
-    """As in :func:`mutransfer.transfer.verification.judge`."""
-    curves, ceilings = {w: s.curve for w, s in sweeps.items()}, {w: s.ceiling for w, s in sweeps.items()}
-    found = weigh(curves, ceilings, list(sweeps), transferred)
-    largest = list(sweeps.values())[-1]
+    found, verdict, _ = judge_sweeps(sweeps, list(sweeps), transferred)
     edges = {w: o.at_edge for w, o in found.optima.items() if o.at_edge}
-    verdict, _ = judge_transfer(
-        regret={str(w): r for w, r in found.regret.items()},
-        tolerance=found.tolerance,
-        drift=found.drift,
-        drift_tolerance=found.drift_tolerance,
-        diverged={str(w): n for w, s in sweeps.items() if (n := s.diverged_at(transferred))},
-        edges={str(w): side for w, side in edges.items()},
-        seeds=len(largest.seeds),
-        points=len(largest.results),
-        base=str(BASE),
-    )
     return Judged(str(verdict), found.tolerance, edges)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from methods import best_trials, parabolas
 
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.transfer.evidence import Evidence, weigh
+from mutransfer.transfer.evidence import Evidence
 from mutransfer.transfer.sweep import Sweep, sweep
-from mutransfer.transfer.verdict import judge_transfer
+from mutransfer.transfer.verification import judge_sweeps
 
 BASE = 64
 DOUBLINGS = 4
@@ -85,18 +85,7 @@ def simulate(
     transferred = round(swept(BASE, []).optimum.log2_lr, 6)
     sweeps = {width: swept(width, [transferred]) for width in widths}
     curves = {width: s.curve for width, s in sweeps.items()}
-    found = weigh(curves, {w: s.ceiling for w, s in sweeps.items()}, widths, transferred)
-    verdict, reason = judge_transfer(
-        regret={str(w): r for w, r in found.regret.items()},
-        tolerance=found.tolerance,
-        drift=found.drift,
-        drift_tolerance=found.drift_tolerance,
-        diverged={str(w): n for w, s in sweeps.items() if (n := s.diverged_at(transferred))},
-        edges={str(w): o.at_edge for w, o in found.optima.items() if o.at_edge},
-        seeds=seeds,
-        points=len(grid) + 3,
-        base=str(BASE),
-    )
+    found, verdict, reason = judge_sweeps(sweeps, widths, transferred)
     regrets = [t.regret(transferred) for t in truths]
     return {
         "verdict": str(verdict),

@@ -70,12 +70,11 @@ class PartsTask:
         return self.label
 
 
-@dataclass(frozen=True)
-class OverriddenTask:
-    """A task whose model needs roles that cannot be inferred; otherwise the task it holds."""
+@dataclass(frozen=True, repr=False, eq=False)
+class TaskAround:
+    """A task that hands on to ``task`` what a subclass does not change."""
 
     task: Task
-    overrides: Mapping[str, Any]  # {fnmatch pattern over parameter names: role or Axes}
 
     def build(self, width: Width, /) -> nn.Module:
         return self.task.build(width)
@@ -88,6 +87,13 @@ class OverriddenTask:
 
     def evaluate(self, model: nn.Module, /) -> float:
         return self.task.evaluate(model)
+
+
+@dataclass(frozen=True)
+class OverriddenTask(TaskAround):
+    """A task whose model needs roles that cannot be inferred; otherwise the task it holds."""
+
+    overrides: Mapping[str, Any]  # {fnmatch pattern over parameter names: role or Axes}
 
     def __repr__(self) -> str:
         return f"{label_of(self.task)} overrides={dict(self.overrides)}"

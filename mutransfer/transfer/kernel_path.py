@@ -11,7 +11,7 @@ from mutransfer.kernels.distances import kernel_distance, relative_drift, target
 from mutransfer.kernels.empirical import empirical_ntk
 from mutransfer.parameterization.building import Width
 from mutransfer.training.outputs import call_of, wished_outputs
-from mutransfer.training.task import PROBE_SEED, Task, batch_size, device_of, split, to_device
+from mutransfer.training.task import PROBE_SEED, Task, TaskAround, batch_size, device_of, split, to_device
 
 PROBE_EXAMPLES = 32
 PROBE_ROWS = 4096  # examples times outputs: a kernel of more takes longer than the training that it watches
@@ -32,23 +32,17 @@ class _Probe(NamedTuple):
     start: Tensor  # (N, N), before the first step
 
 
-class Watched:
+class Watched(TaskAround):
     """``task`` whose evaluations also measure the kernel, so that the training loop itself says when."""
 
     def __init__(self, task: Task) -> None:
-        self.task = task
+        super().__init__(task)
         self.moments: list[Moment] = []
         self._probe: _Probe | None = None
 
     def build(self, width: Width, /) -> nn.Module:
         self._probe, self.moments = None, []
         return self.task.build(width)
-
-    def batch(self, seed: int, step: int, /) -> Any:
-        return self.task.batch(seed, step)
-
-    def loss(self, model: nn.Module, batch: Any, /) -> Tensor:
-        return self.task.loss(model, batch)
 
     def evaluate(self, model: nn.Module, /) -> float:
         if self._probe is None:

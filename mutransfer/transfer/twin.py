@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from mutransfer.errors import ConfigError
 from mutransfer.kernels.linearize import linearize
@@ -14,33 +14,23 @@ from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import Task, label_of
+from mutransfer.training.task import TaskAround, label_of
 from mutransfer.transfer.study import Runner
 
 
 @dataclass(frozen=True)
-class TwinTask:
+class TwinTask(TaskAround):
     """``task`` with the first-order Taylor model of its network at initialisation under ``plan``.
 
     The twin has the network's parameters, initial outputs and tangent kernel, and keeps that kernel while it trains.
     """
 
-    task: Task
     plan: Plan
 
     def build(self, width: Width, /) -> nn.Module:
         if width != self.plan.width:
             raise ConfigError(f"the twin is of width {show_width(self.plan.width)}, asked for {show_width(width)}")
         return linearize(apply(self.task.build(width), self.plan))
-
-    def batch(self, seed: int, step: int, /) -> Any:
-        return self.task.batch(seed, step)
-
-    def loss(self, model: nn.Module, batch: Any, /) -> Tensor:
-        return self.task.loss(model, batch)
-
-    def evaluate(self, model: nn.Module, /) -> float:
-        return self.task.evaluate(model)
 
     def __repr__(self) -> str:
         return f"linearised {label_of(self.task)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mutransfer.measure.slopes import Slope, fit_slope
@@ -11,7 +11,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.regimes import Kind
 from mutransfer.parameterization.rules import Parameterization
 from mutransfer.transfer.estimate import Interval, Optimum
-from mutransfer.transfer.evidence import weigh
+from mutransfer.transfer.evidence import Evidence, Key, weigh
 from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
 from mutransfer.transfer.horizon import OptimumCourse
 from mutransfer.transfer.over_training import OverTraining, over_training
@@ -76,17 +76,15 @@ class Verification:
         )
 
 
-def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan) -> Verification:
-    """The verification that finished sweeps amount to, base width first and largest last; no run is made."""
+def judge_sweeps(
+    sweeps: Mapping[Key, Sweep], sizes: Sequence[float], transferred: float, *, predicted_drift: float | None = None
+) -> tuple[Evidence, Verdict, str]:
+    """What finished sweeps say about transfer, base width first and largest last: evidence, verdict and reason.
+
+    ``sizes``: one number per width.
+    """
     keys = list(sweeps)
     largest = sweeps[keys[-1]]
-    sizes = [width_size(s.template.width) for s in sweeps.values()]
-    optimizer, roles = plan.optimizer, [s.role for s in plan.values()]
-    known = table.corrects_init  # the init law of a model left as it is was not measured, so nothing is predicted
-    regime = regimes.classify_model(table, roles, optimizer=optimizer) if known else None
-    predicted_drift = regimes.drift(table, optimizer=optimizer, depth=regimes.depth_of(roles)) if known else None
-    # What is unstable is predicted for the first step alone; nothing is, for the end of training.
-    change_law = regime.change if regime is not None and regime.kind in (Kind.KERNEL, Kind.FEATURE_LEARNING) else None
     found = weigh(
         {key: s.curve for key, s in sweeps.items()},
         {key: s.ceiling for key, s in sweeps.items()},
@@ -105,6 +103,20 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
         seeds=len(largest.seeds),
         points=len(largest.results),
     )
+    return found, verdict, reason
+
+
+def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan) -> Verification:
+    """The verification that finished sweeps amount to, base width first and largest last; no run is made."""
+    keys = list(sweeps)
+    sizes = [width_size(s.template.width) for s in sweeps.values()]
+    optimizer, roles = plan.optimizer, [s.role for s in plan.values()]
+    known = table.corrects_init  # the init law of a model left as it is was not measured, so nothing is predicted
+    regime = regimes.classify_model(table, roles, optimizer=optimizer) if known else None
+    predicted_drift = regimes.drift(table, optimizer=optimizer, depth=regimes.depth_of(roles)) if known else None
+    # What is unstable is predicted for the first step alone; nothing is, for the end of training.
+    change_law = regime.change if regime is not None and regime.kind in (Kind.KERNEL, Kind.FEATURE_LEARNING) else None
+    found, verdict, reason = judge_sweeps(sweeps, sizes, transferred, predicted_drift=predicted_drift)
     too_large = [str(key) for key, s in sweeps.items() if s.out_of_memory_at(transferred)]
     if too_large and verdict is not Verdict.UNSTABLE:
         verdict, reason = Verdict.INCONCLUSIVE, f"the memory does not hold width {', '.join(too_large)}"
