@@ -6,8 +6,9 @@ Time: one thread, medians over rounds in which the methods take turns, and the m
 every method once in a process of its own, the highest resident set during the call (VmHWM, reset before it; Linux) less
 what was resident when it began. Results go to results/empirical_ntk.json. NNGeometry is compared where it is
 installed (`pip install --no-deps nngeometry`) and supports the model. The tutorial is "Neural Tangent Kernels" in
-PyTorch's documentation: vmap(jacrev) of functional_call, then one einsum per parameter. Where x2 is x1 it is given the
-advantage of forming the Jacobian once.
+PyTorch's documentation: vmap(jacrev) of functional_call for either set of examples, then one einsum per parameter.
+As it is written it forms both Jacobians, also where x2 is x1; "tutorial, once" is spared the second there, which its
+readers would have to think of. The bars are against the tutorial as it is written.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ RESULTS = Path(__file__).parent / "results" / "empirical_ntk.json"
 
 
 def tutorial(model: nn.Module, x1: Tensor, x2: Tensor | None, outputs: str) -> Tensor:
+    return tutorial_once(model, x1, x1 if x2 is None else x2, outputs)
+
+
+def tutorial_once(model: nn.Module, x1: Tensor, x2: Tensor | None, outputs: str) -> Tensor:
     weights = {name: p.detach() for name, p in model.named_parameters()}
 
     def of_example(weights: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -67,6 +72,7 @@ def nngeometry(model: nn.Module, x1: Tensor, x2: Tensor | None, outputs: str) ->
 
 METHODS: dict[str, Callable[[nn.Module, Tensor, Tensor | None, str], Tensor]] = {
     "tutorial": tutorial,
+    "tutorial, once": tutorial_once,
     "ours": ours,
     "nngeometry": nngeometry,
 }
@@ -219,6 +225,8 @@ def supported(shape: Shape) -> list[str]:
             print(f"    nngeometry: {type(error).__name__}: {str(error)[:90]}")
         else:
             found.append(name)
+    if shape.n2 is not None:
+        found.remove("tutorial, once")  # nothing to spare
     return found
 
 
@@ -261,9 +269,11 @@ def show(name: str, found: dict) -> str:
             else f"{1e3 * seconds:8.1f} {found['peak_bytes'][method] / 2**20:8.0f}"
         )
     ratio, less = found["times_faster_than"]["tutorial"], found["times_less_memory_than"]["tutorial"]
+    once = found["times_faster_than"].get("tutorial, once", ratio)
     difference = found["float64_difference"]["ours"]
     met = ratio >= found["bar"] and less >= found["memory_bar"] and difference < 1e-10
-    cells.append(f"{ratio:7.2f}x {less:6.1f}x  {difference:.0e}  bar {found['bar']:g} {'met' if met else 'MISSED'}")
+    verdict = f"bar {found['bar']:g} {'met' if met else 'MISSED'}"
+    cells.append(f"{ratio:7.2f}x {once:7.2f}x {less:6.1f}x  {difference:.0e}  {verdict}")
     return " ".join(cells)
 
 
@@ -278,7 +288,8 @@ def main() -> None:
         print(peak_bytes(*options.peak))
         return
     print(f"torch {torch.__version__}, mutransfer {mt.__version__}, 1 thread, float32, {options.rounds} rounds")
-    print(f"{'':44}" + "".join(f" {m + ' ms':>8} {'MiB':>8}" for m in METHODS) + "  time, memory: tutorial over ours")
+    columns = "".join(f" {m + ' ms':>17}" for m in METHODS)
+    print(f"{'':44}{columns}  MiB beside; time, once, memory: tutorial over ours")
     found = {}
     for name, shape in SHAPES.items():
         if options.only in name:

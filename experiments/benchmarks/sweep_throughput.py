@@ -153,11 +153,12 @@ def measure(task, width: int, steps: int, lrs: int, seeds: int, rounds: int, com
     ways["chosen"] = lambda: by_choice(task, specs, plan)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     losses: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        for name, way in ways.items():
+    names = list(ways)
+    for i in range(rounds):
+        for name in names[i % len(names) :] + names[: i % len(names)]:  # each way comes after each other one
             with preserved_random_state():
                 started = time.perf_counter()
-                losses[name] = way()
+                losses[name] = ways[name]()
                 seconds[name].append(time.perf_counter() - started)
     theirs = seconds["mup + Optuna"]
     found["seconds"] = {name: statistics.median(values) for name, values in seconds.items()}

@@ -16,7 +16,7 @@ import torch
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report import plots
 from mutransfer.transfer.coordinates import CoordinateCheck
-from mutransfer.transfer.estimate import Interval
+from mutransfer.transfer.estimate import Interval, Optimum
 from mutransfer.transfer.sensitivity import Sensitivity
 from mutransfer.transfer.space import Value
 from mutransfer.transfer.spending import Spending
@@ -45,6 +45,15 @@ class Summary:
     def verdict_line(self, found: Verification) -> str:
         return f"{found.headline}: {found.sentence}"
 
+    def tolerances(self, found: Verification) -> str:
+        """What the verdict calls small, and what a flat optimum is."""
+        flat = "; flat: over two octaves and more the loss is within a run's seed noise of its lowest"
+        return (
+            f"Called small: up to {100 * math.expm1(found.tolerance):.1f} % of loss, which a drift of "
+            f"{found.drift_tolerance:.2f} octaves per doubling costs at the largest width"
+            f"{flat if any(o.flat for o in found.optima.values()) else ''}."
+        )
+
     def rows(self, found: Verification) -> list[dict[str, str]]:
         """The table of one verification, a row per width."""
         rows = []
@@ -61,7 +70,7 @@ class Summary:
                 {
                     "width": str(key),
                     "parameters": f"{max(r.n_parameters for r in runs):,}",
-                    "log2 lr": f"{best.log2_lr:.2f} [{best.low:.2f}, {best.high:.2f}]",
+                    "log2 lr": f"{best.log2_lr:.2f} [{best.low:.2f}, {best.high:.2f}]{_kind(best)}",
                     "loss at transferred lr": f"{_geometric_mean(at):.4g}",
                     "loss at its best lr": f"{best.loss:.4g}",
                     "regret": "-" if regret is None else _regret(regret.value, regret.low, regret.high),
@@ -143,13 +152,18 @@ class Summary:
                 "verdict": str(v.verdict),
                 "movement": str(v.movement),
                 "reason": v.reason,
+                "movement_reason": v.movement_reason,
                 "drift_octaves_per_doubling": _triple(v.drift),
                 "feature_slope": _triple(v.overall_features),
+                "feature_slopes": {module: _triple(slope) for module, slope in v.features.items()},
                 "kernel_drift_slope": _triple(v.over_training.kernel_slope),
                 "kernel_drift": {str(k): list(xs) for k, xs in v.over_training.kernel_drift.items()},
                 "transferred_log2_lr": v.transferred_log2_lr,
                 "tolerance_log_loss": v.tolerance,
+                "tolerance_octaves_per_doubling": v.drift_tolerance,
                 "optima": {str(k): [o.log2_lr, o.low, o.high] for k, o in v.optima.items()},
+                "flat": [str(k) for k, o in v.optima.items() if o.flat],
+                "at_edge": {str(k): o.at_edge for k, o in v.optima.items() if o.at_edge},
                 "regret_log_loss": {str(k): [r.value, r.low, r.high] for k, r in v.regret.items()},
                 "sensitivity": {name: _perturbed(s) for name, s in v.sensitivity.items()},
                 "optimum_by_step": {
@@ -186,6 +200,12 @@ def _before_and_after(pairs: Sequence[tuple[float, float]] | None) -> str:
     return " to ".join(f"{sum(column) / len(pairs):.2f}" for column in zip(*pairs, strict=True))
 
 
+def _kind(optimum: Optimum) -> str:
+    """What a reader of an optimum must know."""
+    edge = f", at the {optimum.at_edge} end of the grid" if optimum.at_edge else ""
+    return edge + (", flat" if optimum.flat else "")
+
+
 def _triple(slope: Any) -> list[float] | None:
     return None if slope is None else [slope.value, slope.low, slope.high]
 
@@ -210,6 +230,8 @@ def _spending(s: Spending) -> dict[str, Any]:
         "full_grid_flops": s.estimate.full,
         "stopped": s.reason,
         "widths_left_out": [str(key) for key in s.left_out],
+        "perturbing_flops": s.perturbing,
+        "not_perturbed": list(s.not_perturbed),
     }
 
 

@@ -75,6 +75,11 @@ def perturbed(spec: RunSpec, name: str, axis: Axis | None = None) -> list[Value]
     return [value / factor, value * factor]
 
 
+def neighbours(spec: RunSpec, name: str, axis: Axis | None = None) -> list[Value]:
+    """Of the values of :func:`perturbed`, those that a run can have: warmup may not go beyond the last step, say."""
+    return [value for value in perturbed(spec, name, axis) if _possible(spec, name, value)]
+
+
 def sensitivities(
     runner: Runner,
     at: Mapping[str | int, RunSpec],
@@ -93,7 +98,7 @@ def sensitivities(
     A value of 0 cannot be moved by a factor and is left out, as is everything where there is one seed.
     """
     template = next(iter(at.values()))
-    values = {n: [v for v in perturbed(template, n, axes.get(n)) if _possible(template, n, v)] for n in names}
+    values = {name: neighbours(template, name, axes.get(name)) for name in names}
     points: list[dict[str, Value]] = [{}, *({name: value} for name in names for value in values[name])]
     if len(points) == 1 or len(seeds) < 2:
         return {}
@@ -145,6 +150,6 @@ def _around(value: float, half: float) -> Interval:
 def _possible(template: RunSpec, name: str, value: Value) -> bool:
     try:
         at_point(template, {name: value})
-    except ConfigError:  # warmup beyond the last step, for one
+    except ConfigError:
         return False
     return True

@@ -36,7 +36,8 @@ class Spending:
     """What a sequential verification was expected to cost beyond the base width, and what it did cost.
 
     FLOPs are those of training steps that were done, so that a run which diverged costs what it took. Runs that an
-    earlier call left in the record count too.
+    earlier call left in the record count too. The budget pays for the learning rate first, and for moving other
+    hyperparameters with what is left.
     """
 
     estimate: Estimate  # FLOPs
@@ -45,6 +46,9 @@ class Spending:
     seconds: float
     reason: str  # why it stopped
     left_out: tuple[Key, ...] = ()  # widths that the budget does not pay for
+    room: float = math.inf  # FLOPs that the budget leaves
+    perturbing: float = 0.0  # FLOPs, at most, of moving other hyperparameters at the large width, on top
+    not_perturbed: tuple[str, ...] = ()  # hyperparameters that the budget does not pay for moving
 
     @property
     def part(self) -> float:
@@ -53,6 +57,10 @@ class Spending:
 
     def __str__(self) -> str:
         out = f"; the budget does not pay for width {', '.join(map(str, self.left_out))}" if self.left_out else ""
+        if self.perturbing:
+            out += f"; moving other hyperparameters took up to {self.perturbing:.3g} FLOPs more"
+        if self.not_perturbed:
+            out += f"; the budget does not pay for moving {', '.join(self.not_perturbed)}"
         return (
             f"{self.runs} runs beyond the base width, {self.flops:.3g} FLOPs in {self.seconds:.3g} s: {self.part:.0%} "
             f"of the full grid's (expected {self.estimate.usual / self.estimate.full:.0%}); stopped: {self.reason}{out}"
@@ -138,8 +146,24 @@ def sequential_sweeps(
         seconds=ledger.spent_seconds,
         reason=step.reason,
         left_out=tuple(list(wider)[n:]),
+        room=ledger.room(),
     )
     return done, spent
+
+
+def perturbing(spending: Spending, costs: Mapping[str, float], *, reference: float) -> Spending:
+    """With the hyperparameters, by name and in order, that the room left pays for moving, and the others named.
+
+    ``reference``: FLOPs of what all of them are compared with, as far as it was not run.
+    """
+    spent, dear = 0.0, []
+    for name, cost in costs.items():
+        cost += 0.0 if spent else reference
+        if spent + cost > spending.room:
+            dear.append(name)
+        else:
+            spent += cost
+    return replace(spending, perturbing=spent, not_perturbed=tuple(dear))
 
 
 class _Ledger:

@@ -14,13 +14,14 @@ from mutransfer.parameterization import rules
 from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.rules import Parameterization
 from mutransfer.training.events import Note, Sink, silent
+from mutransfer.training.flops import flops_per_step
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task, label_of
 from mutransfer.transfer.horizon import courses_of, differences
-from mutransfer.transfer.sensitivity import sensitivities
+from mutransfer.transfer.sensitivity import neighbours, sensitivities
 from mutransfer.transfer.sequential import Judgement
 from mutransfer.transfer.space import Axis, Choice, Value
-from mutransfer.transfer.spending import Budget, sequential_sweeps
+from mutransfer.transfer.spending import Budget, perturbing, sequential_sweeps
 from mutransfer.transfer.study import Record, Runner, width_size
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.tuner import TuneResult, make_template
@@ -60,7 +61,8 @@ def verify(
         perturb: hyperparameters besides the learning rate to move one step down and up; None: all that were tuned.
         perturb_width: where, besides at base width; None: the largest of ``widths``.
         sequential: run at each width what decides the verdict, and stop when it is decided, instead of the full grid.
-        budget: the most that this may cost beyond the base width, perturbing apart; sequential then.
+        budget: the most that this may cost beyond the base width; sequential then. What the learning rate leaves of
+            it pays for perturbing, hyperparameter by hyperparameter.
 
     Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift``, ``.regret``,
     ``.sensitivity`` (of the other hyperparameters) and ``.courses`` (the optimum against the training step).
@@ -124,13 +126,20 @@ def verify(
             title=table.name,
         )
         ordered = [s.template.width for s in sweeps.values()]
-        sink(Note(text=f"{table.name}: {spending}"))
     plan = runner.plan(replace(template, width=ordered[-1]))
     found = judge(table, sweeps, transferred, plan)
     names = [n for n in (searched if perturb is None else perturb) if n != "lr"]
     if found.verdict is Verdict.UNSTABLE:  # nothing is learnt from neighbours of a run that diverges
         names = []
     width = ordered[-1] if perturb_width is None else perturb_width
+    if spending is not None:
+        at_large = replace(template, width=width)
+        known = sweeps[_key(width)].seeds if _key(width) in sweeps else ()
+        cost = at_large.steps * flops_per_step(at_large, task, runner.plan(at_large), runner.device)
+        moved = {n: cost * len(seed_list) * len(neighbours(at_large, n, axes.get(n))) for n in names}
+        spending = perturbing(spending, moved, reference=cost * (len(seed_list) - len(known)))
+        names = [n for n in names if n not in spending.not_perturbed]
+        sink(Note(text=f"{table.name}: {spending}"))
     at = {_key(w): at_lr(replace(template, width=w), transferred, 0) for w in (template.base_width, width)}
     courses = courses_of(sweeps, [_key(ordered[0]), _key(ordered[-1])])
     notes = () if before is None else differences(before, template)

@@ -126,6 +126,10 @@ def test_the_machine_readable_verdict_is_that_of_the_verification(verdict, found
         assert verdict[name]["optima"] == {str(w): [o.log2_lr, o.low, o.high] for w, o in v.optima.items()}
         assert verdict[name]["regret_log_loss"] == {str(w): [r.value, r.low, r.high] for w, r in v.regret.items()}
         assert verdict[name]["transferred_log2_lr"] == v.transferred_log2_lr
+        assert verdict[name]["tolerance_octaves_per_doubling"] == v.drift_tolerance
+        assert verdict[name]["flat"] == [str(w) for w, o in v.optima.items() if o.flat]
+        assert verdict[name]["at_edge"] == {str(w): o.at_edge for w, o in v.optima.items() if o.at_edge}
+        assert verdict[name]["feature_slopes"] == {m: [s.value, s.low, s.high] for m, s in v.features.items()}
 
 
 def test_the_verdict_inside_the_page_is_the_one_beside_it(html, verdict):
@@ -139,11 +143,20 @@ def test_the_table_of_a_width_tells_what_its_runs_were(markdown, found):
     at = [r.final_loss for r in sweep.results[found["mup"].transferred_log2_lr]]
     n_runs = sum(map(len, sweep.results.values()))
     assert f"| {64 * 512 + 512 + 512 * 10 + 10:,} |" in row
-    assert f"| {optimum.log2_lr:.2f} [{optimum.low:.2f}, {optimum.high:.2f}] |" in row
+    flat = ", flat" if optimum.flat else ""
+    assert f"| {optimum.log2_lr:.2f} [{optimum.low:.2f}, {optimum.high:.2f}]{flat} |" in row
+    assert ("flat: over two octaves" in markdown) == any(o.flat for v in found.values() for o in v.optima.values())
     assert f"| {math.prod(at) ** (1 / 3):.4g} |" in row  # a geometric mean, as the fitted curve is of logarithms
     assert f"| {n_runs} (" in row
     regret = found["mup"].regret[512]
     assert f"| {100 * math.expm1(regret.value):+.0f} % [" in row
+
+
+def test_what_is_called_small_is_told(markdown, html, found):
+    for v in found.values():
+        told = f"up to {100 * math.expm1(v.tolerance):.1f} % of loss, which a drift of {v.drift_tolerance:.2f} octaves"
+        assert told in markdown
+        assert told in html
 
 
 def test_what_watched_runs_saw_is_told(markdown, html, verdict, found):

@@ -113,6 +113,22 @@ def test_a_budget_leaves_widths_out_and_is_kept(few, tuned, record):
     assert "does not pay for width 64" in str(less.spending)
 
 
+def test_a_budget_pays_for_moving_other_hyperparameters_with_what_the_learning_rate_leaves(few, tuned, record):
+    moved = ["init_mult", "output_mult"]
+    whole = verify(TASK, tuned, widths=[32, 64], record=record, device="cpu", sequential=True, perturb=moved)
+    assert list(whole.sensitivity) == moved
+    assert not whole.spending.not_perturbed
+    run_flops = 20 * 2 * 64 * (2 * 64 * 64 + 3 * 64 * 10)
+    reference = 3 - len(whole.sweeps[64].seeds)
+    assert whole.spending.perturbing == (reference + 2 * 2 * 3) * run_flops
+
+    flops = whole.spending.flops + (reference + 2 * 3) * run_flops  # of one of the two
+    tight = verify(TASK, tuned, widths=[32, 64], record=record, device="cpu", budget=Budget(flops=flops), perturb=moved)
+    assert list(tight.sensitivity) == ["init_mult"]
+    assert tight.spending.flops + tight.spending.perturbing <= flops
+    assert "does not pay for moving output_mult" in str(tight.spending)
+
+
 def test_a_budget_that_pays_for_nothing_is_refused_with_what_is_needed(tuned, record):
     with pytest.raises(ConfigError, match=r"does not pay for the smallest width .* FLOPs are needed, 10 are there"):
         verify(TASK, tuned, widths=[32], record=record, device="cpu", budget=Budget(flops=10.0))

@@ -16,6 +16,7 @@ from mutransfer.measure.slopes import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
 from mutransfer.transfer.estimate import find_optimum
+from mutransfer.transfer.evidence import weigh
 from mutransfer.transfer.study import Runner
 
 TASKS = {"mlp": DigitsMLP, "gpt": SourceBytesGPT}
@@ -81,7 +82,7 @@ def several(task, tuned, settings):
     base, found = tuned.template, {}
     runner = Runner(task, members=settings["members"])
     for name in SEVERAL:
-        found[name] = {}
+        curves, ceilings = {}, {}
         for width in settings["widths"]:
             curve, starts = {}, []
             for x in settings[name]:
@@ -90,13 +91,25 @@ def several(task, tuned, settings):
                 results = runner.perform([replace(spec, seed=seed) for seed in range(settings["seeds"])], name)
                 curve[float(x)] = [min(r.final_loss, r.initial_loss) for r in results]
                 starts += [r.initial_loss for r in results]
-            optimum = find_optimum(curve, ceiling=float(np.mean(starts)))
-            found[name][str(width)] = {
+            curves[str(width)], ceilings[str(width)] = curve, float(np.mean(starts))
+        found[name] = {"by_width": {}, **weighed(curves, ceilings, settings["widths"])}
+        for width, curve in curves.items():
+            optimum = find_optimum(curve, ceiling=ceilings[width])
+            found[name]["by_width"][width] = {
                 "curve": {f"{x:g}": losses for x, losses in curve.items()},
                 "optimum": [optimum.log2_lr, optimum.low, optimum.high],
                 "draws": list(optimum.draws[:200]),
             }
     return found
+
+
+def weighed(curves, ceilings, widths):
+    """What the best point of the first width costs at the widest, judged as a learning rate would be."""
+    first = next(iter(curves.values()))
+    best = min(first, key=lambda x: np.mean(first[x]))
+    found = weigh(curves, ceilings, widths, best)
+    largest = found.regret[str(widths[-1])]
+    return {"best": best, "regret": [largest.value, largest.low, largest.high], "tolerance": found.tolerance}
 
 
 def findings(data):
@@ -158,7 +171,21 @@ def findings(data):
             )
         )
     for name, what in SEVERAL.items():
-        by = data["several"][name]
+        studied = data["several"][name]
+        by = studied["by_width"]
+        narrowest, *_, widest = by
+        value, low, high = studied["regret"]
+        found.append(
+            judged(
+                f"perceptron, mup, width {widest}: log loss at the best {what} of width {narrowest} less the best",
+                "about 0",
+                value,
+                low,
+                high,
+                within=(-float("inf"), studied["tolerance"]),
+                remark=f"judged against {studied['tolerance']:.2g}, as learning rates are",
+            )
+        )
         trail = " → ".join(f"{v['optimum'][0]:.1f}" for v in by.values()) + f" at widths {', '.join(by)}"
         for first in list(by)[:-1]:
             found.append(shift(by, first, f"perceptron, mup: optimal {what}", trail))
