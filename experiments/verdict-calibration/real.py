@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python experiments/verdict-calibration/real.py RUN [--studies 100] [--parameterization mup]
 
-RUN is the folder of a study with many seeds on a grid of half octaves. Writes results/NAME.json and prints its table.
+RUN is the folder of a study with many seeds on a grid of half octaves, at widths that double. Writes results/NAME.json and prints its table.
 The truth is a cubic spline through the pool's means to within their standard errors: their own noise is no part of
 it, and an interpolation that never goes below its points would put every optimum on one. A drawn seed adds its own
 departures from the means, interpolated on a line between learning rates.
@@ -22,7 +22,7 @@ import numpy as np
 import optuna
 from run import RESULTS
 from scipy.interpolate import UnivariateSpline
-from simulate import BASE, DOUBLINGS, Truth, simulate
+from simulate import Truth, simulate
 from table import rates, table
 
 from mutransfer.training.spec import RunResult, RunSpec
@@ -55,7 +55,7 @@ def pool_of(record: Record, parameterization: str) -> tuple[list[Pool], int, flo
     base = min(runs)
     seeds = max(len(losses) for losses in runs[base].values())
     curves = []
-    for doublings in range(DOUBLINGS + 1):
+    for doublings in range(len(runs)):
         by_lr = runs[base * 2**doublings]
         grid = sorted(x for x in by_lr if len(by_lr[x]) == seeds)
         logs = np.log([[by_lr[x][seed] for seed in sorted(by_lr[x])] for x in grid])
@@ -84,8 +84,9 @@ def main() -> None:
     curves, n_pool, initial = pool_of(Record(options.run / "runs.db"), options.parameterization)
     fine = [np.arange(c.grid[0], c.grid[-1] + 1e-9, 1 / 64) for c in curves]
     truths = [Truth(x, c.smooth(x)) for c, x in zip(curves, fine, strict=True)]
-    drift = float(np.polyfit(range(DOUBLINGS + 1), [t.optimum for t in truths], 1)[0])
-    print(f"true optima {[round(t.optimum, 2) for t in truths]} at widths from {BASE}, drift {drift:+.3f}")
+    drift = float(np.polyfit(range(len(truths)), [t.optimum for t in truths], 1)[0])
+    print(f"true optima {[round(t.optimum, 2) for t in truths]} from base width on, drift {drift:+.3f}")
+    ends = math.ceil(curves[0].grid[0]), math.floor(curves[0].grid[-1])
     of = {}
     for seeds in map(int, options.seeds.split(",")):
         studies = []
@@ -97,7 +98,9 @@ def main() -> None:
                 y = curves[j].log_losses(x, drawn)
                 return np.where(y >= math.log(initial), np.inf, y)
 
-            found = simulate(losses, truths, initial=initial, seeds=seeds, spacing=1.0, drift=round(abs(drift)))
+            found = simulate(
+                losses, truths, initial=initial, seeds=seeds, spacing=1.0, drift=round(abs(drift)), ends=ends
+            )
             studies.append({"family": options.parameterization, "seeds": seeds, **found})
         of[f"{options.parameterization}, {seeds} seeds"] = {"true_drift": round(drift, 3), **rates(studies)}
     found = {"by_seeds": of, "by_family": {}}

@@ -72,11 +72,12 @@ def simulate(
     seeds: int,
     spacing: float,
     drift: float,
+    ends: tuple[float, float] = GRID,
 ) -> dict[str, Any]:
-    """Tune at base width, verify at the wider ones; what was found beside what is true."""
+    """Tune at base width, verify at the wider ones; what was found beside what is true. ``ends``: of the first grid."""
     runner: Any = DrawnRuns(losses, initial, seeds)
-    grid = np.arange(GRID[0], GRID[1] + 1e-9, spacing).tolist()
-    widths = [BASE * 2**j for j in range(DOUBLINGS + 1)]
+    grid = np.arange(ends[0], ends[1] + 1e-9, spacing).tolist()
+    widths = [BASE * 2**j for j in range(len(truths))]
 
     def swept(width: int, also: Sequence[float]) -> Sweep:
         at = RunSpec(task="drawn", width=width, base_width=BASE, hyperparameters={"lr": 1.0}, steps=1)

@@ -15,8 +15,11 @@ from mutransfer.transfer.noise import pool_noise
 SMALL_PART = 0.1  # regret that is small: this part of what width itself buys
 DRIFT_BOUNDS = (0.05, 0.25)  # octaves per doubling: no drift is too large that is less, nor small that is more
 # Part of the variance of an optimum that all widths have in common and that moves no slope: their curves are alike, and
-# so is what lies between the points of one grid. Chosen on the families that experiments/verdict-calibration tunes on.
-COMMON = 0.36
+# so is what lies between the points of one grid. Chosen on the families that experiments/verdict-calibration tunes on,
+# so that the drift over any two to five of their widths is covered as often as it says.
+COMMON = 0.5
+COMMON_COUNTS = 1.0  # degrees of freedom that this counts for, against one for each width beyond two
+LEAST_SPREAD = 1e-3  # octaves squared
 
 Key = str | int  # a width
 
@@ -84,7 +87,8 @@ def drift_slope(sizes: Sequence[float], optima: Sequence[Optimum], predicted: fl
     """Octaves of the optimum per doubling of width, with a 90 % interval from draws.
 
     Plain least squares: where optima do not lie on a line, weights by what is known would make it another slope every
-    time.
+    time. How far they lie from it, beside what their own intervals say, tells how much of that is common to all widths:
+    curves that are less alike than usual make the interval wider.
     """
     if len(sizes) < 2:
         return None
@@ -92,8 +96,13 @@ def drift_slope(sizes: Sequence[float], optima: Sequence[Optimum], predicted: fl
     x = np.log2(sizes)
     x = x - x.mean()
     weights = x / (x @ x)
-    value = float(weights @ np.array([o.log2_lr for o in optima]))
+    places = np.array([o.log2_lr for o in optima])
+    value = float(weights @ places)
     scatter = weights @ draws
-    scatter = np.median(scatter) + math.sqrt(1 - COMMON) * (scatter - np.median(scatter))
+    low, high = np.quantile(draws, [0.16, 0.84], axis=1)
+    residuals = places - places.mean() - value * x
+    seen = float((residuals**2 / np.maximum(((high - low) / 2) ** 2, LEAST_SPREAD)).sum())
+    own = (COMMON_COUNTS * (1 - COMMON) + seen) / (COMMON_COUNTS + len(sizes) - 2)
+    scatter = np.median(scatter) + math.sqrt(own) * (scatter - np.median(scatter))
     low, high = np.quantile(scatter, [TAIL, 1 - TAIL])
     return Slope(value=value, low=float(min(low, value)), high=float(max(high, value)), predicted=predicted)
