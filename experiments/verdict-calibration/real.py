@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python experiments/verdict-calibration/real.py RUN [--studies 100] [--parameterization mup]
 
-RUN is the folder of a study with many seeds on a grid of half octaves, at widths that double. Writes results/NAME.json and prints its table.
+RUN is the folder of a study with many seeds on a grid of half octaves, at widths that double. Writes
+results/NAME.json and prints its table.
 The truth is a cubic spline through the pool's means to within their standard errors: their own noise is no part of
 it, and an interpolation that never goes below its points would put every optimum on one. A drawn seed adds its own
 departures from the means, interpolated on a line between learning rates.

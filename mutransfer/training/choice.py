@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -29,15 +29,22 @@ CLOSE = 0.6  # ratio of a stack's time to single runs', or its inverse, within w
 MARGIN = 0.95  # a stack is taken where it needs at most that part of the time
 MEMORY_PART = 0.5  # of what is free
 COMPILED_GAIN = 1.5  # of compiled over eager stacks in the benchmark: 2.4 at small widths, falling towards 1
+LEAST_GAIN = 1.25  # of that in the benchmark, where eager stacks lose
 SECONDS_PER_TENSOR = 2.5  # to compile, per parameter tensor: 15 s for three layers, a minute for a small transformer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Seconds per step: of one run, and of stacks by their number of members; ``reason`` where there are none."""
+    """Seconds per step: of one run, and of stacks by their number of members; ``reason`` where there are none.
+
+    ``start`` and ``stacked_start``: seconds before the first step, of building models and evaluating them; those that
+    start alike are built once in a stack, which counts where runs are short.
+    """
 
     single: float = math.nan
     stacked: Mapping[int, float] = field(default_factory=dict)
+    start: float = 0.0
+    stacked_start: Mapping[int, float] = field(default_factory=dict)
     reason: str = ""
     tensors: int = 0  # parameters of the model
 
@@ -55,12 +62,12 @@ class Costs:
         if members == 1:
             timed = ", ".join(f"{1e3 * t:.3g} ms for {size} at once" for size, t in self.stacked.items())
             return f"runs are trained one by one, {singly}, which is faster than together ({timed})"
-        if not self.eager_pays(runs, members):
+        if not self.eager_pays(runs, members, steps):
             return (
                 f"runs are trained up to {members} at once, compiled, which is predicted to be faster than one by one "
                 f"({singly}) beyond about {self.break_even(members):.1g} steps"
             )
-        gain = self.seconds(runs, 1) / self.seconds(runs, members)
+        gain = self.seconds(runs, 1, steps) / self.seconds(runs, members, steps)
         return (
             f"runs are trained up to {members} at once, {gain:.1f}x faster than one by one ({singly}); compiling them "
             f"would pay beyond about {self.break_even(members):.1g} steps"
@@ -68,21 +75,17 @@ class Costs:
 
     def break_even(self, members: int) -> float:
         """Steps of a stack from which on compiling it is predicted to pay; infinite where it never does."""
-        saved = min(self.of(members), members * self.single) - self.of(members) / COMPILED_GAIN
+        saved = min(self.of(members), members * self.single) - self.compiled(members)
         return SECONDS_PER_TENSOR * self.tensors / saved if saved > 0 else math.inf
+
+    def compiled(self, members: int) -> float:
+        """Predicted seconds per step of a compiled stack."""
+        eager = self.of(members)
+        return eager / (COMPILED_GAIN if eager <= members * self.single else LEAST_GAIN)
 
     def of(self, members: int) -> float:
         """Seconds per step of a stack, interpolated between those that were timed."""
-        sizes = sorted(self.stacked)
-        if len(sizes) == 1:  # what a call costs is not known apart: at least half as much
-            return self.stacked[sizes[0]] * max(0.5, members / sizes[0])
-        times = [self.stacked[size] for size in sizes]
-        slope = max(0.0, (times[1] - times[0]) / (sizes[1] - sizes[0]))
-        if members <= sizes[0]:
-            return max(times[0] - slope * (sizes[0] - members), times[0] * members / sizes[0])
-        if members >= sizes[-1]:
-            return times[-1] * members / sizes[-1]
-        return float(np.interp(members, sizes, times))
+        return _between(self.stacked, members)
 
     def members(self, runs: int, steps: int) -> int:
         """The number of members per stack that gets ``runs`` runs of ``steps`` steps done soonest; 1: one at a time.
@@ -92,22 +95,43 @@ class Costs:
         if not self.stacked or runs < 2:
             return 1
         sizes = {min(size, runs) for size in (*self.stacked, max(self.stacked) * 3 // 2)}
-        best = min(sizes, key=lambda size: self.seconds(runs, size))
-        if self.eager_pays(runs, best):
+        best = min(sizes, key=lambda size: self.seconds(runs, size, steps))
+        if self.eager_pays(runs, best, steps):
             return best
-        compiling = SECONDS_PER_TENSOR * self.tensors * len(set(even_parts(runs, best)))
-        compiled = self.seconds(runs, best) / COMPILED_GAIN * steps + compiling
-        return best if compiled <= MARGIN * self.seconds(runs, 1) * steps else 1
+        parts = even_parts(runs, best)
+        compiling = SECONDS_PER_TENSOR * self.tensors * len(set(parts))
+        compiled = sum(_between(self.stacked_start, size) + steps * self.compiled(size) for size in parts)
+        return best if compiled + compiling <= MARGIN * self.seconds(runs, 1, steps) else 1
 
-    def eager_pays(self, runs: int, members: int) -> bool:
+    def eager_pays(self, runs: int, members: int, steps: int) -> bool:
         """Whether stacks that are not compiled are faster than single runs."""
-        return self.seconds(runs, members) <= MARGIN * self.seconds(runs, 1)
+        return self.seconds(runs, members, steps) <= MARGIN * self.seconds(runs, 1, steps)
 
-    def seconds(self, runs: int, members: int) -> float:
-        """Per step of ``runs`` runs in stacks of ``members``, one after the other."""
+    def seconds(self, runs: int, members: int, steps: int) -> float:
+        """Of ``runs`` runs in stacks of ``members``, one after the other, up to their last step."""
+        alone = self.start + steps * self.single
         if members == 1:
-            return runs * self.single
-        return sum(self.of(size) if size > 1 else self.single for size in even_parts(runs, members))
+            return runs * alone
+        return sum(
+            _between(self.stacked_start, size) + steps * self.of(size) if size > 1 else alone
+            for size in even_parts(runs, members)
+        )
+
+
+def _between(times: Mapping[int, float], members: int) -> float:
+    """Interpolated between the numbers of members that were timed."""
+    sizes = sorted(times)
+    if not sizes:
+        return 0.0
+    if len(sizes) == 1:  # what a call costs is not known apart: at least half as much
+        return times[sizes[0]] * max(0.5, members / sizes[0])
+    least, more = times[sizes[0]], times[sizes[1]]
+    slope = max(0.0, (more - least) / (sizes[1] - sizes[0]))
+    if members <= sizes[0]:
+        return max(least - slope * (sizes[0] - members), least * members / sizes[0])
+    if members >= sizes[-1]:
+        return times[sizes[-1]] * members / sizes[-1]
+    return float(np.interp(members, sizes, [times[size] for size in sizes]))
 
 
 def even_parts(runs: int, members: int) -> list[int]:
@@ -139,45 +163,61 @@ def measure_costs(
         return Costs(reason=f"{runs} runs of {first.steps} steps are too short to be worth timing")
     with preserved_random_state():
         try:
-            attempt = Attempt(first, first.accumulate, task, plan, device, silent)
-            saved, start = _saved_bytes(attempt.step)
+            unwatched = replace(first, watched=False)
+            started = time.perf_counter()
+            attempt = Attempt(unwatched, first.accumulate, task, plan, device, silent)
+            building = time.perf_counter() - started
+            attempt.course.begin(attempt.model)  # the first evaluation of a process may load data
+            wait(device)
+            started = time.perf_counter()
+            attempt.course.begin(attempt.model)
+            wait(device)
+            evaluating = time.perf_counter() - started
+            alone = building + evaluating
+            saved, loss = _saved_bytes(attempt.step)
             single, losses = _timed(attempt.step, device)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             return Costs(reason="a run alone needs all the memory")
         if single > LONG_STEP:
-            return Costs(single=single, reason=f"a step takes {single:.2g} s, in which calls no longer count")
+            return Costs(
+                single=single, start=alone, reason=f"a step takes {single:.2g} s, in which calls no longer count"
+            )
         tensors = len(list(attempt.model.parameters()))
         state = sum(p.numel() * p.element_size() for p in attempt.model.parameters())
         room = available_bytes(device)
         fits = runs if room is None else int(MEMORY_PART * room / (6 * state + 2 * saved))
         limit = min(runs, fits, most or runs)
         if limit < 2:
-            return Costs(single=single, reason="the memory holds one run at a time")
+            return Costs(single=single, start=alone, reason="the memory holds one run at a time")
         found: dict[int, float] = {}
+        starts: dict[int, float] = {}
         for size in [size for size in SIZES if size <= limit] or [limit]:
             work = 3 * (1 + sum(s for s in SIZES if s <= size))
             if found and (runs * first.steps < WORTH * work or min(t / s for s, t in found.items()) > 1.3 * single):
                 break  # not worth the timing; or wide models, which fall out of the cache
             try:
+                started = time.perf_counter()
                 population = Population(specs[:size], task, plan=plan, device=device)
+                wait(device)
+                starts[size] = time.perf_counter() - started + evaluating * population.n_starts
                 first_losses = population.step(0)
                 found[size], later = _timed(population.step, device)
                 if CLOSE <= found[size] / (size * single) <= 1 / CLOSE:  # other work may have slowed either
                     single = min(single, _timed(attempt.step, device)[0])
                     found[size] = min(found[size], _timed(population.step, device)[0])
             except StackError as error:
-                return Costs(single=single, reason=str(error))
+                return Costs(single=single, start=alone, reason=str(error))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 break
             together = [float(x[0]) for x in (first_losses, *later)]
-            if not _agree([float(x) for x in (start, *losses)], together, AGREEMENT[first.precision]):
+            if not _agree([float(x) for x in (loss, *losses)], together, AGREEMENT[first.precision]):
                 reason = "a member of a stack does not train as it does alone: does the model keep state of its own?"
-                return Costs(single=single, reason=reason)
-    return Costs(single=single, stacked=found, tensors=tensors)
+                return Costs(single=single, start=alone, reason=reason)
+    return Costs(single=single, stacked=found, start=alone, stacked_start=starts, tensors=tensors)
 
 
 def _saved_bytes(step: Callable[[int], torch.Tensor]) -> tuple[int, torch.Tensor]:

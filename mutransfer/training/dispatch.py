@@ -98,7 +98,7 @@ class Dispatcher:
         population = Population(specs, self.task, plan=plan, device=self.device, sink=self.sink)
         steps = specs[0].steps * (runs // len(specs))
         self._steps.equip(population, costs, steps=steps)
-        if population.compiled is None and not costs.eager_pays(len(specs), len(specs)):
+        if population.compiled is None and not costs.eager_pays(len(specs), len(specs), specs[0].steps):
             raise StackError("a stack is slower than they are, and compiling it did not change that")
         for spec in specs:
             self.sink(RunStarted(spec=spec))

@@ -90,6 +90,11 @@ class Population:
         # What a member starts from: its seed's model, and its own scales on that.
         self._starts = [(s, *(float(column[i]) for column in scales)) for i, s in enumerate(self._streams)]
 
+    @property
+    def n_starts(self) -> int:
+        """How many different models the members start from."""
+        return len(set(self._starts))
+
     def train(self) -> Iterator[tuple[RunSpec, RunResult]]:
         """Train to the end; yields every member's result as soon as it is known."""
         first: dict[tuple[float, ...], Course] = {}  # of those that start from the same model

@@ -135,12 +135,12 @@ class Runner:
         return [result for spec in specs if (result := self.record.find(spec)) is not None]
 
     def saving(self, specs: Sequence[RunSpec]) -> float:
-        """Time of a step of ``specs``, all of one width, as they will be trained over that of training them singly."""
+        """Time of ``specs``, all of one width, as they will be trained over that of training them singly."""
         costs = self._dispatcher.costs(specs, self.plan(specs[0]))
         if not costs.known:
             return 1.0
-        members = costs.members(len(specs), specs[0].steps)
-        return min(1.0, costs.seconds(len(specs), members) / costs.seconds(len(specs), 1))
+        runs, steps = len(specs), specs[0].steps
+        return min(1.0, costs.seconds(runs, costs.members(runs, steps), steps) / costs.seconds(runs, 1, steps))
 
     def plan(self, spec: RunSpec) -> Plan:
         """The plan of a spec, inferred once for all specs that agree on what a plan depends on."""

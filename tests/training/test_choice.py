@@ -28,6 +28,7 @@ def test_single_runs_and_stacks_are_timed():
     costs = measured(many())
     assert list(costs.stacked) == [8]
     assert costs.single > 0
+    assert 0 < costs.stacked_start[8] < 8 * costs.start  # two seeds: two models are built and evaluated, not eight
     assert costs.stacked[8] > costs.single  # eight times the work
     assert costs.tensors == 6
 
@@ -50,11 +51,11 @@ def test_a_stack_that_is_faster_once_compiled_is_taken_for_long_sweeps_alone():
     costs = Costs(single=1e-3, stacked={8: 9e-3}, tensors=6)
     steps = int(costs.break_even(8))
     assert costs.members(32, steps // 8) == 1  # four stacks of that size share one program
-    assert costs.members(32, steps) == 8
-    assert "at once, compiled" in costs.describe(32, steps)
-    never = Costs(single=1e-3, stacked={8: 13e-3}, tensors=6)
-    assert never.members(32, 10**9) == 1
-    assert never.break_even(8) == math.inf
+    assert costs.members(32, 2 * steps) == 8
+    assert "at once, compiled" in costs.describe(32, 2 * steps)
+    for slower in (11e-3, 13e-3):  # where stacks lose by as much, compiling gains little
+        assert Costs(single=1e-3, stacked={8: slower}, tensors=6).members(32, 10**9) == 1
+    assert Costs(single=1e-3, stacked={8: 13e-3}, tensors=6).break_even(8) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,16 @@ def test_between_timed_numbers_the_time_is_interpolated():
     assert costs.of(20) == pytest.approx(5.0)
     assert costs.of(64) == pytest.approx(16.0)
     assert costs.of(4) == pytest.approx(1.0)
-    assert costs.seconds(33, 8) == pytest.approx(3 * costs.of(7) + 2 * costs.of(6))
-    assert costs.seconds(33, 1) == 33
+    assert costs.seconds(33, 8, 10) == pytest.approx(10 * (3 * costs.of(7) + 2 * costs.of(6)))
+    assert costs.seconds(33, 1, 10) == 330
+
+
+def test_short_runs_are_stacked_for_what_they_do_before_their_first_step():
+    costs = Costs(single=1.0, stacked={8: 9.6}, start=10.0, stacked_start={8: 12.0}, tensors=6)
+    assert costs.seconds(16, 1, 5) == 16 * 15
+    assert costs.seconds(16, 8, 5) == pytest.approx(2 * (12 + 5 * 9.6))
+    assert costs.members(16, 5) == 8
+    assert costs.members(16, 10**4) == 1  # the steps are what counts, and no faster in a stack
 
 
 def test_parts_are_even():
