@@ -46,7 +46,7 @@ GPT = SourceBytesGPT(batch_size=16, context=64, eval_windows=16)
 TASKS = {
     "mlp": (DigitsMLP(), dict.fromkeys((32, 64, 128, 256, 512), 100)),
     "gpt-small": (SMALL, {32: 100, 64: 60, 128: 20, 256: 4}),  # 128 tokens a step
-    "gpt": (GPT, {32: 6, 64: 6, 128: 4, 256: 2}),  # 1024 tokens a step, as in configs/stdlib-gpt.yaml
+    "gpt": (GPT, {32: 6, 64: 6, 128: 4, 256: 2}),  # 1024 tokens a step
 }
 SWEEPS = ((32, 1), (16, 3))  # learning rates, seeds
 

@@ -65,7 +65,7 @@ def findings(data):
     ]
     for name, published, within in (
         ("tanh", "bound -1/2 (Lee et al.); -1 for smooth activations (Dyer & Gur-Ari)", (-1.15, -0.85)),
-        ("relu", "bound -1/2; -3/4 where sign flips dominate", (-0.9, -0.6)),
+        ("relu", "bound -1/2; here expected -3/4 where sign flips dominate", (-0.9, -0.6)),
     ):
         slope = fit_slope(data["train_widths"], data["trained"][name])
         statement = f"change of the kernel in training, {name}, power of width"

@@ -123,7 +123,8 @@ def findings(data):
         found.append(
             of_slope(
                 f"largest distance between network and linearisation, {name} examples, power of width",
-                "at most -1/2" + (" (-1 for smooth activations)" if smooth else " (-3/4 where sign flips dominate)"),
+                "bound -1/2; "
+                + ("-1 for smooth activations" if smooth else "here expected -3/4 where sign flips dominate"),
                 fit_slope(data["widths"], rows),
                 within=(-float("inf"), -0.5),
             )
@@ -142,7 +143,8 @@ def draw(data, figure):
     for name, rows in data["errors"].items():
         left.loglog(data["widths"], [sum(r) / len(r) for r in rows], "o-", label=name)
     left.set(xlabel="width", ylabel="largest distance over time", title="network and linearisation")
-    left.legend()
+    left.set_ylim(top=6 * left.get_ylim()[1])
+    left.legend(loc="upper right", ncols=2, fontsize=8)
     e = data["ensemble"]
     places = range(len(e["predicted_mean"]))
     order = sorted(places, key=lambda i: e["predicted_mean"][i])
@@ -162,7 +164,8 @@ def draw(data, figure):
         label="trained networks",
     )
     right.set(xlabel="test example, sorted", ylabel="prediction", title="an ensemble")
-    right.legend()
+    right.set_ylim(top=right.get_ylim()[1] + 1)
+    right.legend(loc="upper left", fontsize=8)
 
 
 if __name__ == "__main__":

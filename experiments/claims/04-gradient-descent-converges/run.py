@@ -18,6 +18,8 @@ from networks import architecture, ntk_mlp
 from mutransfer.kernels import infinite_width, spectrum
 from mutransfer.measure.slopes import fit_slope
 
+SHOWN = 1e-12  # of the first loss: the figure ends there
+
 
 def measure(settings):
     x, _ = digits(settings["examples"])
@@ -53,6 +55,8 @@ def trained(width, seed, x, lr, rate, settings):
     end = int(floor.sum())  # the loss only falls
     late = slice(2 * end // 3, end)
     slope = np.polyfit(steps[late].numpy(), loss[late].log().numpy(), 1)[0]
+    shown = (loss > SHOWN * loss[0]).nonzero()[:, 0]
+    shown = shown[:: max(1, len(shown) // 60)]
     moved = (model[0].weight.detach() - start).norm(dim=1)
     return {
         "left": float(loss[-1] / loss[0]),
@@ -62,7 +66,7 @@ def trained(width, seed, x, lr, rate, settings):
         "mean_move": float(moved.mean()),
         "largest_move": float(moved.max()),
         "flips": float(((model[0](x).detach() > 0) != before).double().mean()),
-        "curve": (loss / loss[0])[:: max(1, len(loss) // 50)].tolist(),
+        "curve": [shown.tolist(), (loss / loss[0])[shown].tolist()],  # steps, and the loss after them
     }
 
 
@@ -90,7 +94,7 @@ def findings(data):
             f"late rate of decay over the least eigenvalue's, width {widest}",
             "at least 1/2 (bound), towards 1 as the slowest mode is left alone",
             data["rate_over_bound"][-1],
-            within=(0.5, float("inf")),
+            within=(0.5, 1.5),
         ),
         *(
             of_slope(f"{statement}, power of width", "-1/2", fit_slope(widths, data[name]), within=(-0.65, -0.35))
@@ -106,13 +110,17 @@ def findings(data):
 def draw(data, figure):
     left, right = figure.subplots(1, 2)
     for width, rows in zip(data["widths"], data["curve"], strict=True):
-        left.semilogy(np.linspace(0, 1, len(rows[0])), rows[0], label=str(width))
-    left.set(xlabel="time, of the whole", ylabel="loss / first loss", ylim=(1e-12, 2), title="random labels")
-    left.legend(fontsize=7, title="width")
+        steps, loss = rows[0]
+        left.semilogy(data["rate"] * np.array(steps), loss, label=str(width))
+    time = np.linspace(0, left.get_xlim()[1])
+    left.semilogy(time, np.exp(-time), "--", color="grey", label="bound")
+    left.set(xlabel="time t, in 1 / lambda_0", ylabel="loss / first loss", ylim=(SHOWN, 2), title="random labels")
+    left.legend(fontsize=7, title="width", loc="lower left")
     for name, label in (("mean_move", "mean move"), ("largest_move", "largest move"), ("flips", "sign changes")):
         right.loglog(data["widths"], [np.mean(row) for row in data[name]], "o-", label=label)
     right.set(xlabel="width", title="neurons")
-    right.legend()
+    right.set_ylim(top=8 * right.get_ylim()[1])
+    right.legend(loc="upper right", fontsize=8)
 
 
 if __name__ == "__main__":

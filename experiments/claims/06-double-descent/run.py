@@ -174,6 +174,7 @@ def draw(data, figure):
     net = data["network"]
     right.loglog(net["parameters"], np.mean(net["loss"], axis=1), "o-", label="test")
     right.loglog(net["parameters"], np.mean(net["train loss"], axis=1).clip(1e-8), ".--", label="training")
+    right.set_ylim(bottom=1e-2)  # below, the training loss goes on towards 0
     right.axvline(net["examples"] * CLASSES, color="grey", lw=0.8)
     right.set(xlabel="parameters", ylabel="loss", title="one hidden layer")
     right.legend()

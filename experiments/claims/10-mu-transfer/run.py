@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from claim import Finding, judged, main, of_slope
+from claim import Finding, judged, main, mean_interval, of_slope
 
 import mutransfer as mt
 from mutransfer.measure.slopes import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
-from mutransfer.transfer.estimate import find_optimum
 from mutransfer.transfer.evidence import weigh
 from mutransfer.transfer.study import Runner
 
@@ -92,14 +93,7 @@ def several(task, tuned, settings):
                 curve[float(x)] = [min(r.final_loss, r.initial_loss) for r in results]
                 starts += [r.initial_loss for r in results]
             curves[str(width)], ceilings[str(width)] = curve, float(np.mean(starts))
-        found[name] = {"by_width": {}, **weighed(curves, ceilings, settings["widths"])}
-        for width, curve in curves.items():
-            optimum = find_optimum(curve, ceiling=ceilings[width])
-            found[name]["by_width"][width] = {
-                "curve": {f"{x:g}": losses for x, losses in curve.items()},
-                "optimum": [optimum.log2_lr, optimum.low, optimum.high],
-                "draws": list(optimum.draws[:200]),
-            }
+        found[name] = weighed(curves, ceilings, settings["widths"])
     return found
 
 
@@ -107,9 +101,15 @@ def weighed(curves, ceilings, widths):
     """What the best point of the first width costs at the widest, judged as a learning rate would be."""
     first = next(iter(curves.values()))
     best = min(first, key=lambda x: np.mean(first[x]))
-    found = weigh(curves, ceilings, widths, best)
-    largest = found.regret[str(widths[-1])]
-    return {"best": best, "regret": [largest.value, largest.low, largest.high], "tolerance": found.tolerance}
+    evidence = weigh(curves, ceilings, widths, best)
+    largest = evidence.regret[str(widths[-1])]
+    return {
+        "best": best,
+        "regret": [largest.value, largest.low, largest.high],
+        "tolerance": evidence.tolerance,
+        "optima": {width: [o.log2_lr, o.low, o.high] for width, o in evidence.optima.items()},
+        "curves": {width: {f"{x:g}": losses for x, losses in curve.items()} for width, curve in curves.items()},
+    }
 
 
 def findings(data):
@@ -151,29 +151,16 @@ def findings(data):
                         low,
                         high,
                         within=within,
-                        remark=f"judged against {by['mup']['tolerance']:.2g}: two standard errors, or a tenth of what "
-                        "width buys",
+                        remark=f"judged against {by['mup']['tolerance']:.2g}: the deviation of a difference between "
+                        "two runs, or a tenth of what width buys",
                     )
                 )
-        at = by["mup"]["at_transferred"]
-        gains = [
-            [a - b for a, b in zip(at[u], at[v], strict=True)] for u, v in zip(list(at), list(at)[1:], strict=False)
-        ]
-        means = [float(np.mean(g)) for g in gains]
-        found.append(
-            Finding(
-                statement=f"{title}, mup: wider is better at the transferred learning rate",
-                published="loss falls with width",
-                measured=" → ".join(f"{np.mean(v):.4g}" for v in at.values()),
-                holds=True if min(means) > 0 else False if max(means) < 0 else None,
-                remark=f"at widths {', '.join(at)}; falls with {sum(x > 0 for g in gains for x in g)} of "
-                f"{sum(map(len, gains))} pairs of the same seed",
-            )
-        )
+        found.append(wider_is_better(title, by["mup"]["at_transferred"]))
     for name, what in SEVERAL.items():
         studied = data["several"][name]
-        by = studied["by_width"]
-        narrowest, *_, widest = by
+        optima = studied["optima"]
+        narrowest, *_, widest = optima
+        trail = " → ".join("{:.1f} [{:.1f}, {:.1f}]".format(*o) for o in optima.values())
         value, low, high = studied["regret"]
         found.append(
             judged(
@@ -183,47 +170,56 @@ def findings(data):
                 low,
                 high,
                 within=(-float("inf"), studied["tolerance"]),
-                remark=f"judged against {studied['tolerance']:.2g}, as learning rates are",
+                remark=f"judged against {studied['tolerance']:.2g}, as learning rates are; log2 of the optima {trail} "
+                f"at widths {', '.join(optima)}",
             )
         )
-        trail = " → ".join(f"{v['optimum'][0]:.1f}" for v in by.values()) + f" at widths {', '.join(by)}"
-        for first in list(by)[:-1]:
-            found.append(shift(by, first, f"perceptron, mup: optimal {what}", trail))
     return found
 
 
-def shift(by, first, what, trail):
-    """How far the optimum of one hyperparameter moves from a width to the widest, and what not to follow it costs."""
-    small, large, widest = by[first], by[list(by)[-1]], list(by)[-1]
-    moved = np.array(large["draws"]) - np.array(small["draws"])
-    low, high = np.quantile(moved, [0.05, 0.95])
-    at_first = min(small["curve"], key=lambda x: np.mean(small["curve"][x]))
-    lowest = min(float(np.mean(v)) for v in large["curve"].values())
-    lost = float(np.mean(large["curve"][at_first])) / lowest - 1
-    return judged(
-        f"{what}, width {widest} less width {first}, octaves",
-        "0",
-        large["optimum"][0] - small["optimum"][0],
-        float(low),
-        float(high),
-        within=(-1.0, 1.0),
-        remark=f"{trail}; at width {widest} the best point of width {first} is {100 * lost:.0f} % above its own best",
+def wider_is_better(title, at):
+    """Gains from each width to the next, of the same seeds: the statement is about every one of them."""
+    losses = list(at.values())
+    gains = [mean_interval(np.subtract(a, b)) for a, b in pairwise(losses)]
+    better, worse = all(low > 0 for _, low, _ in gains), any(high < 0 for _, _, high in gains)
+    told = ", ".join(f"{value:.2g} [{low:.2g}, {high:.2g}]" for value, low, high in gains)
+    return Finding(
+        statement=f"{title}, mup: wider is better at the transferred learning rate",
+        published="loss falls with width",
+        measured=" → ".join(f"{np.mean(row):.4g}" for row in losses) + f", by {told}",
+        holds=True if better else False if worse else None,
+        remark=f"at widths {', '.join(at)}",
     )
 
 
 def draw(data, figure):
-    axes = figure.subplots(1, 4)
-    for axis, (name, p) in zip(axes, [(n, p) for n in NAMES for p in data[n]], strict=False):
-        losses = []
-        for width, curve in data[name][p]["curves"].items():
-            x = sorted(curve, key=float)
-            means = [float(np.mean(curve[k])) for k in x]
-            losses += means
-            axis.semilogy([float(k) for k in x], means, ".-", label=width)
-        axis.set(
-            title=f"{name}, {p}", xlabel="log2 lr", ylim=(min(losses) / 1.2, sorted(losses)[len(losses) * 3 // 4] * 1.5)
-        )
-        axis.legend(fontsize=6)
+    figure.set_size_inches(7.0, 4.4)
+    figure.supylabel("loss, one curve per width", fontsize=9)
+    upper, lower = figure.subplots(2, 4)
+    for axes, (name, p) in zip(upper, [(n, p) for n in NAMES for p in data[n]], strict=False):
+        draw_curves(axes, data[name][p]["curves"])
+        axes.set_title(f"{name}, {p}: log2 lr", fontsize=8)
+    for axes, name in zip(lower, SEVERAL, strict=True):
+        draw_curves(axes, data["several"][name]["curves"])
+        axes.set_title(f"log2 {'(1 - beta1)' if name == 'beta1' else name}", fontsize=8)
+
+
+def draw_curves(axes, by_width):
+    """Mean loss over seeds, one curve per width; what rises far above the optima is cut off."""
+    curves = []
+    for width, curve in by_width.items():
+        x = sorted(curve, key=float)
+        means = [float(np.mean(curve[k])) for k in x]
+        curves.append(means)
+        axes.semilogy([float(k) for k in x], means, lw=1, label=width)
+    low, high = min(map(min, curves)), min(max(map(max, curves)), 3 * max(map(min, curves)))
+    margin = (high / low) ** 0.05
+    axes.set_ylim(low / margin, high * margin)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.tick_params(labelsize=7)
+    # below: a curve that is cut off leaves no corner free
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1)}
+    axes.legend(fontsize=6, ncols=3, handlelength=0.8, columnspacing=0.6, frameon=False, **below)
 
 
 if __name__ == "__main__":

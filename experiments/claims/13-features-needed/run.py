@@ -58,7 +58,7 @@ def findings(data):
         for control, published, within in (
             ("linearised twin", "far below 100: features are needed", (-100.0, 80.0)),
             ("kernel predictor", "far below 100", (-100.0, 80.0)),
-            ("ntk", "below 100, and less the wider the network", (-100.0, 100.0)),
+            ("ntk", "below 100", (-100.0, 100.0)),
         ):
             if control not in task["explained"]:
                 continue

@@ -134,7 +134,7 @@ def unstable_modes(s):
 
 
 def initialisation_scale(s):
-    """Two layers of ReLU at initialisation times 1/2: beside the output times 1/4 at a quarter of the learning rate."""
+    """Two layers of ReLU at initialisation times 1/2: beside the output times 1/4 at four times the learning rate."""
     x, y = parity_of_digits(s["examples"])
     found = {"rescaled": [], "not_rescaled": []}
     for seed in seeds(s):
