@@ -87,14 +87,16 @@ def findings(data):
         )
     ]
     octaves = np.log2(data["kernel"])  # (widths, scales, seeds)
+    gaps = octaves[-1] - octaves[-2]
+    widest = int(np.abs(gaps.mean(1)).argmax())
     found.append(
         of_seeds(
-            f"change of the kernel at one alpha sqrt(width): largest gap between widths {data['widths'][-2]} and "
-            f"{data['widths'][-1]}, octaves",
+            f"change of the kernel at one alpha sqrt(width), widths {data['widths'][-1]} and {data['widths'][-2]}: gap "
+            f"in octaves where it is largest, at {data['scales'][widest]:g}",
             "0: curves collapse",
-            np.abs(octaves[-1] - octaves[-2]).max(0).tolist(),
+            gaps[widest].tolist(),
             # Against alpha alone, or alpha times width, they would lie apart by what an octave of alpha changes.
-            within=(-float("inf"), 0.5),
+            within=(-0.5, 0.5),
             remark=f"from the least alpha to the largest they fall by {(octaves[-1, 0] - octaves[-1, -1]).mean():.1f} "
             "octaves",
         )
