@@ -49,15 +49,19 @@ def explained_part(network: Arm, control: Arm) -> Interval:
     return _interval((start - reached) / (start - end))
 
 
+def allowed_gain(network: Arm) -> float:
+    """Loss that the last step of a grid may bring without leaving the best setting unbracketed."""
+    return UNBRACKETED * float(np.mean(network.initial) - np.mean(network.final))
+
+
 def judge(network: Arm, frozen: Sequence[Arm], explained: Mapping[str, Interval]) -> tuple[Finding, str]:
     """The finding and its reason, from the frozen control that explains most."""
-    gain = np.array(network.initial) - np.array(network.final)
-    if not (gain > 0).all():
+    if not (np.array(network.initial) > np.array(network.final)).all():
         return Finding.INCONCLUSIVE, "the network itself does not improve with every seed: more steps, or another grid"
     best = max(frozen, key=lambda arm: explained[arm.name].value)
     part = explained[best.name]
     numbers = f"its {best.name} explains {_percent(part)} of the improvement"
-    allowed = UNBRACKETED * float(gain.mean())
+    allowed = allowed_gain(network)
     if part.low <= SUFFICES <= part.high:
         return Finding.INCONCLUSIVE, f"{numbers}, and {SUFFICES:.0%} is the limit; more seeds"
     if part.high < SUFFICES:

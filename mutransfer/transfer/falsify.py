@@ -18,9 +18,9 @@ from mutransfer.training.run import infer_plan, run
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of
 from mutransfer.transfer.estimate import Interval
-from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, best_setting, explained_part, judge
+from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, allowed_gain, best_setting, explained_part, judge
 from mutransfer.transfer.kernel_path import Moment, Watched
-from mutransfer.transfer.kernel_predictor import STOPS, kernel_losses
+from mutransfer.transfer.kernel_predictor import LAST_STOP, STOPS, kernel_losses
 from mutransfer.transfer.study import Record, Runner
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.tuner import make_template
@@ -161,7 +161,7 @@ def falsify(
         arms[name] = _trained(name, runner, spec, points, seed_list, left_out)
         sink(Note(text=f"{name}: {arms[name].setting}, final loss {np.mean(arms[name].final):.4g}"))
     try:
-        arms[KERNEL] = _kernel_arm(task, frozen, seed_list)
+        arms[KERNEL] = _kernel_arm(task, frozen, seed_list, next(iter(arms.values())))
     except (KernelError, DataError) as error:
         left_out[KERNEL] = str(error)
     network, *controls = arms.values()
@@ -222,18 +222,25 @@ def _watch(
     return tuple(curves), tuple(moments)
 
 
-def _kernel_arm(task: Task, spec: RunSpec, seeds: Sequence[int]) -> Arm:
-    """Of ntk's kernel in forward form, which is of order one and which SGD would train under."""
+def _kernel_arm(task: Task, spec: RunSpec, seeds: Sequence[int], network: Arm) -> Arm:
+    """Of ntk's kernel in forward form, which is of order one and which SGD would train under.
+
+    Descent goes on while its last stretch brings a part of what the network gains that would leave it unbracketed.
+    """
     plan = infer_plan(replace(spec, optimizer="sgd", hyperparameters={"lr": 1.0}, form="forward"), task)
-    with preserved_random_state():
-        runs = [kernel_losses(task, plan, seed=seed, steps=spec.steps) for seed in seeds]
-    start = [losses[0] for losses in runs]
-    stop, last_gain = best_setting({float(n): [losses[i] for losses in runs] for i, n in enumerate(STOPS)})
+    stops = STOPS
+    while True:
+        with preserved_random_state():
+            runs = [kernel_losses(task, plan, seed=seed, steps=spec.steps, stops=stops) for seed in seeds]
+        stop, last_gain = best_setting({float(n): [losses[i] for losses in runs] for i, n in enumerate(stops)})
+        if not stop or last_gain <= allowed_gain(network) or stops[-1] >= LAST_STOP:
+            break
+        stops = (*stops, 4 * stops[-1])
     return Arm(
         name=KERNEL,
         setting=f"{stop:g} full-batch steps",
-        initial=tuple(start),
-        final=tuple(losses[STOPS.index(int(stop))] for losses in runs),
+        initial=tuple(losses[0] for losses in runs),
+        final=tuple(losses[stops.index(int(stop))] for losses in runs),
         last_gain=last_gain,
     )
 

@@ -27,15 +27,18 @@ from mutransfer.training.task import Task, batch_size
 
 MAX_ROWS = 1024  # training examples times outputs: a few seconds of descent
 STOPS = (0, *(4**k for k in range(6)))  # steps of full-batch descent after which the predictor is evaluated
+LAST_STOP = 4**7  # a minute or so with as many rows as there may be
 
 
-def kernel_losses(task: Task, plan: Plan, *, seed: int, steps: int) -> list[float]:
-    """Evaluation losses of the kernel predictor, one per moment in ``STOPS``; infinite where descent diverged.
+def kernel_losses(task: Task, plan: Plan, *, seed: int, steps: int, stops: Sequence[int] = STOPS) -> list[float]:
+    """Evaluation losses of the kernel predictor, one per moment in ``stops``; infinite where descent diverged.
 
     Training examples are all those that a run of this seed and length sees, each once. Computed on the CPU.
 
     Args:
         plan: of the network at initialisation, whose learning rates weight the kernel (SGD's).
+        steps: of the run.
+        stops: of the descent.
 
     Raises KernelError where examples times outputs are more than 1024, or the model has no kernel.
     """
@@ -59,7 +62,7 @@ def kernel_losses(task: Task, plan: Plan, *, seed: int, steps: int) -> list[floa
     found = gradient_descent(
         kernel,
         torch.zeros_like(start),
-        STOPS,
+        stops,
         k_test_train=identity,
         f0=start,
         f0_test=torch.zeros_like(start),

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import mean_loss
 from mutransfer.training.tasks.parity import ParityMLP
 from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, explained_part, judge
-from mutransfer.transfer.falsify import falsify
+from mutransfer.transfer.falsify import _kernel_arm, falsify
 from mutransfer.transfer.kernel_path import probe_batch
 from mutransfer.transfer.kernel_predictor import STOPS, kernel_losses
 from mutransfer.transfer.study import Record
@@ -145,6 +146,19 @@ def test_the_kernel_predictor_is_the_twin_trained_by_full_batch_descent():
         reached[step + 1] = task.evaluate(twin)
     assert STOPS[:4] == (0, 1, 4, 16)
     assert losses[:4] == pytest.approx([reached[n] for n in STOPS[:4]], rel=1e-4)
+
+
+def test_the_kernel_predictors_descent_goes_on_until_it_is_bracketed(monkeypatch):
+    network = Arm(name="mup", setting="", initial=(2.0, 2.0), final=(0.0, 0.0))
+    spec = spec_of(Linear())
+    whole = _kernel_arm(Linear(), spec, [0, 1], network)
+    monkeypatch.setattr("mutransfer.transfer.falsify.STOPS", (0, 1))
+    short = _kernel_arm(Linear(), spec, [0, 1], network)
+    assert int(short.setting.split()[0]) >= 16
+    assert short.last_gain <= 0.05 * 2
+    assert np.mean(short.final) - np.mean(whole.final) < 0.05 * 2
+    monkeypatch.setattr("mutransfer.transfer.falsify.LAST_STOP", 4)
+    assert _kernel_arm(Linear(), spec, [0, 1], network).last_gain > 0.05 * 2
 
 
 def test_wished_outputs_are_the_targets_of_both_usual_losses():
