@@ -1,6 +1,6 @@
 """How often the verdict's intervals hold the truth and its verdicts are right, on studies drawn from known laws.
 
-    OMP_NUM_THREADS=1 python experiments/verdict-calibration/run.py [--studies 1008] [--seeds 3,4,5,10]
+    OMP_NUM_THREADS=1 python experiments/verdict-calibration/run.py [--studies 2016] [--seeds 3,4,5,10]
         [--families written-last] [--processes 2]
 
 Writes results/synthetic.json and prints its table.
@@ -45,7 +45,7 @@ def study(task: tuple[str, int, int]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=1008, help="in all, spread over families and numbers of seeds")
+    parser.add_argument("--studies", type=int, default=2016, help="in all, spread over families and numbers of seeds")
     parser.add_argument("--seeds", default="3,4,5,10")
     parser.add_argument("--families", default="all", help="all, tuned-on, looked-at, written-last, or names")
     parser.add_argument("--processes", type=int, default=1)
