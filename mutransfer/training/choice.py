@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ SIZES = (8, 32, 128)  # numbers of members that are timed
 WORTH = 15  # a sweep is timed where it is that many times the work of timing it
 SHORT = 0.1  # seconds: short steps are timed oftener, since a busy machine disturbs them
 LONG_STEP = 0.3  # seconds of a single step in which what a stack saves, the calls, no longer counts
-CLOSE = 0.6  # ratio of a stack's time to single runs', or its inverse, within which both are timed again
+CLOSE = 0.6  # ratio of a stack's time to single runs', or its inverse, within which both are timed in turns
 MARGIN = 0.95  # a stack is taken where it needs at most that part of the time
 MEMORY_PART = 0.5  # of what is free
 COMPILED_GAIN = 1.5  # of compiled over eager stacks in the benchmark: 2.4 at small widths, falling towards 1
@@ -204,9 +205,8 @@ def measure_costs(
                 starts[size] = time.perf_counter() - started + evaluating * population.n_starts
                 first_losses = population.step(0)
                 found[size], later = _timed(population.step, device)
-                if CLOSE <= found[size] / (size * single) <= 1 / CLOSE:  # other work may have slowed either
-                    single = min(single, _timed(attempt.step, device)[0])
-                    found[size] = min(found[size], _timed(population.step, device)[0])
+                if CLOSE <= found[size] / (size * single) <= 1 / CLOSE:
+                    single, found[size] = _in_turns(attempt.step, population.step, size, device)
             except StackError as error:
                 return Costs(single=single, start=alone, reason=str(error))
             except RuntimeError as error:
@@ -244,6 +244,25 @@ def _timed(step: Callable[[int], torch.Tensor], device: torch.device) -> tuple[f
         wait(device)
         seconds.append(time.perf_counter() - started)
     return min(seconds), losses[:3]
+
+
+def _in_turns(
+    alone: Callable[[int], torch.Tensor], together: Callable[[int], torch.Tensor], size: int, device: torch.device
+) -> tuple[float, float]:
+    """Seconds per step alone and of a stack of ``size``, each of as much work, in turns: medians of three.
+
+    The fastest of many short steps is luckier on a busy machine than that of a few long ones.
+    """
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for turn in range(3):
+        for kept, step, count in ((seconds[0], alone, size), (seconds[1], together, 1)):
+            wait(device)
+            started = time.perf_counter()
+            for i in range(count):
+                step(1 + (turn + i) % 3)
+            wait(device)
+            kept.append((time.perf_counter() - started) / count)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 
 def _agree(alone: Sequence[float], together: Sequence[float], tolerance: float) -> bool:
