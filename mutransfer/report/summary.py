@@ -49,8 +49,8 @@ class Summary:
         """What the verdict calls small, and what a flat optimum is."""
         flat = "; flat: over two octaves and more the loss is within a run's seed noise of its lowest"
         return (
-            f"Called small: up to {100 * math.expm1(found.tolerance):.1f} % of loss, which a drift of "
-            f"{found.drift_tolerance:.2f} octaves per doubling costs at the largest width"
+            f"Called small: up to {100 * math.expm1(found.tolerance):.1f} % of loss, and a drift of up to "
+            f"{found.drift_tolerance:.2f} octaves per doubling"
             f"{flat if any(o.flat for o in found.optima.values()) else ''}."
         )
 
