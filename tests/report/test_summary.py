@@ -154,7 +154,8 @@ def test_the_table_of_a_width_tells_what_its_runs_were(markdown, found):
 
 def test_what_is_called_small_is_told(markdown, html, found):
     for v in found.values():
-        told = f"up to {100 * math.expm1(v.tolerance):.1f} % of loss, and a drift of up to {v.drift_tolerance:.2f} octaves"
+        loss, drift = f"{100 * math.expm1(v.tolerance):.1f} % of loss", f"{v.drift_tolerance:.2f} octaves"
+        told = f"up to {loss}, and a drift of up to {drift}"
         assert told in markdown
         assert told in html
 
