@@ -99,9 +99,8 @@ class Costs:
         best = min(sizes, key=lambda size: self.seconds(runs, size, steps))
         if self.eager_pays(runs, best, steps):
             return best
-        parts = even_parts(runs, best)
-        compiling = SECONDS_PER_TENSOR * self.tensors * len(set(parts))
-        compiled = sum(_between(self.stacked_start, size) + steps * self.compiled(size) for size in parts)
+        compiling = SECONDS_PER_TENSOR * self.tensors * len(set(even_parts(runs, best)))
+        compiled = self._total(runs, best, steps, self.compiled)
         return best if compiled + compiling <= MARGIN * self.seconds(runs, 1, steps) else 1
 
     def eager_pays(self, runs: int, members: int, steps: int) -> bool:
@@ -110,11 +109,13 @@ class Costs:
 
     def seconds(self, runs: int, members: int, steps: int) -> float:
         """Of ``runs`` runs in stacks of ``members``, one after the other, up to their last step."""
+        return self._total(runs, members, steps, self.of)
+
+    def _total(self, runs: int, members: int, steps: int, per_step: Callable[[int], float]) -> float:
+        """``per_step``: of a stack by its size."""
         alone = self.start + steps * self.single
-        if members == 1:
-            return runs * alone
         return sum(
-            _between(self.stacked_start, size) + steps * self.of(size) if size > 1 else alone
+            _between(self.stacked_start, size) + steps * per_step(size) if size > 1 else alone
             for size in even_parts(runs, members)
         )
 

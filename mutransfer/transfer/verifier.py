@@ -132,13 +132,14 @@ def verify(
     if found.verdict is Verdict.UNSTABLE:  # nothing is learnt from neighbours of a run that diverges
         names = []
     width = ordered[-1] if perturb_width is None else perturb_width
-    if spending is not None:
+    if spending is not None and names:
         at_large = replace(template, width=width)
         known = sweeps[_key(width)].seeds if _key(width) in sweeps else ()
         cost = at_large.steps * flops_per_step(at_large, task, runner.plan(at_large), runner.device)
         moved = {n: cost * len(seed_list) * len(neighbours(at_large, n, axes.get(n))) for n in names}
         spending = perturbing(spending, moved, reference=cost * (len(seed_list) - len(known)))
         names = [n for n in names if n not in spending.not_perturbed]
+    if spending is not None:
         sink(Note(text=f"{table.name}: {spending}"))
     at = {_key(w): at_lr(replace(template, width=w), transferred, 0) for w in (template.base_width, width)}
     courses = courses_of(sweeps, [_key(ordered[0]), _key(ordered[-1])])

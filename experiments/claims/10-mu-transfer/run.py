@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from claim import Finding, judged, main, mean_interval, of_slope
+from sweeps import verified
 
-import mutransfer as mt
 from mutransfer.measure.slopes import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
@@ -36,25 +36,9 @@ def measure(settings):
     found = {}
     for name, kind in TASKS.items():
         s = settings[name]
-        low, high = s["log2_lr"]
-        record = mt.Record()
         task = kind(**s["args"])
-        tuned = mt.tune(
-            task,
-            base_width=s["base_width"],
-            space={"lr": (2.0**low, 2.0**high)},
-            optimizer="adam",
-            seeds=s["seeds"],
-            record=record,
-            members=s["members"],
-            **s["training"],
-        )
-        found[name] = {
-            p: summary(
-                mt.verify(task, tuned, widths=s["widths"], parameterization=p, record=record, members=s["members"])
-            )
-            for p in s["parameterizations"]
-        }
+        tuned, of = verified(task, s)
+        found[name] = {p: summary(v) for p, v in of.items()}
         if name == "mlp":
             found["several"] = several(task, tuned, settings["several"])
     return found

@@ -10,6 +10,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from claim import Finding, judged, main, of_slope
+from sweeps import verified
 
 import mutransfer as mt
 from mutransfer.measure.slopes import Slope
@@ -24,28 +25,9 @@ CONTROL = "sp"
 
 def measure(settings):
     task = DigitsMLP(**settings["args"])
-    low, high = settings["log2_lr"]
-    record = mt.Record()
-    tuned = mt.tune(
-        task,
-        base_width=settings["base_width"],
-        space={"lr": (2.0**low, 2.0**high)},
-        optimizer="adam",
-        seeds=settings["seeds"],
-        record=record,
-        members=settings["members"],
-        **settings["training"],
-    )
+    _, of = verified(task, settings)
     found = {}
-    for name in settings["parameterizations"]:
-        v = mt.verify(
-            task,
-            tuned,
-            widths=settings["widths"],
-            parameterization=name,
-            record=record,
-            members=settings["members"],
-        )
+    for name, v in of.items():
         found[name] = {
             "verdict": str(v.verdict),
             "tolerance": v.tolerance,
