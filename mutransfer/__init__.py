@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mutransfer import kernels as kernels
-    from mutransfer.parameterization import regimes as regimes
-    from mutransfer.parameterization import rules as rules
     from mutransfer.parameterization.apply import apply as apply
     from mutransfer.parameterization.apply import attach as attach
     from mutransfer.parameterization.apply import parameterize as parameterize
@@ -25,9 +23,11 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.muon import muon_groups as muon_groups
     from mutransfer.parameterization.plan import Plan as Plan
     from mutransfer.parameterization.plan import Scaling as Scaling
-    from mutransfer.parameterization.rules import Parameterization as Parameterization
-    from mutransfer.parameterization.rules import Role as Role
     from mutransfer.parameterization.sites import Site as Site
+    from mutransfer.theory import regimes as regimes
+    from mutransfer.theory import rules as rules
+    from mutransfer.theory.rules import Parameterization as Parameterization
+    from mutransfer.theory.rules import Role as Role
     from mutransfer.training.run import run as run
     from mutransfer.training.spec import RunResult as RunResult
     from mutransfer.training.spec import RunSpec as RunSpec
@@ -49,8 +49,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "kernels": "kernels",
-    "regimes": "parameterization.regimes",
-    "rules": "parameterization.rules",
+    "regimes": "theory.regimes",
+    "rules": "theory.rules",
     "apply": "parameterization.apply:apply",
     "attach": "parameterization.apply:attach",
     "parameterize": "parameterization.apply:parameterize",
@@ -67,8 +67,8 @@ _HOMES = {
     "Plan": "parameterization.plan:Plan",
     "Scaling": "parameterization.plan:Scaling",
     "Site": "parameterization.sites:Site",
-    "Parameterization": "parameterization.rules:Parameterization",
-    "Role": "parameterization.rules:Role",
+    "Parameterization": "theory.rules:Parameterization",
+    "Role": "theory.rules:Role",
     "run": "training.run:run",
     "RunResult": "training.spec:RunResult",
     "RunSpec": "training.spec:RunSpec",

@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mutransfer.errors import ConfigError, PlanError
-from mutransfer.parameterization import rules
+from mutransfer.theory import rules
 
 BUILT_IN_TASKS = {
     "digits-mlp": "mutransfer.training.tasks.digits:DigitsMLP",

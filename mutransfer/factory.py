@@ -12,9 +12,10 @@ import yaml
 
 from mutransfer.config import import_string
 from mutransfer.errors import BuildError, ClassificationError, ConfigError
-from mutransfer.parameterization import regimes, rules
-from mutransfer.parameterization.building import Build, Width, scaled, show_width, skeleton
+from mutransfer.parameterization.building import Build, skeleton
 from mutransfer.parameterization.plan import Plan
+from mutransfer.theory import regimes, rules
+from mutransfer.widths import Width, scaled, show_width
 
 CANDIDATES = (64, 128, 32, 256, 16, 512)  # base widths to try, the most usual first
 _OPTIONS = ("base_width", "width", "parameterization", "optimizer", "form", "lr_rule")

@@ -15,11 +15,10 @@ from filelock import FileLock, Timeout
 
 from mutransfer.config import StudyConfig, dump_config, load_config, load_task
 from mutransfer.errors import ConfigError, RecordError
-from mutransfer.parameterization import regimes, rules
-from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.regimes import Kind
 from mutransfer.report.summary import Summary
+from mutransfer.theory import regimes, rules
+from mutransfer.theory.regimes import Kind
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
 from mutransfer.training.flops import flops_per_step
 from mutransfer.training.run import infer_plan
@@ -31,11 +30,12 @@ from mutransfer.transfer.falsify import Falsification, falsify
 from mutransfer.transfer.sequential import POINTS, Estimate, estimate, usual_seeds
 from mutransfer.transfer.space import Axis, Choice, Range
 from mutransfer.transfer.spending import FIRST_SEEDS, Budget
-from mutransfer.transfer.study import Record, Runner, default_device, width_size
+from mutransfer.transfer.study import Record, Runner, default_device
 from mutransfer.transfer.sweep import at_lr
 from mutransfer.transfer.tuner import TuneResult, make_template, tune
 from mutransfer.transfer.verification import Verification
 from mutransfer.transfer.verifier import verify
+from mutransfer.widths import Width, show_width, width_size
 
 SAME_FUNCTION = (
     "mf and mup are the same trained function up to Adam's eps (Everett et al.: shift by theta = 1/2 on every "

@@ -24,8 +24,8 @@ import optuna
 import torch
 from torch import nn
 
-from mutransfer.parameterization.building import preserved_random_state, seed_everything
 from mutransfer.parameterization.plan import Plan
+from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.training.choice import even_parts
 from mutransfer.training.compiling import compiled
 from mutransfer.training.dispatch import Dispatcher

@@ -33,7 +33,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 from PIL import Image
 from scipy import stats
 
-from mutransfer.measure.slopes import Slope
+from mutransfer.intervals import Slope
 
 SIZES = ("default", "smoke", "large")
 FEW = 7  # measured values that fit along an axis as its ticks

@@ -9,7 +9,7 @@ from data import DEVICE
 from torch import Tensor, nn
 
 from mutransfer.kernels import Scale
-from mutransfer.parameterization.building import seed_everything
+from mutransfer.random_state import seed_everything
 
 
 class NtkLinear(nn.Module):

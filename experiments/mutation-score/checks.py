@@ -11,10 +11,11 @@ from settings import Setting
 from torch import Tensor, nn
 
 import mutransfer as mt
-from mutransfer.parameterization import regimes, rules
-from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything
+from mutransfer.parameterization.building import build_at
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
+from mutransfer.random_state import preserved_random_state, seed_everything
+from mutransfer.theory import regimes, rules
+from mutransfer.theory.rules import Role
 from mutransfer.training.optimizers import make_optimizer
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED

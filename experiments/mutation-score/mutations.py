@@ -11,11 +11,11 @@ from fnmatch import fnmatch
 
 from settings import Setting, plan_of
 
-from mutransfer.parameterization import rules
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.sites import Site
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Role
 
 Change = Callable[[Plan, Setting], Plan]
 

@@ -34,7 +34,7 @@ from mutransfer.integrations.monitoring import Monitor
 from mutransfer.parameterization.checkpoint import FILE, check_plan, save_plan
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import NO_RULE, OPTIMIZERS
+from mutransfer.theory.rules import NO_RULE, OPTIMIZERS
 
 try:
     import accelerate  # noqa: F401 (the Trainer needs it, and says so only when it is made)

@@ -15,12 +15,12 @@ from torch import nn
 from mutransfer.errors import ConfigError, PlanError
 from mutransfer.integrations.movement import Movement
 from mutransfer.parameterization.apply import applied_plan
-from mutransfer.parameterization.building import show_width
 from mutransfer.parameterization.checkpoint import differences
 from mutransfer.parameterization.clipping import clip_grad_norm_
 from mutransfer.parameterization.guard import check_lr
 from mutransfer.parameterization.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
+from mutransfer.widths import show_width
 
 
 class Monitor:

@@ -17,9 +17,9 @@ from torch.utils.hooks import RemovableHandle
 
 from mutransfer.errors import DataError
 from mutransfer.measure.probes import activations, relative_changes
-from mutransfer.parameterization.building import preserved_random_state
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
+from mutransfer.random_state import preserved_random_state
+from mutransfer.theory.rules import Role
 from mutransfer.training.task import batch_size, device_of, to_device
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of the model

@@ -16,9 +16,10 @@ from mup.infshape import InfShape
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.building import Build, Width, scaled, skeleton
+from mutransfer.parameterization.building import Build, skeleton
 from mutransfer.parameterization.plan import Plan, Scaling
-from mutransfer.parameterization.rules import MUP, Family, Role, family, wd_factor
+from mutransfer.theory.rules import MUP, Family, Role, family, wd_factor
+from mutransfer.widths import Width, scaled
 
 
 def write_base_shapes(build: Build, base_width: Width, file: Path | str) -> None:

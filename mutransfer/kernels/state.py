@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
-from mutransfer.parameterization.building import preserved_random_state
+from mutransfer.random_state import preserved_random_state
 
 
 def aliases(model: nn.Module) -> dict[str, Tensor]:

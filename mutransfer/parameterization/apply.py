@@ -7,14 +7,15 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.axes import Overrides
-from mutransfer.parameterization.building import Build, Width, build_at, skeleton
+from mutransfer.parameterization.building import Build, build_at, skeleton
 from mutransfer.parameterization.checks import check_fresh, fitting, has_values
 from mutransfer.parameterization.multipliers import install, uninstall
 from mutransfer.parameterization.names import unwrapped
 from mutransfer.parameterization.pending import is_pending, settle, wait
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Parameterization
 from mutransfer.parameterization.trace import Example
+from mutransfer.theory.rules import Parameterization
+from mutransfer.widths import Width
 
 # A plain attribute of the module: deepcopy and pickle keep it, state_dict never sees it.
 _MARK = "_mutransfer_plan"

@@ -9,12 +9,13 @@ from math import prod
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.building import Build, Width, growth, scaled, show_width, skeleton
+from mutransfer.parameterization.building import Build, skeleton
 from mutransfer.parameterization.layouts import CONVS, TRANSPOSED
 from mutransfer.parameterization.overrides import Overrides, checked, plea, some
 from mutransfer.parameterization.parameter import Parameter
 from mutransfer.parameterization.roles import classify_parameter, mark_bottlenecks
 from mutransfer.parameterization.trace import Trace
+from mutransfer.widths import Width, growth, scaled, show_width
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mutransfer.errors import BuildError
+from mutransfer.random_state import preserved_random_state
+from mutransfer.widths import Width, show_width
 
-Width = int | Mapping[str, int]
 Build = Callable[..., nn.Module]  # called with exactly the Width
-
-
-@contextmanager
-def preserved_random_state() -> Iterator[None]:
-    """Leave the random state of Python, numpy and torch (CPU and every CUDA device in use) as it was."""
-    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (the user's factory may use it)
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)  # noqa: NPY002
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch alike: a factory may draw from any of them."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
-
-
-def check_width(width: Width, name: str) -> Width:
-    """``width`` itself if it is a positive int or a mapping of names to positive ints."""
-    values = list(width.values()) if isinstance(width, Mapping) else [width]
-    if not values or any(isinstance(v, bool) or not isinstance(v, int) or v <= 0 for v in values):
-        raise BuildError(f"{name} must be a positive int or a mapping of names to positive ints, found {width!r}")
-    return width
 
 
 def build_at(build: Build, width: Width) -> nn.Module:
@@ -98,30 +68,6 @@ def skeleton(build: Build, width: Width) -> nn.Module:
                 return build_at(build, width)
         except BuildError:
             return build_at(build, width)
-
-
-def show_width(width: Width) -> str:
-    """A width as one word: ``256``, or ``d_model=256,d_ff=1024``."""
-    return ",".join(f"{k}={v}" for k, v in width.items()) if isinstance(width, Mapping) else str(width)
-
-
-def scaled(width: Width, numerator: int, denominator: int = 1) -> Width | None:
-    """``width`` times a fraction, or None where that is not a whole number."""
-    values = width if isinstance(width, Mapping) else {"": width}
-    if any(v * numerator % denominator for v in values.values()):
-        return None
-    new = {k: v * numerator // denominator for k, v in values.items()}
-    return new if isinstance(width, Mapping) else new[""]
-
-
-def growth(base: Width, width: Width) -> float:
-    """``width`` over ``base``; nan where several widths grow by different factors, or are not known."""
-    if isinstance(base, Mapping) and isinstance(width, Mapping):
-        ratios = {width[k] / base[k] for k in base if width[k] != base[k]} or {1.0}
-        return ratios.pop() if len(ratios) == 1 else float("nan")
-    if isinstance(base, int) and isinstance(width, int) and base > 0 and width > 0:
-        return width / base
-    return float("nan")
 
 
 def _name(build: Build) -> str:

@@ -14,16 +14,11 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ExampleError
-from mutransfer.parameterization.building import (
-    Build,
-    Width,
-    build_at,
-    preserved_random_state,
-    seed_everything,
-    skeleton,
-)
+from mutransfer.parameterization.building import Build, build_at, skeleton
 from mutransfer.parameterization.trace import Example, Trace
 from mutransfer.parameterization.tracer import trace
+from mutransfer.random_state import preserved_random_state, seed_everything
+from mutransfer.widths import Width
 
 LARGE = 50_000_000  # parameters above which a target is not run for its trace
 NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"

@@ -7,10 +7,10 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.apply import applied_plan, remove
-from mutransfer.parameterization.exponents import SHIFT
 from mutransfer.parameterization.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Family, family
+from mutransfer.theory.exponents import SHIFT
+from mutransfer.theory.rules import Family, family
 
 # The power of the gradient's size that each entry of torch's optimizer state carries.
 _GRADIENT_POWER = {

@@ -14,7 +14,7 @@ from mutransfer.parameterization.checks import untied
 from mutransfer.parameterization.names import canonical, unwrapped
 from mutransfer.parameterization.pending import check_rescaled
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import COUPLED_DECAY, DEFAULT_EPS
+from mutransfer.theory.rules import COUPLED_DECAY, DEFAULT_EPS
 
 ADAFACTOR_LR = 1e-2  # torch's default: its clamp is reached after 10 000 steps
 

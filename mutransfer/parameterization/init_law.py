@@ -18,10 +18,7 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.axes import Survey
-from mutransfer.parameterization.building import (
-    Build,
-    growth,
-)
+from mutransfer.parameterization.building import Build
 from mutransfer.parameterization.laws import (
     Measured,
     default_law,
@@ -29,6 +26,7 @@ from mutransfer.parameterization.laws import (
 )
 from mutransfer.parameterization.samples import Samples, decided, sampled_once, sums
 from mutransfer.parameterization.sampling import measuring_widths, sample
+from mutransfer.widths import growth
 
 MAX_BUILDS = 256
 MAX_SECONDS = 5.0

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.building import Build, Width, preserved_random_state, seed_everything
+from mutransfer.parameterization.building import Build
 from mutransfer.parameterization.examples import fresh
 from mutransfer.parameterization.sites import install
 from mutransfer.parameterization.trace import Example, call, tensors
 from mutransfer.parameterization.tracer import Tracer, run, trace
+from mutransfer.random_state import preserved_random_state, seed_everything
+from mutransfer.widths import Width
 
 UNAFFECTED = 1e-5  # relative change of outputs, in single precision, that is none
 PROVABLE = 1e-3  # and one of which a hundredth is still above rounding

@@ -13,7 +13,7 @@ from mutransfer.parameterization.checks import fitting
 from mutransfer.parameterization.names import unwrapped
 from mutransfer.parameterization.pending import check_rescaled
 from mutransfer.parameterization.plan import Plan, Scaling
-from mutransfer.parameterization.rules import DEFAULT_EPS, Role, wd_factor
+from mutransfer.theory.rules import DEFAULT_EPS, Role, wd_factor
 
 # What torch's Muon multiplies its rate with, by ``adjust_lr_fn``, as a function of (rows, columns).
 _ADJUST = {

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.parameter import Parameter, grow_alike, growing_dims, role_of
-from mutransfer.parameterization.rules import Role
+from mutransfer.theory.rules import Role
+from mutransfer.widths import Width, show_width
 
 Overrides = Mapping[str, Role | str | Axes]
 

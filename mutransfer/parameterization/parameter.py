@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mutransfer.parameterization.layouts import Axes
-from mutransfer.parameterization.rules import Role
+from mutransfer.theory.rules import Role
 
 
 @dataclass(frozen=True, kw_only=True)

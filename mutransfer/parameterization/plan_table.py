@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mutransfer.parameterization.building import show_width
 from mutransfer.parameterization.scaling import Scaling
+from mutransfer.widths import show_width
 
 if TYPE_CHECKING:
     from mutransfer.parameterization.plan import Plan

@@ -11,11 +11,12 @@ import warnings
 from typing import Any
 
 from mutransfer.parameterization.attention import KIND
-from mutransfer.parameterization.building import Build, Width, skeleton
+from mutransfer.parameterization.building import Build, skeleton
 from mutransfer.parameterization.examples import Observed
-from mutransfer.parameterization.exponents import Parameterization
 from mutransfer.parameterization.mechanisms import Unaffected, product_mechanism
 from mutransfer.parameterization.sites import Site
+from mutransfer.theory.exponents import Parameterization
+from mutransfer.widths import Width
 
 
 def product_sites(build: Build, base_width: Width, seen: Observed, table: Parameterization) -> dict[str, Site]:

@@ -11,9 +11,6 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.axes import Survey
-from mutransfer.parameterization.building import (
-    show_width,
-)
 from mutransfer.parameterization.laws import (
     CONSTANT,
     FINITE_LAWS,
@@ -25,6 +22,7 @@ from mutransfer.parameterization.laws import (
     law_factor,
 )
 from mutransfer.parameterization.parameter import Parameter
+from mutransfer.widths import show_width
 
 DECISIVE = 16.0  # chi-square distance (4 standard deviations) at which one law is ruled out for another
 HOPELESS = 30.0  # chi-square distance (5.5 of them: models have many parameters) at which no law is left

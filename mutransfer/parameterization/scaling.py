@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mutransfer.parameterization import rules
-from mutransfer.parameterization.exponents import SHIFT
 from mutransfer.parameterization.laws import Measured, law_factor
 from mutransfer.parameterization.parameter import Parameter
-from mutransfer.parameterization.rules import Family, Parameterization, Role, Row
+from mutransfer.theory import rules
+from mutransfer.theory.exponents import SHIFT
+from mutransfer.theory.rules import Family, Parameterization, Role, Row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.axes import Survey
 from mutransfer.parameterization.examples import Observed
 from mutransfer.parameterization.own_factors import Growth
-from mutransfer.parameterization.rules import Parameterization, Role
 from mutransfer.parameterization.sites import Site
+from mutransfer.theory.rules import Parameterization, Role
 
 KIND = "tied readout"
 

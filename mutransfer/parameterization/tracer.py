@@ -12,7 +12,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mutransfer.errors import ExampleError, MutransferError
-from mutransfer.parameterization.building import preserved_random_state
 from mutransfer.parameterization.flow import Flow
 from mutransfer.parameterization.provenance import NOTHING, Tag
 from mutransfer.parameterization.strides import (
@@ -31,6 +30,7 @@ from mutransfer.parameterization.trace import (
     call,
     tensors,
 )
+from mutransfer.random_state import preserved_random_state
 
 _VIEWS = {  # operations that hand their first argument's values on
     *("view", "_unsafe_view", "reshape", "t", "transpose", "permute", "unsqueeze", "squeeze", "expand", "slice"),

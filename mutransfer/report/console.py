@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mutransfer.parameterization.building import Width, show_width
 from mutransfer.training.events import (
     Event,
     Note,
@@ -23,6 +22,7 @@ from mutransfer.training.events import (
     SweepFinished,
 )
 from mutransfer.training.spec import Outcome, RunSpec
+from mutransfer.widths import Width, show_width
 
 BARS = "▁▂▃▄▅▆▇█"
 

@@ -16,11 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from mutransfer.parameterization.building import show_width
 from mutransfer.transfer.coordinates import CoordinateCheck
 from mutransfer.transfer.falsify import Falsification
-from mutransfer.transfer.study import width_size
 from mutransfer.transfer.verification import Verification
+from mutransfer.widths import show_width, width_size
 
 STYLE = {
     "svg.fonttype": "none",

@@ -13,10 +13,11 @@ from typing import Any
 import jinja2
 import torch
 
+from mutransfer.intervals import Interval
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report import plots
 from mutransfer.transfer.coordinates import CoordinateCheck
-from mutransfer.transfer.estimate import Interval, Optimum
+from mutransfer.transfer.estimate import Optimum
 from mutransfer.transfer.sensitivity import Sensitivity
 from mutransfer.transfer.space import Value
 from mutransfer.transfer.spending import Spending

@@ -8,9 +8,9 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from mutransfer.parameterization.building import show_width
 from mutransfer.training.events import Event, PhaseStarted, RunFinished, RunStarted, Scalars
 from mutransfer.training.spec import RunSpec
+from mutransfer.widths import show_width
 
 
 class TensorBoardSink:

@@ -13,8 +13,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from mutransfer.errors import StackError
-from mutransfer.parameterization.building import preserved_random_state
 from mutransfer.parameterization.plan import Plan
+from mutransfer.random_state import preserved_random_state
 from mutransfer.training.events import silent
 from mutransfer.training.memory import available_bytes, is_out_of_memory
 from mutransfer.training.population import AGREEMENT, Population

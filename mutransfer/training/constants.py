@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mutransfer.errors import ConfigError
-from mutransfer.parameterization import rules
 from mutransfer.parameterization.attention import KIND as ATTENTION
-from mutransfer.parameterization.exponents import SHIFT
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
 from mutransfer.parameterization.tied import KIND as TIED
+from mutransfer.theory import rules
+from mutransfer.theory.exponents import SHIFT
+from mutransfer.theory.rules import Role
 
 WEIGHTS = (Role.INPUT, Role.HIDDEN, Role.OUTPUT, Role.BOTTLENECK)  # what init_mult scales: no bias, gain or norm
 LR_MULTS = {f"lr_mult_{role}": role for role in Role}

@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 
 from mutransfer.errors import StackError
-from mutransfer.parameterization.building import preserved_random_state, show_width
 from mutransfer.parameterization.plan import Plan
+from mutransfer.random_state import preserved_random_state
 from mutransfer.training.choice import Costs, even_parts, measure_costs
 from mutransfer.training.compiling import CompiledSteps
 from mutransfer.training.constants import of_program
@@ -21,6 +21,7 @@ from mutransfer.training.population import Population
 from mutransfer.training.run import run
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, label_of
+from mutransfer.widths import show_width
 
 log = logging.getLogger("mutransfer")
 

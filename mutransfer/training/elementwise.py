@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mutransfer.parameterization.rules import DEFAULT_EPS
+from mutransfer.theory.rules import DEFAULT_EPS
 
 Columns = Mapping[str, np.ndarray]  # name -> one value per member, float64
 Coefficients = Mapping[str, Tensor]  # name -> (members, 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mutransfer.parameterization.building import preserved_random_state
 from mutransfer.parameterization.plan import Plan
+from mutransfer.random_state import preserved_random_state
 from mutransfer.training.events import silent
 from mutransfer.training.run import Attempt
 from mutransfer.training.spec import RunSpec

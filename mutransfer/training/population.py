@@ -16,8 +16,9 @@ from torch.utils._pytree import tree_map_only
 from mutransfer.errors import StackError
 from mutransfer.measure.probes import evaluating
 from mutransfer.parameterization.apply import apply
-from mutransfer.parameterization.building import build_at, seed_everything
+from mutransfer.parameterization.building import build_at
 from mutransfer.parameterization.plan import Plan
+from mutransfer.random_state import seed_everything
 from mutransfer.training.constants import factors, multiplied, of_program, weight_decay
 from mutransfer.training.course import Course, autocast
 from mutransfer.training.dropout import MemberDropout, rng_state

@@ -14,13 +14,14 @@ from torch import nn
 
 from mutransfer.errors import BuildError, ExampleError, PlanError
 from mutransfer.parameterization.apply import apply
-from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything, show_width
+from mutransfer.parameterization.building import build_at
 from mutransfer.parameterization.clipping import clip_grad_norm_
 from mutransfer.parameterization.examples import NOT_SEEN
 from mutransfer.parameterization.groups import set_lr
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Parameterization, Role
 from mutransfer.parameterization.uses import with_attention, with_readouts
+from mutransfer.random_state import preserved_random_state, seed_everything
+from mutransfer.theory.rules import Parameterization, Role
 from mutransfer.training.constants import multiplied
 from mutransfer.training.course import Course, autocast, learning_rate
 from mutransfer.training.events import Sink, silent
@@ -28,6 +29,7 @@ from mutransfer.training.memory import free_memory, is_out_of_memory
 from mutransfer.training.optimizers import make_optimizer
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
 from mutransfer.training.task import PROBE_SEED, Task, batch_of, batch_size, few, label_of, split, to_device
+from mutransfer.widths import show_width
 
 
 def run(

@@ -14,8 +14,8 @@ from typing import Any
 
 from mutransfer.errors import ConfigError
 from mutransfer.measure.movement import Look
-from mutransfer.parameterization.building import Width
 from mutransfer.training.constants import MULTIPLIERS
+from mutransfer.widths import Width
 
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("float32", "bfloat16", "float16")

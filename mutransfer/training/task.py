@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from mutransfer.errors import ConfigError, DataError
 from mutransfer.measure.probes import evaluating
-from mutransfer.parameterization.building import Width
 from mutransfer.training.memory import is_out_of_memory
+from mutransfer.widths import Width
 
 
 @runtime_checkable

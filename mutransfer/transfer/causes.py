@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from mutransfer.errors import MutransferError
-from mutransfer.parameterization import rules
 from mutransfer.parameterization.axes import Overrides
-from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Parameterization, Power, Role
 from mutransfer.parameterization.scaling import Scaling
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Parameterization, Power, Role
+from mutransfer.widths import Width, show_width
 
 TITLES = {
     "forward_mult": "forward multiplier",

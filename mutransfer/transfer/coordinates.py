@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError, ExampleError
-from mutransfer.measure.slopes import Slope, fit_slope
-from mutransfer.parameterization import regimes, rules
+from mutransfer.intervals import Slope, fit_slope
 from mutransfer.parameterization.axes import Overrides
-from mutransfer.parameterization.building import Width, preserved_random_state, show_width
 from mutransfer.parameterization.examples import NOT_SEEN, fresh
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.regimes import Kind, Regime
-from mutransfer.parameterization.rules import Family, Parameterization
+from mutransfer.random_state import preserved_random_state
+from mutransfer.theory import regimes, rules
+from mutransfer.theory.regimes import Kind, Regime
+from mutransfer.theory.rules import Family, Parameterization
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.short import FirstSteps, attention_logits, first_steps
 from mutransfer.training.spec import HYPERPARAMETERS, RunSpec
@@ -27,7 +27,8 @@ from mutransfer.training.task import PROBE_SEED, PartsTask, Task, few, label_of
 from mutransfer.transfer.causes import TITLES, Causes, reference
 from mutransfer.transfer.expected import Expected, handed_on, is_readout, owner
 from mutransfer.transfer.offenders import EARLY, TOLERANCE, Judge, Offender, said, together
-from mutransfer.transfer.study import default_device, width_size
+from mutransfer.transfer.study import default_device
+from mutransfer.widths import Width, show_width, width_size
 
 DEFAULT_LR = {Family.SGD: 0.1, Family.ADAM: 2.0**-8}
 LOOKS = (1, 2)  # steps after which there is a look besides the last one

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mutransfer.errors import DataError
-from mutransfer.measure.slopes import CONFIDENCE
+from mutransfer.intervals import CONFIDENCE, Interval
 from mutransfer.transfer.curve import N_DRAWS, posterior
 from mutransfer.transfer.noise import LEAST, LOCAL_DEGREES, SeedNoise, noise_of_mean, pool_noise
 
@@ -26,18 +26,6 @@ SEARCHED = 2.0  # octaves, or grid steps if more, to each side of the best point
 UNIT = 0.2  # of the unit cube: a length there that is alike to an octave
 TAIL = (1 - CONFIDENCE) / 2
 FLAT = 2.0  # octaves over which a curve must be within a run's seed noise of its lowest to be called flat
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A value with a 90 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mutransfer.measure.slopes import Slope
-from mutransfer.transfer.estimate import TAIL, Curve, FittedCurve, Interval, Optimum, fit_curve, log_losses
+from mutransfer.intervals import Interval, Slope
+from mutransfer.transfer.estimate import TAIL, Curve, FittedCurve, Optimum, fit_curve, log_losses
 from mutransfer.transfer.noise import pool_noise
 
 SMALL_PART = 0.1  # regret that is small: this part of what width itself buys

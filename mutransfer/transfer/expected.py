@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor, equal
 
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.regimes import Kind, Regime
-from mutransfer.parameterization.rules import Role
+from mutransfer.theory.regimes import Kind, Regime
+from mutransfer.theory.rules import Role
 
 
 @dataclass(frozen=True)

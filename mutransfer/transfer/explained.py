@@ -10,8 +10,7 @@ from enum import StrEnum
 import numpy as np
 from scipy import stats
 
-from mutransfer.measure.slopes import CONFIDENCE
-from mutransfer.transfer.estimate import Interval
+from mutransfer.intervals import CONFIDENCE, Interval
 from mutransfer.transfer.kernel_path import Moment
 
 SUFFICES = 0.8  # part of the improvement; see falsify

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from mutransfer.errors import ConfigError, DataError, KernelError
-from mutransfer.parameterization.building import Width, preserved_random_state, show_width
+from mutransfer.intervals import Interval
+from mutransfer.random_state import preserved_random_state
 from mutransfer.training.constants import LR_MULTS, MULTIPLIERS
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.run import infer_plan, run
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of
-from mutransfer.transfer.estimate import Interval
 from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, allowed_gain, best_setting, explained_part, judge
 from mutransfer.transfer.kernel_path import Moment, Watched
 from mutransfer.transfer.kernel_predictor import LAST_STOP, STOPS, kernel_losses
@@ -25,6 +25,7 @@ from mutransfer.transfer.study import Record, Runner
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.tuner import make_template
 from mutransfer.transfer.twin import TwinRunner, TwinTask
+from mutransfer.widths import Width, show_width
 
 MOMENTS = 8  # evaluations of a curve against time, beyond the first
 GRIDS = {"sgd": (-6, 2), "adam": (-12, -4), "adamw": (-12, -4), "lion": (-15, -7)}  # log2 learning rates, by 2

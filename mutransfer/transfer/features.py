@@ -8,9 +8,9 @@ from itertools import chain
 
 import numpy as np
 
-from mutransfer.measure.slopes import Slope, fit_slope
+from mutransfer.intervals import Slope, fit_slope
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
+from mutransfer.theory.rules import Role
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.sweep import Sweep
 

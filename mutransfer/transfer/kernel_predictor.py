@@ -20,8 +20,9 @@ from mutransfer.kernels.empirical import empirical_ntk
 from mutransfer.kernels.linearize import linearize
 from mutransfer.measure.probes import evaluating
 from mutransfer.parameterization.apply import apply
-from mutransfer.parameterization.building import build_at, seed_everything
+from mutransfer.parameterization.building import build_at
 from mutransfer.parameterization.plan import Plan
+from mutransfer.random_state import seed_everything
 from mutransfer.training.outputs import answering, call_of
 from mutransfer.training.task import Task, batch_size
 

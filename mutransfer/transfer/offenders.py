@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mutransfer.measure.slopes import Slope
-from mutransfer.parameterization import rules
+from mutransfer.intervals import Slope
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Family, Role
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Family, Role
 from mutransfer.transfer.causes import INIT, UPDATE, Causes
 from mutransfer.transfer.expected import Expected, owner
 

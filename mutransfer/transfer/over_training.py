@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from mutransfer.intervals import Slope, fit_slope
 from mutransfer.measure.movement import Look
-from mutransfer.measure.slopes import Slope, fit_slope
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.regimes import Kind, Regime
+from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.expected import Expected, is_readout
 from mutransfer.transfer.features import Key, beyond_base

@@ -14,9 +14,9 @@ import numpy as np
 from scipy import stats
 
 from mutransfer.errors import ConfigError
-from mutransfer.measure.slopes import CONFIDENCE
+from mutransfer.intervals import CONFIDENCE, Interval
 from mutransfer.training.spec import RunResult, RunSpec
-from mutransfer.transfer.estimate import Interval, log_of
+from mutransfer.transfer.estimate import log_of
 from mutransfer.transfer.space import Axis, Choice, Value, at_point, value_at
 from mutransfer.transfer.study import Runner
 

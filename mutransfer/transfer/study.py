@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from sqlalchemy.pool import NullPool
 
 from mutransfer.errors import RecordError
-from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Parameterization
+from mutransfer.theory.rules import Parameterization
 from mutransfer.training.dispatch import Dispatcher
 from mutransfer.training.events import PhaseFinished, PhaseStarted, RunFinished, Sink, silent
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task
+from mutransfer.widths import show_width
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -161,13 +161,6 @@ class Runner:
 
 def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def width_size(width: Width) -> float:
-    """One number for a width: the int itself, or the geometric mean of a mapping's values."""
-    if isinstance(width, Mapping):
-        return math.exp(sum(math.log(v) for v in width.values()) / len(width))
-    return float(width)
 
 
 def _storage(where: Path | str | None) -> optuna.storages.BaseStorage:

@@ -16,10 +16,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from mutransfer.errors import ConfigError
-from mutransfer.measure.slopes import CONFIDENCE
-from mutransfer.parameterization import rules
-from mutransfer.parameterization.building import Width
-from mutransfer.parameterization.rules import Parameterization
+from mutransfer.intervals import CONFIDENCE
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Sink, silent
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of
@@ -38,6 +37,7 @@ from mutransfer.transfer.space import (
 )
 from mutransfer.transfer.study import Record, Runner
 from mutransfer.transfer.sweep import Sweep, sweep
+from mutransfer.widths import Width
 
 BATCH = 4  # proposals that TPE makes without knowing each other's results
 

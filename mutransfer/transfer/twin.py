@@ -11,11 +11,11 @@ from torch import nn
 from mutransfer.errors import ConfigError
 from mutransfer.kernels.linearize import linearize
 from mutransfer.parameterization.apply import apply
-from mutransfer.parameterization.building import Width, show_width
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import TaskAround, label_of
 from mutransfer.transfer.study import Runner
+from mutransfer.widths import Width, show_width
 
 
 @dataclass(frozen=True)

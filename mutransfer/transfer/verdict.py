@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from enum import StrEnum
 
-from mutransfer.measure.slopes import Slope
-from mutransfer.transfer.estimate import Interval
+from mutransfer.intervals import Interval, Slope
 
 MOVES_WITHIN = 0.15  # |slope| of relative feature change up to which features move alike at every width
 LAZY_BELOW = -0.25

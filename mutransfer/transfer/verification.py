@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mutransfer.measure.slopes import Slope, fit_slope
-from mutransfer.parameterization import regimes
+from mutransfer.intervals import Interval, Slope, fit_slope
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.regimes import Kind
-from mutransfer.parameterization.rules import Parameterization
-from mutransfer.transfer.estimate import Interval, Optimum
+from mutransfer.theory import regimes
+from mutransfer.theory.regimes import Kind
+from mutransfer.theory.rules import Parameterization
+from mutransfer.transfer.estimate import Optimum
 from mutransfer.transfer.evidence import Evidence, Key, weigh
 from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
 from mutransfer.transfer.horizon import OptimumCourse
 from mutransfer.transfer.over_training import OverTraining, over_training
 from mutransfer.transfer.sensitivity import Sensitivity
 from mutransfer.transfer.spending import Spending
-from mutransfer.transfer.study import width_size
 from mutransfer.transfer.sweep import Sweep
 from mutransfer.transfer.verdict import (
     Movement,
@@ -28,6 +27,7 @@ from mutransfer.transfer.verdict import (
     judge_transfer,
     sentence,
 )
+from mutransfer.widths import width_size
 
 
 @dataclass(frozen=True, kw_only=True)

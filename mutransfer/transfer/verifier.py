@@ -10,9 +10,8 @@ from typing import Any
 import torch
 
 from mutransfer.errors import ConfigError
-from mutransfer.parameterization import rules
-from mutransfer.parameterization.building import Width, show_width
-from mutransfer.parameterization.rules import Parameterization
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.flops import flops_per_step
 from mutransfer.training.spec import RunSpec
@@ -22,11 +21,12 @@ from mutransfer.transfer.sensitivity import neighbours, sensitivities
 from mutransfer.transfer.sequential import Judgement
 from mutransfer.transfer.space import Axis, Choice, Value
 from mutransfer.transfer.spending import Budget, perturbing, sequential_sweeps
-from mutransfer.transfer.study import Record, Runner, width_size
+from mutransfer.transfer.study import Record, Runner
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.tuner import TuneResult, make_template
 from mutransfer.transfer.verdict import Movement, Verdict
 from mutransfer.transfer.verification import Verification, judge
+from mutransfer.widths import Width, show_width, width_size
 
 
 def verify(

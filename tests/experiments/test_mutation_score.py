@@ -92,7 +92,8 @@ def test_mups_criterion_measures_what_mups_own_module_does():
     from settings import Setting
 
     import mutransfer as mt
-    from mutransfer.parameterization.building import build_at, seed_everything
+    from mutransfer.parameterization.building import build_at
+    from mutransfer.random_state import seed_everything
     from mutransfer.training.task import PROBE_SEED
 
     setting, width = Setting("digits", "sgd"), 128

@@ -12,8 +12,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, kernel_distance, linearize, relative_drift
-from mutransfer.measure.slopes import fit_slope
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutransfer.measure.slopes import CONFIDENCE, Slope, fit_slope
+from mutransfer.intervals import CONFIDENCE, Slope, fit_slope
 
 WIDTHS = [64, 128, 256, 512, 1024]
 

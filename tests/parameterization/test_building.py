@@ -10,16 +10,10 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.errors import BuildError
-from mutransfer.parameterization.building import (
-    build_at,
-    check_width,
-    preserved_random_state,
-    scaled,
-    seed_everything,
-    show_width,
-    skeleton,
-)
+from mutransfer.parameterization.building import build_at, skeleton
 from mutransfer.parameterization.plan import Plan
+from mutransfer.random_state import preserved_random_state, seed_everything
+from mutransfer.widths import check_width, scaled, show_width
 
 from .models import Dice, mlp, random_state
 

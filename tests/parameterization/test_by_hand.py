@@ -7,8 +7,8 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
 from mutransfer.parameterization.tracer import trace
+from mutransfer.theory.rules import Role
 
 BASE, WIDTH = 16, 64
 M = WIDTH / BASE

@@ -8,7 +8,7 @@ import torch
 
 from mutransfer import clip_grad_norm_, param_groups, parameterize, rules
 from mutransfer.errors import PlanError
-from mutransfer.measure.slopes import fit_slope
+from mutransfer.intervals import fit_slope
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.run import run
 from tests.training.tiny import Tiny, tiny_spec

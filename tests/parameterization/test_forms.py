@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mutransfer.parameterization import rules
 from mutransfer.parameterization.apply import parameterize
 from mutransfer.parameterization.groups import param_groups
+from mutransfer.theory import rules
 
 from .models import D_IN, losses, mlp, regression
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mutransfer import muon_groups, param_groups, parameterize
-from mutransfer.measure.slopes import fit_slope
-from mutransfer.parameterization import regimes, rules
+from mutransfer.intervals import fit_slope
+from mutransfer.theory import regimes, rules
 
 WIDTHS = (64, 256, 1024)  # a ratio of 16
 # torch's Muon multiplies in bfloat16, which takes a hundred times as long on a CPU that has no instructions for it.

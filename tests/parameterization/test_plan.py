@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError, PlanError
-from mutransfer.parameterization import rules
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.plan import Plan, Site
-from mutransfer.parameterization.rules import Family, Role
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Family, Role
 
 from .models import TiedLM, cnn, mlp, normal, two_widths
 

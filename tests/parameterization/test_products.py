@@ -8,7 +8,7 @@ from torch import nn
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.attention import KIND
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
+from mutransfer.theory.rules import Role
 
 BASE, WIDTH = 32, 128
 M = WIDTH / BASE

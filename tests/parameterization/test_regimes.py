@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization import rules
-from mutransfer.parameterization.regimes import Kind, classify, classify_model, classify_table, drift
-from mutransfer.parameterization.rules import Power
+from mutransfer.theory import rules
+from mutransfer.theory.regimes import Kind, classify, classify_model, classify_table, drift
+from mutransfer.theory.rules import Power
 
 HALF = 0.5
 SP, NTK, MF = ((0, 0, 0), (0, HALF, HALF)), ((0, HALF, HALF), (0, 0, 0)), ((0, HALF, 1), (0, 0, 0))

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutransfer.parameterization import rules
-from mutransfer.parameterization.regimes import Kind, classify, classify_table
-from mutransfer.parameterization.rules import Family, Role
+from mutransfer.theory import rules
+from mutransfer.theory.regimes import Kind, classify, classify_table
+from mutransfer.theory.rules import Family, Role
 
 FEATURE, KERNEL, UNSTABLE, TRIVIAL = Kind.FEATURE_LEARNING, Kind.KERNEL, Kind.UNSTABLE, Kind.TRIVIAL
 ROLES = (Role.INPUT, Role.HIDDEN, Role.OUTPUT, Role.VECTOR)

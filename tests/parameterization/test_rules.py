@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization import rules
-from mutransfer.parameterization.rules import Family, Parameterization, Power, Role, Row
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Family, Parameterization, Power, Role, Row
 
 HALF = 0.5
 # Exponents x of m (factor m**-x) where all dimensions grow alike: (a, b, SGD lr, Adam lr, Adam eps).

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.parameterization import exponents, rules
 from mutransfer.parameterization.apply import parameterize
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.layouts import Axes
-from mutransfer.parameterization.rules import Family, Power, Role
+from mutransfer.theory import exponents, rules
+from mutransfer.theory.rules import Family, Power, Role
 
 from .models import D_IN, D_OUT, OPTIMIZERS, VOCAB, TiedLM, cnn, losses, mlp, regression, two_widths
 

@@ -19,7 +19,7 @@ from torch import nn
 from mutransfer import muon_groups, param_groups
 from mutransfer.parameterization.apply import apply, parameterize
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import DEFAULT_EPS, FORMS, Family, Parameterization, Power, Role, Row
+from mutransfer.theory.rules import DEFAULT_EPS, FORMS, Family, Parameterization, Power, Role, Row
 
 from .models import D_IN, D_OUT, VOCAB, losses
 from .test_forms import Lion

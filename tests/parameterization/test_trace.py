@@ -10,8 +10,8 @@ from torch import nn
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.layouts import Axes
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
 from mutransfer.parameterization.tracer import trace
+from mutransfer.theory.rules import Role
 
 BASE, WIDTH = 16, 64
 M = WIDTH / BASE

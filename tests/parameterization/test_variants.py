@@ -2,9 +2,9 @@
 
 import pytest
 
-from mutransfer.parameterization import regimes, rules
-from mutransfer.parameterization.exponents import Family, Role
-from mutransfer.parameterization.regimes import Kind
+from mutransfer.theory import regimes, rules
+from mutransfer.theory.exponents import Family, Role
+from mutransfer.theory.regimes import Kind
 
 HALF = 0.5
 ROLES = (Role.INPUT, Role.HIDDEN, Role.OUTPUT)

@@ -7,8 +7,8 @@ at these widths (-0.42 to -0.45 under ntk, 0.01 to 0.08 under mup). The toleranc
 
 import pytest
 
-from mutransfer.measure.slopes import Slope, fit_slope
-from mutransfer.parameterization.rules import MUP, Family, Parameterization, Role, Row
+from mutransfer.intervals import Slope, fit_slope
+from mutransfer.theory.rules import MUP, Family, Parameterization, Role, Row
 from mutransfer.training.run import infer_plan, run
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.tasks.digits import DigitsMLP

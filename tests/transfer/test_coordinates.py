@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer.errors import ConfigError
-from mutransfer.parameterization.regimes import Kind
-from mutransfer.parameterization.rules import MUP, ONE, Family, Role
+from mutransfer.theory.regimes import Kind
+from mutransfer.theory.rules import MUP, ONE, Family, Role
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.coordinates import TOLERANCE, coordinate_check
 

@@ -11,7 +11,8 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.errors import ConfigError, KernelError
-from mutransfer.parameterization.building import build_at, seed_everything
+from mutransfer.parameterization.building import build_at
+from mutransfer.random_state import seed_everything
 from mutransfer.training.optimizers import make_optimizer
 from mutransfer.training.outputs import call_of, wished_outputs
 from mutransfer.training.run import infer_plan

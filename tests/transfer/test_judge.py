@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import AS_IS, MUP, NTK, SP
+from mutransfer.theory.rules import AS_IS, MUP, NTK, SP
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.sweep import Sweep
 from mutransfer.transfer.verdict import Movement, Verdict

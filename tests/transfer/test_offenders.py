@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mutransfer.measure.slopes import Slope
+from mutransfer.intervals import Slope
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
 from mutransfer.parameterization.sites import Site
+from mutransfer.theory.rules import Role
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.coordinates import coordinate_check
 from mutransfer.transfer.offenders import off

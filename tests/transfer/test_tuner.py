@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mutransfer.errors import ConfigError
-from mutransfer.parameterization.rules import MUP
+from mutransfer.theory.rules import MUP
 from mutransfer.training.events import RunStarted
 from mutransfer.training.spec import Outcome
 from mutransfer.transfer.space import Range

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from mutransfer.measure.slopes import Slope
-from mutransfer.transfer.estimate import Interval, Optimum
+from mutransfer.intervals import Interval, Slope
+from mutransfer.transfer.estimate import Optimum
 from mutransfer.transfer.evidence import COMMON, drift_slope
 from mutransfer.transfer.verdict import (
     Movement,

@@ -13,8 +13,8 @@ from data import parity_of_digits
 from descent import train
 from networks import architecture, ntk_mlp
 
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, infinite_width, relative_drift
-from mutransfer.measure.slopes import fit_slope
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 

@@ -14,8 +14,8 @@ from data import parity_of_digits
 from descent import descend, part_of_critical, train
 from networks import architecture, ntk_mlp
 
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import Erf, empirical_ntk, gradient_descent, gradient_flow_ensemble, infinite_width
-from mutransfer.measure.slopes import fit_slope
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 

@@ -15,8 +15,8 @@ from data import DEVICE, parity_of_digits
 from descent import copy_of, descend, movement, part_of_critical, train
 from networks import ntk_mlp
 
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, lazy, linearize
-from mutransfer.measure.slopes import fit_slope
 
 INF = float("inf")
 

@@ -15,8 +15,8 @@ from data import DEVICE, digits
 from descent import copy_of, descend, part_of_critical
 from networks import architecture, ntk_mlp
 
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import infinite_width, spectrum
-from mutransfer.measure.slopes import fit_slope
 
 SHOWN = 1e-12  # of the first loss: the figure ends there
 

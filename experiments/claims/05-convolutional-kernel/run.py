@@ -14,9 +14,9 @@ from claim import main, mean_interval, of_seeds, of_slope
 from data import DEVICE, digits
 from networks import NtkConv2d, NtkLinear, architecture
 
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, gradient_flow, infinite_width, relative_drift
-from mutransfer.measure.slopes import fit_slope
-from mutransfer.parameterization.building import seed_everything
+from mutransfer.random_state import seed_everything
 
 HEADS = ("flatten", "average pooling")
 

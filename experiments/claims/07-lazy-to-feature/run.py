@@ -15,8 +15,8 @@ from data import parity_of_digits
 from descent import copy_of, movement, part_of_critical, train
 from networks import ntk_mlp
 
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, lazy, relative_drift
-from mutransfer.measure.slopes import fit_slope
 
 
 def measure(settings):

@@ -15,9 +15,9 @@ from data import parity_of_digits
 from descent import part_of_critical, train
 from networks import architecture, ntk_mlp
 
+from mutransfer.intervals import Slope, fit_slope
 from mutransfer.kernels import infinite_width
 from mutransfer.measure.probes import activations, relative_changes
-from mutransfer.measure.slopes import Slope, fit_slope
 
 LIMITS = ("mean field", "ntk")
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from claim import main, of_ratios, of_seeds, of_slope
 
 import mutransfer as mt
-from mutransfer.measure.slopes import Slope
+from mutransfer.intervals import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.parity import ParityMLP
 from mutransfer.transfer.study import Runner

@@ -20,7 +20,7 @@ from mutransfer.kernels import (
     kernel_distance,
     kernel_velocity,
 )
-from mutransfer.parameterization.building import seed_everything
+from mutransfer.random_state import seed_everything
 from mutransfer.training.models.mlp import mlp
 
 TASKS = {"digits": "parity of digits", "bits": "parity of 2 bits of 40"}

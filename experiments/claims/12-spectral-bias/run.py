@@ -15,8 +15,8 @@ from data import parity_of_digits
 from descent import descend, part_of_critical
 from networks import ntk_mlp
 
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, spectrum
-from mutransfer.measure.slopes import fit_slope
 
 LIMITS = ("ntk", "mean field")
 

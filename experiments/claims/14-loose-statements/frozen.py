@@ -16,7 +16,7 @@ from mutransfer.kernels import (
     relative_drift,
     spectrum,
 )
-from mutransfer.parameterization.building import seed_everything
+from mutransfer.random_state import seed_everything
 from mutransfer.training.models.mlp import mlp
 
 

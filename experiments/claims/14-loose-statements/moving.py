@@ -12,7 +12,7 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.kernels import empirical_ntk, relative_drift, target_alignment
-from mutransfer.parameterization.tables import MUP
+from mutransfer.theory.tables import MUP
 from mutransfer.training.tasks.digits import DigitsMLP
 
 

@@ -13,7 +13,7 @@ import frozen
 import moving
 from claim import Finding, main, of_seeds, of_slope
 
-from mutransfer.measure.slopes import Slope, fit_slope
+from mutransfer.intervals import Slope, fit_slope
 
 MEASURED = (
     frozen.standard_kernel,

@@ -13,7 +13,7 @@ from claim import Finding, judged, main, of_slope
 from sweeps import verified
 
 import mutransfer as mt
-from mutransfer.measure.slopes import Slope
+from mutransfer.intervals import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.study import Runner
 

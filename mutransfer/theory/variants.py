@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mutransfer.parameterization.exponents import (
+from mutransfer.theory.exponents import (
     HALF_IN,
     HALF_OUT,
     IN,
@@ -23,7 +23,7 @@ from mutransfer.parameterization.exponents import (
     Role,
     row,
 )
-from mutransfer.parameterization.tables import MUP, NTK, SP
+from mutransfer.theory.tables import MUP, NTK, SP
 
 _Rates = Mapping[Family, Power]
 

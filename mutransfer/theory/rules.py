@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.exponents import ONE as ONE
-from mutransfer.parameterization.exponents import Family as Family
-from mutransfer.parameterization.exponents import Parameterization as Parameterization
-from mutransfer.parameterization.exponents import Power as Power
-from mutransfer.parameterization.exponents import Role as Role
-from mutransfer.parameterization.exponents import Row as Row
-from mutransfer.parameterization.tables import AS_IS as AS_IS
-from mutransfer.parameterization.tables import MF as MF
-from mutransfer.parameterization.tables import MUP as MUP
-from mutransfer.parameterization.tables import NTK as NTK
-from mutransfer.parameterization.tables import SP as SP
-from mutransfer.parameterization.variants import LR_RULES, VARIANTS
+from mutransfer.theory.exponents import ONE as ONE
+from mutransfer.theory.exponents import Family as Family
+from mutransfer.theory.exponents import Parameterization as Parameterization
+from mutransfer.theory.exponents import Power as Power
+from mutransfer.theory.exponents import Role as Role
+from mutransfer.theory.exponents import Row as Row
+from mutransfer.theory.tables import AS_IS as AS_IS
+from mutransfer.theory.tables import MF as MF
+from mutransfer.theory.tables import MUP as MUP
+from mutransfer.theory.tables import NTK as NTK
+from mutransfer.theory.tables import SP as SP
+from mutransfer.theory.variants import LR_RULES, VARIANTS
 
 PARAMETERIZATIONS: Mapping[str, Parameterization] = {p.name: p for p in (SP, AS_IS, NTK, MF, MUP)}
 TABLES: Mapping[str, Parameterization] = {**PARAMETERIZATIONS, **VARIANTS}

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization import rules
-from mutransfer.parameterization.regime import Kind as Kind
-from mutransfer.parameterization.regime import Regime as Regime
-from mutransfer.parameterization.rules import Family, Parameterization, Power, Role
-from mutransfer.parameterization.stability import ROLES, classify_exponents
+from mutransfer.theory import rules
+from mutransfer.theory.inequalities import ROLES, classify_exponents
+from mutransfer.theory.limits import Kind as Kind
+from mutransfer.theory.limits import Regime as Regime
+from mutransfer.theory.rules import Family, Parameterization, Power, Role
 
 
 def classify(

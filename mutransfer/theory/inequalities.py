@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mutransfer.parameterization.regime import Kind, Regime
-from mutransfer.parameterization.rules import Family, Role
+from mutransfer.theory.limits import Kind, Regime
+from mutransfer.theory.rules import Family, Role
 
 TIGHT = 1e-9  # exponents are multiples of 1/2; sums of them are exact, user tables may not be
 ROLES = (Role.INPUT, Role.HIDDEN, Role.OUTPUT, Role.VECTOR, Role.BOTTLENECK)

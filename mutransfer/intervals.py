@@ -50,3 +50,15 @@ def fit_slope(
     error = np.sqrt(residuals @ residuals / (len(x) - 2) / (centred @ centred))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * error)
     return Slope(value=slope, low=slope - half, high=slope + half, predicted=predicted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A value with a 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mutransfer.parameterization.exponents import (
+from mutransfer.theory.exponents import (
     HALF_IN,
     HALF_OUT,
     IN,

@@ -1,0 +1,49 @@
+"""Widths: one int, or a mapping of names to ints; their size, ratio and text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from mutransfer.errors import BuildError
+
+Width = int | Mapping[str, int]
+
+
+def check_width(width: Width, name: str) -> Width:
+    """``width`` itself if it is a positive int or a mapping of names to positive ints."""
+    values = list(width.values()) if isinstance(width, Mapping) else [width]
+    if not values or any(isinstance(v, bool) or not isinstance(v, int) or v <= 0 for v in values):
+        raise BuildError(f"{name} must be a positive int or a mapping of names to positive ints, found {width!r}")
+    return width
+
+
+def show_width(width: Width) -> str:
+    """A width as one word: ``256``, or ``d_model=256,d_ff=1024``."""
+    return ",".join(f"{k}={v}" for k, v in width.items()) if isinstance(width, Mapping) else str(width)
+
+
+def scaled(width: Width, numerator: int, denominator: int = 1) -> Width | None:
+    """``width`` times a fraction, or None where that is not a whole number."""
+    values = width if isinstance(width, Mapping) else {"": width}
+    if any(v * numerator % denominator for v in values.values()):
+        return None
+    new = {k: v * numerator // denominator for k, v in values.items()}
+    return new if isinstance(width, Mapping) else new[""]
+
+
+def growth(base: Width, width: Width) -> float:
+    """``width`` over ``base``; nan where several widths grow by different factors, or are not known."""
+    if isinstance(base, Mapping) and isinstance(width, Mapping):
+        ratios = {width[k] / base[k] for k in base if width[k] != base[k]} or {1.0}
+        return ratios.pop() if len(ratios) == 1 else float("nan")
+    if isinstance(base, int) and isinstance(width, int) and base > 0 and width > 0:
+        return width / base
+    return float("nan")
+
+
+def width_size(width: Width) -> float:
+    """One number for a width: the int itself, or the geometric mean of a mapping's values."""
+    if isinstance(width, Mapping):
+        return math.exp(sum(math.log(v) for v in width.values()) / len(width))
+    return float(width)
