@@ -18,12 +18,12 @@ from mutransfer.kernels.dynamics import Predictions as Predictions
 from mutransfer.kernels.dynamics import gradient_descent as gradient_descent
 from mutransfer.kernels.dynamics import gradient_flow as gradient_flow
 from mutransfer.kernels.empirical import empirical_ntk as empirical_ntk
-from mutransfer.kernels.infinite import InfiniteWidth as InfiniteWidth
-from mutransfer.kernels.infinite import infinite_width as infinite_width
+from mutransfer.kernels.infinite.infinite_width import InfiniteWidth as InfiniteWidth
+from mutransfer.kernels.infinite.infinite_width import infinite_width as infinite_width
+from mutransfer.kernels.infinite.monte_carlo import MonteCarlo as MonteCarlo
+from mutransfer.kernels.infinite.monte_carlo import monte_carlo as monte_carlo
 from mutransfer.kernels.linearize import lazy as lazy
 from mutransfer.kernels.linearize import linearize as linearize
-from mutransfer.kernels.monte_carlo import MonteCarlo as MonteCarlo
-from mutransfer.kernels.monte_carlo import monte_carlo as monte_carlo
 from mutransfer.kernels.posterior import gp_posterior as gp_posterior
 from mutransfer.kernels.posterior import gradient_flow_ensemble as gradient_flow_ensemble
 from mutransfer.kernels.sketches import sketched_ntk as sketched_ntk

@@ -11,11 +11,11 @@ from torch import nn
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels import Abs, Erf, Residual, Scale, Sin, infinite_width
-from mutransfer.kernels.elementwise import Chain, is_elementwise, linear_factor
-from mutransfer.kernels.integrated import Integrated
-from mutransfer.kernels.kinks import find_kinks
-from mutransfer.kernels.nonlinearities import closed_form
-from mutransfer.kernels.quadrature import _has_parity, _plane_part
+from mutransfer.kernels.infinite.gaussian.elementwise import Chain, is_elementwise, linear_factor
+from mutransfer.kernels.infinite.gaussian.integrated import Integrated
+from mutransfer.kernels.infinite.gaussian.kinks import find_kinks
+from mutransfer.kernels.infinite.gaussian.nonlinearities import closed_form
+from mutransfer.kernels.infinite.gaussian.quadrature import _has_parity, _plane_part
 
 CLOSED = [nn.ReLU(), nn.LeakyReLU(0.1), Abs(), nn.GELU(), Erf(), Sin()]
 SMOOTH = [nn.GELU("tanh"), nn.Tanh(), nn.Sigmoid(), nn.SiLU(), nn.Softplus(), nn.Mish(), nn.Tanhshrink()]

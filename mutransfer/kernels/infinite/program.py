@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.pairs import Marginal, Pairs
-from mutransfer.kernels.steps import Step
+from mutransfer.kernels.infinite.pairs import Marginal, Pairs
+from mutransfer.kernels.infinite.steps import Step
 
 
 @dataclass(frozen=True, kw_only=True)

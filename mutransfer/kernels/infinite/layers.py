@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.spatial import Padding, PatchMean, position_matrix
-from mutransfer.kernels.steps import Convolution, Dense, Normalize, Positions, Prior, Step
+from mutransfer.kernels.infinite.spatial import Padding, PatchMean, position_matrix
+from mutransfer.kernels.infinite.steps import Convolution, Dense, Normalize, Positions, Prior, Step
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

@@ -10,7 +10,7 @@ import torch
 from scipy.special import owens_t
 from torch import Tensor
 
-from mutransfer.kernels.elementwise import Chain, TimesSlope
+from mutransfer.kernels.infinite.gaussian.elementwise import Chain, TimesSlope
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels import layers
 from mutransfer.kernels.blocks import Residual
-from mutransfer.kernels.elementwise import is_elementwise, split_linear
-from mutransfer.kernels.layers import CONVOLUTIONS, INSTEAD, NORMS, POSITIONS, Signal, refuse
-from mutransfer.kernels.nonlinearities import nonlinearity, times_slope
-from mutransfer.kernels.program import Program, Sum
-from mutransfer.kernels.steps import Dense, Diagonal, Elementwise, Factor, Normalize, Positions, Prior, Step
+from mutransfer.kernels.infinite import layers
+from mutransfer.kernels.infinite.gaussian.elementwise import is_elementwise, split_linear
+from mutransfer.kernels.infinite.gaussian.nonlinearities import nonlinearity, times_slope
+from mutransfer.kernels.infinite.layers import CONVOLUTIONS, INSTEAD, NORMS, POSITIONS, Signal, refuse
+from mutransfer.kernels.infinite.program import Program, Sum
+from mutransfer.kernels.infinite.steps import Dense, Diagonal, Elementwise, Factor, Normalize, Positions, Prior, Step
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
 Named = tuple[str, nn.Module]

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.elementwise import Chain
-from mutransfer.kernels.kinks import find_kinks
-from mutransfer.kernels.piecewise_linear import PiecewiseLinear, piecewise_linear
-from mutransfer.kernels.quadrature import LEVELS, line_averages, plane_averages
+from mutransfer.kernels.infinite.gaussian.elementwise import Chain
+from mutransfer.kernels.infinite.gaussian.kinks import find_kinks
+from mutransfer.kernels.infinite.gaussian.piecewise_linear import PiecewiseLinear, piecewise_linear
+from mutransfer.kernels.infinite.gaussian.quadrature import LEVELS, line_averages, plane_averages
 
 ACCURACY = 1e-11  # of sqrt(E f(u)^2 E f(v)^2), and alike for f'
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.pairs import Pairs
+from mutransfer.kernels.infinite.pairs import Pairs
+from mutransfer.kernels.infinite.program import Program, Record, joined
+from mutransfer.kernels.infinite.reading import read
+from mutransfer.kernels.infinite.steps import Prior
 from mutransfer.kernels.parallel import mapped
-from mutransfer.kernels.program import Program, Record, joined
-from mutransfer.kernels.reading import read
-from mutransfer.kernels.steps import Prior
 
 PARAMETERIZATIONS = ("ntk", "standard")
 # Pairs of positions held at once, unless two examples alone have more: arrays of 1 MB stay in the processor's cache,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.elementwise import Chain
+from mutransfer.kernels.infinite.gaussian.elementwise import Chain
 
 _DEGREE = 16
 _NODES = np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.kernels.blocks import Abs, Erf, Sin
-from mutransfer.kernels.elementwise import Chain, TimesSlope
-from mutransfer.kernels.integrated import Integrated
+from mutransfer.kernels.infinite.gaussian.elementwise import Chain, TimesSlope
+from mutransfer.kernels.infinite.gaussian.integrated import Integrated
 
 
 class Nonlinearity(Protocol):

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.nonlinearities import Nonlinearity
-from mutransfer.kernels.pairs import Marginal, Pairs
-from mutransfer.kernels.spatial import Padding, PatchMean, apply_matrix
+from mutransfer.kernels.infinite.gaussian.nonlinearities import Nonlinearity
+from mutransfer.kernels.infinite.pairs import Marginal, Pairs
+from mutransfer.kernels.infinite.spatial import Padding, PatchMean, apply_matrix
 
 # k may exceed sqrt(q1 q2) by rounding, and then the pair is parallel: within a few units in the last place it is taken
 # to be. What is nearly parallel keeps its angle to the square root of rounding, 1e-8, no better.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.elementwise import Chain
+from mutransfer.kernels.infinite.gaussian.elementwise import Chain
 from mutransfer.kernels.parallel import mapped
 
 _RADIUS = 9.5  # exp(-R^2 / 2) is 3e-20

@@ -1,0 +1,1 @@
+"""Expectations of nonlinearities under Gaussian preactivations."""
