@@ -17,7 +17,10 @@ from mutransfer.kernels.distances import target_overlap as target_overlap
 from mutransfer.kernels.dynamics import Predictions as Predictions
 from mutransfer.kernels.dynamics import gradient_descent as gradient_descent
 from mutransfer.kernels.dynamics import gradient_flow as gradient_flow
-from mutransfer.kernels.empirical import empirical_ntk as empirical_ntk
+from mutransfer.kernels.empirical.ntk import empirical_ntk as empirical_ntk
+from mutransfer.kernels.empirical.sketches import sketched_ntk as sketched_ntk
+from mutransfer.kernels.empirical.sketches import split_distance as split_distance
+from mutransfer.kernels.empirical.sketches import split_drift as split_drift
 from mutransfer.kernels.infinite.infinite_width import InfiniteWidth as InfiniteWidth
 from mutransfer.kernels.infinite.infinite_width import infinite_width as infinite_width
 from mutransfer.kernels.infinite.monte_carlo import MonteCarlo as MonteCarlo
@@ -26,9 +29,6 @@ from mutransfer.kernels.linearize import lazy as lazy
 from mutransfer.kernels.linearize import linearize as linearize
 from mutransfer.kernels.posterior import gp_posterior as gp_posterior
 from mutransfer.kernels.posterior import gradient_flow_ensemble as gradient_flow_ensemble
-from mutransfer.kernels.sketches import sketched_ntk as sketched_ntk
-from mutransfer.kernels.sketches import split_distance as split_distance
-from mutransfer.kernels.sketches import split_drift as split_drift
 from mutransfer.kernels.spectrum import IllConditionedKernel as IllConditionedKernel
 from mutransfer.kernels.spectrum import Modes as Modes
 from mutransfer.kernels.spectrum import critical_learning_rate as critical_learning_rate

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.distances import kernel_distance, relative_drift, target_alignment
-from mutransfer.kernels.empirical import empirical_ntk
+from mutransfer.kernels.empirical.ntk import empirical_ntk
 from mutransfer.training.outputs import call_of, wished_outputs
 from mutransfer.training.task import PROBE_SEED, Task, TaskAround, batch_size, device_of, split, to_device
 from mutransfer.widths import Width

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.dynamics import Predictions, gradient_descent
-from mutransfer.kernels.empirical import empirical_ntk
+from mutransfer.kernels.empirical.ntk import empirical_ntk
 from mutransfer.kernels.linearize import linearize
 from mutransfer.measure.probes import evaluating
 from mutransfer.parameterization.apply import apply

@@ -6,12 +6,12 @@ from torch import nn
 
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels import empirical_ntk
-from mutransfer.kernels.assembly import Tiles, assemble
-from mutransfer.kernels.batches import Batch
-from mutransfer.kernels.checks import failures
-from mutransfer.kernels.probe import Probe
-from mutransfer.kernels.survey import survey
-from mutransfer.kernels.tangents import Heads, Side, Tangents
+from mutransfer.kernels.empirical.as_function import Batch
+from mutransfer.kernels.empirical.passes.survey import survey
+from mutransfer.kernels.empirical.passes.tangents import Heads, Side, Tangents
+from mutransfer.kernels.empirical.probe import Probe
+from mutransfer.kernels.empirical.probe_check import failures
+from mutransfer.kernels.empirical.tiles import Tiles, assemble
 from tests.kernels.models import Hidden, perceptron
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -1,7 +1,7 @@
 """Which operations of a forward pass use which parameters, and what a gradient of theirs is made of.
 
 A torch function mode sees every operation. What is computed from parameters and constants alone is followed as a weight
-of its own; an operation between a weight and data is recorded if :mod:`mutransfer.kernels.operations` knows its
+of its own; an operation between a weight and data is recorded if :mod:`mutransfer.kernels.empirical.recording.operations` knows its
 gradient, and else its parameters are set aside.
 """
 
@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
-from mutransfer.kernels.operations import parts_of
-from mutransfer.kernels.parts import Part, Replicated, Source, Unsupported
-from mutransfer.kernels.slopes import WithSlope, has_costly_slope
+from mutransfer.kernels.empirical.recording.kept_slopes import WithSlope, has_costly_slope
+from mutransfer.kernels.empirical.recording.operations import parts_of
+from mutransfer.kernels.empirical.recording.parts import Part, Replicated, Source, Unsupported
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.factors import Factors
+from mutransfer.kernels.empirical.gradients import Factors
 
 
 class Unsupported(Exception):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mutransfer.kernels.batches import blocks
+from mutransfer.kernels.empirical.as_function import blocks
 
 # What backward passes that run together may hold: several small ones cost as much as one; large ones that leave the
 # cache together cost more than one after the other.

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.batches import blocks
-from mutransfer.kernels.contractions import contract
-from mutransfer.kernels.costs import Form, cheaper
-from mutransfer.kernels.factors import Gradients
-from mutransfer.kernels.parts import Product
-from mutransfer.kernels.probe import Probe
-from mutransfer.kernels.tangents import Side, Tangents
+from mutransfer.kernels.empirical.as_function import blocks
+from mutransfer.kernels.empirical.gradients import Gradients
+from mutransfer.kernels.empirical.passes.tangents import Side, Tangents
+from mutransfer.kernels.empirical.probe import Probe
+from mutransfer.kernels.empirical.products.contract import contract
+from mutransfer.kernels.empirical.products.costs import Form, cheaper
+from mutransfer.kernels.empirical.recording.parts import Product
 
 # Temporaries of a contraction: beyond this size they only leave the cache.
 _WORKING_BYTES = 2**26

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.batches import blocks
-from mutransfer.kernels.factors import Factors
+from mutransfer.kernels.empirical.as_function import blocks
+from mutransfer.kernels.empirical.gradients import Factors
 
 
 def gram(a: Factors, b: Factors, full: bool, limit_bytes: int, known: dict[int, Tensor], place: int) -> Tensor | None:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.batches import Batch, evaluate
-from mutransfer.kernels.parts import Layout, Part, Pointwise, Product, split
-from mutransfer.kernels.recording import Call, Recorder
-from mutransfer.kernels.signals import Forward
+from mutransfer.kernels.empirical.as_function import Batch, evaluate
+from mutransfer.kernels.empirical.passes.signals import Forward
+from mutransfer.kernels.empirical.recording.parts import Layout, Part, Pointwise, Product, split
+from mutransfer.kernels.empirical.recording.recorder import Call, Recorder
 
 # Examples that are looked at alone at least, and one in 32 of more: the rules of a parameter are the same for all.
 _FEW = 2

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.batches import blocks
-from mutransfer.kernels.factors import Factors, Gradients
+from mutransfer.kernels.empirical.as_function import blocks
+from mutransfer.kernels.empirical.gradients import Factors, Gradients
 
 
 def outer(factors: Factors, start: int, stop: int) -> Tensor:

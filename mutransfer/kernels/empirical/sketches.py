@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import DataError
-from mutransfer.kernels.batches import Batch, Inputs, evaluate
 from mutransfer.kernels.distances import Estimate, from_leave_one_out
-from mutransfer.kernels.state import aliases, untouched
+from mutransfer.kernels.empirical.as_function import Batch, Inputs, evaluate
+from mutransfer.kernels.empirical.untouched import aliases, untouched
 from mutransfer.parameterization.names import unwrapped
 
 

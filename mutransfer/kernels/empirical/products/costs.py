@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import Literal
 
-from mutransfer.kernels.factors import Factors
+from mutransfer.kernels.empirical.gradients import Factors
 
 Form = Literal["gram", "rows"]
 

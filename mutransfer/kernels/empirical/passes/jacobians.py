@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 
-from mutransfer.kernels.batches import Batch, evaluate
+from mutransfer.kernels.empirical.as_function import Batch, evaluate
 
 
 def jacobian_rows(

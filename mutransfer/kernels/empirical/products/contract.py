@@ -12,10 +12,10 @@ from itertools import product
 
 from torch import Tensor
 
-from mutransfer.kernels.costs import Form
-from mutransfer.kernels.factors import Factors, Gradients
-from mutransfer.kernels.gram import gram
-from mutransfer.kernels.rows import all_rows, by_rows, inner
+from mutransfer.kernels.empirical.gradients import Factors, Gradients
+from mutransfer.kernels.empirical.products.costs import Form
+from mutransfer.kernels.empirical.products.gram import gram
+from mutransfer.kernels.empirical.products.rows import all_rows, by_rows, inner
 
 
 def contract(

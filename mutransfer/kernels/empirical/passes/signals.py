@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mutransfer.kernels.backward import backward
-from mutransfer.kernels.batches import Batch, evaluate
-from mutransfer.kernels.factors import Gradients
-from mutransfer.kernels.parts import Layout, Pointwise, Product, Replicated
-from mutransfer.kernels.recording import Call, Recorder
-from mutransfer.kernels.rows import outer
+from mutransfer.kernels.empirical.as_function import Batch, evaluate
+from mutransfer.kernels.empirical.gradients import Gradients
+from mutransfer.kernels.empirical.passes.backward import backward
+from mutransfer.kernels.empirical.products.rows import outer
+from mutransfer.kernels.empirical.recording.parts import Layout, Pointwise, Product, Replicated
+from mutransfer.kernels.empirical.recording.recorder import Call, Recorder
 
 
 class Irregular(Exception):

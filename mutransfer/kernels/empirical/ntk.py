@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError, DataError, KernelError
-from mutransfer.kernels.assembly import Tiles, assemble
-from mutransfer.kernels.batches import Batch, Inputs, blocks
-from mutransfer.kernels.checks import failures
-from mutransfer.kernels.layer_factors import layer_factors
-from mutransfer.kernels.probe import Probe
-from mutransfer.kernels.signals import Irregular
-from mutransfer.kernels.state import aliases, untouched
-from mutransfer.kernels.survey import survey
-from mutransfer.kernels.tangents import Heads, Side, Tangents
+from mutransfer.kernels.empirical.as_function import Batch, Inputs, blocks
+from mutransfer.kernels.empirical.layer_weights import layer_factors
+from mutransfer.kernels.empirical.passes.signals import Irregular
+from mutransfer.kernels.empirical.passes.survey import survey
+from mutransfer.kernels.empirical.passes.tangents import Heads, Side, Tangents
+from mutransfer.kernels.empirical.probe import Probe
+from mutransfer.kernels.empirical.probe_check import failures
+from mutransfer.kernels.empirical.tiles import Tiles, assemble
+from mutransfer.kernels.empirical.untouched import aliases, untouched
 from mutransfer.parameterization.names import unwrapped
 
 if TYPE_CHECKING:

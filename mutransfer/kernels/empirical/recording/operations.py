@@ -1,4 +1,4 @@
-"""The gradients of single operations with respect to their weights, as :mod:`mutransfer.kernels.parts`."""
+"""The gradients of single operations with respect to their weights, as :mod:`mutransfer.kernels.empirical.recording.parts`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.parts import Part, Pointwise, Product, Source, Unsupported
-from mutransfer.kernels.windows import windows
+from mutransfer.kernels.empirical.recording.parts import Part, Pointwise, Product, Source, Unsupported
+from mutransfer.kernels.empirical.recording.windows import windows
 
 Find = Callable[[Any], Source | None]
 

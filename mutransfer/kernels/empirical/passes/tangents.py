@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mutransfer.kernels.batches import Batch, evaluate
-from mutransfer.kernels.factors import Gradients
-from mutransfer.kernels.jacobians import jacobian_rows
-from mutransfer.kernels.signals import Forward, forward
-from mutransfer.kernels.survey import Survey
+from mutransfer.kernels.empirical.as_function import Batch, evaluate
+from mutransfer.kernels.empirical.gradients import Gradients
+from mutransfer.kernels.empirical.passes.jacobians import jacobian_rows
+from mutransfer.kernels.empirical.passes.signals import Forward, forward
+from mutransfer.kernels.empirical.passes.survey import Survey
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite, sqrt
 
-from mutransfer.kernels.probe import Probe
-from mutransfer.kernels.tangents import Side, Tangents
+from mutransfer.kernels.empirical.passes.tangents import Side, Tangents
+from mutransfer.kernels.empirical.probe import Probe
 
 
 def failures(tangents: Tangents, sides: list[Side], probe: Probe, assembled: Mapping[str, float]) -> set[str]:

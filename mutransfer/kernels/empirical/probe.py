@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.batches import blocks
-from mutransfer.kernels.contractions import contract
-from mutransfer.kernels.costs import Form
-from mutransfer.kernels.factors import Gradients
-from mutransfer.kernels.tangents import Side
+from mutransfer.kernels.empirical.as_function import blocks
+from mutransfer.kernels.empirical.gradients import Gradients
+from mutransfer.kernels.empirical.passes.tangents import Side
+from mutransfer.kernels.empirical.products.contract import contract
+from mutransfer.kernels.empirical.products.costs import Form
 
 
 @dataclass(frozen=True)

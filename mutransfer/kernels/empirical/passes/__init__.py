@@ -1,0 +1,1 @@
+"""Backward and forward passes: signals, Jacobians and tangents of every layer."""

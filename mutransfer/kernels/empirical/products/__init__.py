@@ -1,0 +1,1 @@
+"""Sums over parameters of products of gradients, in the cheapest order."""

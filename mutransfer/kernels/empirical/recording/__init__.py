@@ -1,0 +1,1 @@
+"""Operations of one forward pass, recorded with what their gradients need."""
