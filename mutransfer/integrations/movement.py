@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
 from mutransfer.errors import DataError
-from mutransfer.measure.probes import activations, relative_changes
+from mutransfer.measure.activations import activations, relative_changes
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Role

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels.distances import kernel_distance, relative_drift, target_alignment
 from mutransfer.kernels.empirical.ntk import empirical_ntk
-from mutransfer.measure.probes import evaluating, floats, root_mean_square
-from mutransfer.measure.refined import Refined, Start, aligned, refine, start
+from mutransfer.measure.activations import evaluating, floats, root_mean_square
+from mutransfer.measure.updates import Refined, Start, aligned, refine, start
 from mutransfer.parameterization.plan import Plan
 
 Forward = Callable[[], Any]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
+from mutransfer.measure.activations import evaluating
 from mutransfer.measure.movement import KernelProbe, sgd_weights
-from mutransfer.measure.probes import evaluating
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.task import Task, batch_size, split
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from mutransfer.errors import StackError
-from mutransfer.measure.probes import evaluating
+from mutransfer.measure.activations import evaluating
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.building import build_at
 from mutransfer.parameterization.plan import Plan

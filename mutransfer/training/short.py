@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import MutransferError, StackError
-from mutransfer.measure import refined
-from mutransfer.measure.probes import evaluating, floats, root_mean_square
+from mutransfer.measure import updates
+from mutransfer.measure.activations import evaluating, floats, root_mean_square
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracer import trace
 from mutransfer.training.events import silent
@@ -92,7 +92,7 @@ class _Watcher:
 
     def __init__(self, task: Task, probe: Any, model: nn.Module, steps: int, attention: bool) -> None:
         self.task, self.probe, self.steps, self.attention = task, probe, steps, attention
-        self.start = refined.start(model, lambda: task.loss(model, probe), inputs=True)
+        self.start = updates.start(model, lambda: task.loss(model, probe), inputs=True)
         self.seen = FirstSteps(dict(self.start.outputs))
         sizes = {path: root_mean_square(x) for path, x in self.start.outputs.items()}
         spread = {path: root_mean_square(_centred(x)) for path, x in self.start.outputs.items() if x.ndim > 1}
@@ -100,13 +100,13 @@ class _Watcher:
         self._note(0, named | self._logits(model))
 
     def look(self, model: nn.Module, step: int) -> None:
-        found = refined.refine(model, self.start, lambda: self.task.loss(model, self.probe))
+        found = updates.refine(model, self.start, lambda: self.task.loss(model, self.probe))
         quantities = {
             name: {path: getattr(r, name) for path, r in found.items()}
             for name in ("size", "change", "effective", "propagated")
         }
         if len(self.seen.looks) == 1:  # the first: only now is each update the doing of its own parameter alone
-            quantities |= {"update": refined.own_updates(model, self.start), "gradient": self._gradients(model)}
+            quantities |= {"update": updates.own_updates(model, self.start), "gradient": self._gradients(model)}
         self._note(step, quantities | (self._logits(model) if step == self.steps else {}))
 
     def _gradients(self, model: nn.Module) -> dict[str, Tensor]:

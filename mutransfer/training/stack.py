@@ -13,7 +13,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mutransfer.errors import StackError
-from mutransfer.measure.probes import evaluating
+from mutransfer.measure.activations import evaluating
 from mutransfer.training.dropout import MemberDropout
 from mutransfer.training.member_batch import MemberBatch
 from mutransfer.training.memory import is_out_of_memory

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from mutransfer.errors import ConfigError, DataError
-from mutransfer.measure.probes import evaluating
+from mutransfer.measure.activations import evaluating
 from mutransfer.training.memory import is_out_of_memory
 from mutransfer.widths import Width
 

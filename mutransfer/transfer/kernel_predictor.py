@@ -18,7 +18,7 @@ from mutransfer.errors import KernelError
 from mutransfer.kernels.dynamics import Predictions, gradient_descent
 from mutransfer.kernels.empirical.ntk import empirical_ntk
 from mutransfer.kernels.linearize import linearize
-from mutransfer.measure.probes import evaluating
+from mutransfer.measure.activations import evaluating
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.building import build_at
 from mutransfer.parameterization.plan import Plan

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import mutransfer as mt
-from mutransfer.measure.refined import aligned, own_updates, refine, start
+from mutransfer.measure.updates import aligned, own_updates, refine, start
 
 
 def network():

@@ -17,7 +17,7 @@ from networks import architecture, ntk_mlp
 
 from mutransfer.intervals import Slope, fit_slope
 from mutransfer.kernels import infinite_width
-from mutransfer.measure.probes import activations, relative_changes
+from mutransfer.measure.activations import activations, relative_changes
 
 LIMITS = ("mean field", "ntk")
 
