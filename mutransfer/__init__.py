@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.groups import param_groups as param_groups
     from mutransfer.parameterization.groups import set_lr as set_lr
     from mutransfer.parameterization.guard import check_lr as check_lr
-    from mutransfer.parameterization.layouts import Axes as Axes
+    from mutransfer.parameterization.model.layouts import Axes as Axes
     from mutransfer.parameterization.muon import muon_groups as muon_groups
     from mutransfer.parameterization.plan import Plan as Plan
     from mutransfer.parameterization.plan import Scaling as Scaling
@@ -54,7 +54,7 @@ _HOMES = {
     "apply": "parameterization.apply:apply",
     "attach": "parameterization.apply:attach",
     "parameterize": "parameterization.apply:parameterize",
-    "Axes": "parameterization.layouts:Axes",
+    "Axes": "parameterization.model.layouts:Axes",
     "check_plan": "parameterization.checkpoint:check_plan",
     "load_plan": "parameterization.checkpoint:load_plan",
     "save_plan": "parameterization.checkpoint:save_plan",

@@ -209,7 +209,7 @@ def load_task(config: StudyConfig) -> Any:
 
 
 def _overridden(task: Any, overrides: Mapping[str, str | AxesConfig]) -> Any:
-    from mutransfer.parameterization.layouts import Axes
+    from mutransfer.parameterization.model.layouts import Axes
     from mutransfer.training.task import OverriddenTask
 
     def value(given: str | AxesConfig) -> Any:

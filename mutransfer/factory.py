@@ -12,7 +12,7 @@ import yaml
 
 from mutransfer.config import import_string
 from mutransfer.errors import BuildError, ClassificationError, ConfigError
-from mutransfer.parameterization.building import Build, skeleton
+from mutransfer.parameterization.model.factory import Build, skeleton
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory import regimes, rules
 from mutransfer.widths import Width, scaled, show_width

@@ -11,7 +11,7 @@ from settings import Setting
 from torch import Tensor, nn
 
 import mutransfer as mt
-from mutransfer.parameterization.building import build_at
+from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.theory import regimes, rules

@@ -18,7 +18,7 @@ from mutransfer.parameterization.apply import applied_plan
 from mutransfer.parameterization.checkpoint import differences
 from mutransfer.parameterization.clipping import clip_grad_norm_
 from mutransfer.parameterization.guard import check_lr
-from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.widths import show_width
 

@@ -16,7 +16,7 @@ from mup.infshape import InfShape
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.building import Build, skeleton
+from mutransfer.parameterization.model.factory import Build, skeleton
 from mutransfer.parameterization.plan import Plan, Scaling
 from mutransfer.theory.rules import MUP, Family, Role, family, wd_factor
 from mutransfer.widths import Width, scaled

@@ -22,7 +22,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_map_only
 
 from mutransfer.measure.activations import evaluating, first_rows, root_mean_square
-from mutransfer.parameterization.layouts import CONVS, TRANSPOSED, known_axes
+from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED, known_axes
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a module, before the plan's multipliers
 Forward = Callable[[], Any]

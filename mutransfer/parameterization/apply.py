@@ -7,10 +7,10 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.axes import Overrides
-from mutransfer.parameterization.building import Build, build_at, skeleton
 from mutransfer.parameterization.checks import check_fresh, fitting, has_values
+from mutransfer.parameterization.model.factory import Build, build_at, skeleton
+from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.multipliers import install, uninstall
-from mutransfer.parameterization.names import unwrapped
 from mutransfer.parameterization.pending import is_pending, settle, wait
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.trace import Example

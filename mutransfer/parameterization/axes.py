@@ -9,8 +9,8 @@ from math import prod
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.building import Build, skeleton
-from mutransfer.parameterization.layouts import CONVS, TRANSPOSED
+from mutransfer.parameterization.model.factory import Build, skeleton
+from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED
 from mutransfer.parameterization.overrides import Overrides, checked, plea, some
 from mutransfer.parameterization.parameter import Parameter
 from mutransfer.parameterization.roles import classify_parameter, mark_bottlenecks

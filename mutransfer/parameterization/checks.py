@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.names import canonical
+from mutransfer.parameterization.model.names import canonical
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.samples import sums
 

@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.checks import fitting
-from mutransfer.parameterization.names import unwrapped
+from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.plan import Plan
 
 

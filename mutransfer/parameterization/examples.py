@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ExampleError
-from mutransfer.parameterization.building import Build, build_at, skeleton
+from mutransfer.parameterization.model.factory import Build, build_at, skeleton
 from mutransfer.parameterization.trace import Example, Trace
 from mutransfer.parameterization.tracer import trace
 from mutransfer.random_state import preserved_random_state, seed_everything

@@ -7,7 +7,7 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.apply import applied_plan, remove
-from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.exponents import SHIFT
 from mutransfer.theory.rules import Family, family

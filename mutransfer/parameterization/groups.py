@@ -11,7 +11,7 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.checks import untied
-from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.pending import check_rescaled
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import COUPLED_DECAY, DEFAULT_EPS

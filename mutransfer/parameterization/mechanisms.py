@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.building import Build
 from mutransfer.parameterization.examples import fresh
+from mutransfer.parameterization.model.factory import Build
 from mutransfer.parameterization.sites import install
 from mutransfer.parameterization.trace import Example, call, tensors
 from mutransfer.parameterization.tracer import Tracer, run, trace

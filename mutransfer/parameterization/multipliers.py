@@ -6,7 +6,7 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization import sites
-from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan, multipliers
 
 

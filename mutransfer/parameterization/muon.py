@@ -10,7 +10,7 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.checks import fitting
-from mutransfer.parameterization.names import unwrapped
+from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.pending import check_rescaled
 from mutransfer.parameterization.plan import Plan, Scaling
 from mutransfer.theory.rules import DEFAULT_EPS, Role, wd_factor

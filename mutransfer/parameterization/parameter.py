@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from mutransfer.parameterization.layouts import Axes
+from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.theory.rules import Role
 
 

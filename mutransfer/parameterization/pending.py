@@ -8,7 +8,7 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.checks import has_values
-from mutransfer.parameterization.names import unwrapped
+from mutransfer.parameterization.model.names import unwrapped
 
 # A plain attribute of the module, which deepcopy and pickle keep: what listens for a checkpoint.
 _LISTENER = "_mutransfer_pending"

@@ -13,10 +13,10 @@ from mutransfer.errors import PlanError
 from mutransfer.parameterization import init_law
 from mutransfer.parameterization.attention import packed_sites, traced_sites
 from mutransfer.parameterization.axes import Overrides, Survey, compare, survey
-from mutransfer.parameterization.building import Build, check_factory
 from mutransfer.parameterization.examples import Observed, observe
 from mutransfer.parameterization.laws import Measured, law_factor
 from mutransfer.parameterization.mechanisms import check_multipliers
+from mutransfer.parameterization.model.factory import Build, check_factory
 from mutransfer.parameterization.own_factors import NONE, own_growth
 from mutransfer.parameterization.plan_table import show
 from mutransfer.parameterization.products import product_sites

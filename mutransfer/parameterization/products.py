@@ -11,9 +11,9 @@ import warnings
 from typing import Any
 
 from mutransfer.parameterization.attention import KIND
-from mutransfer.parameterization.building import Build, skeleton
 from mutransfer.parameterization.examples import Observed
 from mutransfer.parameterization.mechanisms import Unaffected, product_mechanism
+from mutransfer.parameterization.model.factory import Build, skeleton
 from mutransfer.parameterization.sites import Site
 from mutransfer.theory.exponents import Parameterization
 from mutransfer.widths import Width

@@ -10,7 +10,7 @@ from torch import nn
 
 from mutransfer.errors import BuildError
 from mutransfer.parameterization.axes import Survey, bias_fan_ins
-from mutransfer.parameterization.building import Build, build_at
+from mutransfer.parameterization.model.factory import Build, build_at
 from mutransfer.parameterization.samples import Samples
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.widths import Width, scaled

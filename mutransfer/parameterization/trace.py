@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mutransfer.parameterization.layouts import Axes
+from mutransfer.parameterization.model.layouts import Axes
 
 Example = Any  # arguments of the model (a tensor, a tuple or a mapping), or a function that calls the model
 

@@ -20,7 +20,7 @@ from mutransfer.kernels.empirical.ntk import empirical_ntk
 from mutransfer.kernels.linearize import linearize
 from mutransfer.measure.activations import evaluating
 from mutransfer.parameterization.apply import apply
-from mutransfer.parameterization.building import build_at
+from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import seed_everything
 from mutransfer.training.outputs import answering, call_of

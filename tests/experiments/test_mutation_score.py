@@ -92,7 +92,7 @@ def test_mups_criterion_measures_what_mups_own_module_does():
     from settings import Setting
 
     import mutransfer as mt
-    from mutransfer.parameterization.building import build_at
+    from mutransfer.parameterization.model.factory import build_at
     from mutransfer.random_state import seed_everything
     from mutransfer.training.task import PROBE_SEED
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mutransfer import Plan, apply, clip_grad_norm_, param_groups
-from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.model.names import canonical, unwrapped
 
 from .models import D_IN, D_OUT, VOCAB, TiedLM, mlp, regression
 

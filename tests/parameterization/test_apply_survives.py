@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.apply import applied_plan, apply, parameterize
 from mutransfer.parameterization.groups import param_groups
-from mutransfer.parameterization.layouts import Axes
+from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
 
 from .models import TiedLM, mlp, regression

@@ -8,7 +8,7 @@ from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.axes import survey
-from mutransfer.parameterization.layouts import Axes
+from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.theory.rules import Role
 
 from .models import TiedLM, cnn, mlp, two_widths

@@ -10,7 +10,7 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.errors import BuildError
-from mutransfer.parameterization.building import build_at, skeleton
+from mutransfer.parameterization.model.factory import build_at, skeleton
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.widths import check_width, scaled, show_width

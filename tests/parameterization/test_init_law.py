@@ -12,7 +12,7 @@ from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.axes import survey
 from mutransfer.parameterization.init_law import measure
 from mutransfer.parameterization.laws import CONSTANT, InitLaw
-from mutransfer.parameterization.layouts import Axes
+from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory import rules
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.parameterization.names import canonical, unwrapped
+from mutransfer.parameterization.model.names import canonical, unwrapped
 
 
 @pytest.mark.parametrize(

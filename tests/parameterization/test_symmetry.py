@@ -13,7 +13,7 @@ from torch import nn
 
 from mutransfer.parameterization.apply import parameterize
 from mutransfer.parameterization.groups import param_groups
-from mutransfer.parameterization.layouts import Axes
+from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.theory import exponents, rules
 from mutransfer.theory.rules import Family, Power, Role
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.layouts import Axes
+from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracer import trace
 from mutransfer.theory.rules import Role

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer.errors import ConfigError, StackError
-from mutransfer.parameterization.building import build_at
+from mutransfer.parameterization.model.factory import build_at
 from mutransfer.random_state import seed_everything
 from mutransfer.training.constants import MULTIPLIERS, multiplied
 from mutransfer.training.dispatch import Dispatcher

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mutransfer.parameterization.apply import apply
-from mutransfer.parameterization.building import build_at
+from mutransfer.parameterization.model.factory import build_at
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.training.population import Population
 from mutransfer.training.run import infer_plan, run

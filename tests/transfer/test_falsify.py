@@ -11,7 +11,7 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.errors import ConfigError, KernelError
-from mutransfer.parameterization.building import build_at
+from mutransfer.parameterization.model.factory import build_at
 from mutransfer.random_state import seed_everything
 from mutransfer.training.optimizers import make_optimizer
 from mutransfer.training.outputs import call_of, wished_outputs

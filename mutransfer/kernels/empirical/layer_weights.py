@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from mutransfer.errors import ConfigError
-from mutransfer.parameterization.names import canonical
+from mutransfer.parameterization.model.names import canonical
 from mutransfer.parameterization.plan import Scaling
 
 

@@ -17,7 +17,7 @@ from mutransfer.kernels.empirical.probe import Probe
 from mutransfer.kernels.empirical.probe_check import failures
 from mutransfer.kernels.empirical.tiles import Tiles, assemble
 from mutransfer.kernels.empirical.untouched import aliases, untouched
-from mutransfer.parameterization.names import unwrapped
+from mutransfer.parameterization.model.names import unwrapped
 
 if TYPE_CHECKING:
     from mutransfer.parameterization.plan import Scaling

@@ -16,7 +16,7 @@ from mutransfer.errors import DataError
 from mutransfer.kernels.distances import Estimate, from_leave_one_out
 from mutransfer.kernels.empirical.as_function import Batch, Inputs, evaluate
 from mutransfer.kernels.empirical.untouched import aliases, untouched
-from mutransfer.parameterization.names import unwrapped
+from mutransfer.parameterization.model.names import unwrapped
 
 
 def sketched_ntk(model: nn.Module, x: Inputs, *, probes: int = 4, size: int = 1024, seed: int = 0) -> Tensor:

@@ -14,7 +14,7 @@ from torch.func import functional_call, jacrev, vmap
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.infinite.infinite_width import PARAMETERIZATIONS
-from mutransfer.parameterization.layouts import NORMS, known_axes
+from mutransfer.parameterization.model.layouts import NORMS, known_axes
 
 _NUMBERS = 2**23  # in the Jacobians of the initialisations that are done at once
 
