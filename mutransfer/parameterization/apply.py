@@ -13,7 +13,7 @@ from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.multipliers import install, uninstall
 from mutransfer.parameterization.pending import is_pending, settle, wait
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.trace import Example
+from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.theory.rules import Parameterization
 from mutransfer.widths import Width
 

@@ -14,7 +14,7 @@ from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED
 from mutransfer.parameterization.overrides import Overrides, checked, plea, some
 from mutransfer.parameterization.parameter import Parameter
 from mutransfer.parameterization.roles import classify_parameter, mark_bottlenecks
-from mutransfer.parameterization.trace import Trace
+from mutransfer.parameterization.tracing.trace import Trace
 from mutransfer.widths import Width, growth, scaled, show_width
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.examples import fresh
 from mutransfer.parameterization.model.factory import Build
 from mutransfer.parameterization.sites import install
-from mutransfer.parameterization.trace import Example, call, tensors
-from mutransfer.parameterization.tracer import Tracer, run, trace
+from mutransfer.parameterization.tracing.examples import fresh
+from mutransfer.parameterization.tracing.trace import Example, call, tensors
+from mutransfer.parameterization.tracing.tracer import Tracer, run, trace
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.widths import Width
 

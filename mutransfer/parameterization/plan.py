@@ -13,17 +13,17 @@ from mutransfer.errors import PlanError
 from mutransfer.parameterization import init_law
 from mutransfer.parameterization.attention import packed_sites, traced_sites
 from mutransfer.parameterization.axes import Overrides, Survey, compare, survey
-from mutransfer.parameterization.examples import Observed, observe
 from mutransfer.parameterization.laws import Measured, law_factor
 from mutransfer.parameterization.mechanisms import check_multipliers
 from mutransfer.parameterization.model.factory import Build, check_factory
-from mutransfer.parameterization.own_factors import NONE, own_growth
 from mutransfer.parameterization.plan_table import show
 from mutransfer.parameterization.products import product_sites
 from mutransfer.parameterization.scaling import Scaling, scaling_of
 from mutransfer.parameterization.sites import Site
 from mutransfer.parameterization.tied import tied_sites
-from mutransfer.parameterization.trace import Example
+from mutransfer.parameterization.tracing.examples import Observed, observe
+from mutransfer.parameterization.tracing.growing_factors import NONE, own_growth
+from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Parameterization, Role
 from mutransfer.widths import Width, check_width

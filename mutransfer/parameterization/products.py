@@ -11,10 +11,10 @@ import warnings
 from typing import Any
 
 from mutransfer.parameterization.attention import KIND
-from mutransfer.parameterization.examples import Observed
 from mutransfer.parameterization.mechanisms import Unaffected, product_mechanism
 from mutransfer.parameterization.model.factory import Build, skeleton
 from mutransfer.parameterization.sites import Site
+from mutransfer.parameterization.tracing.examples import Observed
 from mutransfer.theory.exponents import Parameterization
 from mutransfer.widths import Width
 

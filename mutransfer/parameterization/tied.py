@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.axes import Survey
-from mutransfer.parameterization.examples import Observed
-from mutransfer.parameterization.own_factors import Growth
 from mutransfer.parameterization.sites import Site
+from mutransfer.parameterization.tracing.examples import Observed
+from mutransfer.parameterization.tracing.growing_factors import Growth
 from mutransfer.theory.rules import Parameterization, Role
 
 KIND = "tied readout"

@@ -10,13 +10,13 @@ from torch import nn
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization import attention, tied
 from mutransfer.parameterization.axes import survey
-from mutransfer.parameterization.examples import fresh
 from mutransfer.parameterization.mechanisms import check_multipliers, logits_mechanism
 from mutransfer.parameterization.model.factory import Build
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import Site
-from mutransfer.parameterization.trace import Example
-from mutransfer.parameterization.tracer import trace
+from mutransfer.parameterization.tracing.examples import fresh
+from mutransfer.parameterization.tracing.trace import Example
+from mutransfer.parameterization.tracing.tracer import trace
 
 
 def with_attention(plan: Plan, build: Build, example: Example) -> Plan:

@@ -15,7 +15,7 @@ from mutransfer.errors import MutransferError, StackError
 from mutransfer.measure import updates
 from mutransfer.measure.activations import evaluating, floats, root_mean_square
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.tracer import trace
+from mutransfer.parameterization.tracing.tracer import trace
 from mutransfer.training.events import silent
 from mutransfer.training.population import Population
 from mutransfer.training.run import Attempt

@@ -10,9 +10,9 @@ from torch import nn
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.attention import KIND
-from mutransfer.parameterization.examples import own_example
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.tracer import trace
+from mutransfer.parameterization.tracing.examples import own_example
+from mutransfer.parameterization.tracing.tracer import trace
 
 BASE, WIDTH = 32, 128
 M = WIDTH / BASE

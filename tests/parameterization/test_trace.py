@@ -10,7 +10,7 @@ from torch import nn
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.tracer import trace
+from mutransfer.parameterization.tracing.tracer import trace
 from mutransfer.theory.rules import Role
 
 BASE, WIDTH = 16, 64
@@ -187,7 +187,7 @@ def test_a_model_that_cannot_run_on_the_example_is_refused_with_its_own_error():
 
 
 def test_a_large_target_is_extrapolated_from_twice_the_base(monkeypatch):
-    from mutransfer.parameterization import examples as module
+    from mutransfer.parameterization.tracing import examples as module
 
     small = Plan.infer(lambda w: Scaled(w, True), width=512, base_width=BASE, example=TOKENS)
     monkeypatch.setattr(module, "LARGE", 1000)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.trace import Feed, Taken, Trace, Use
+from mutransfer.parameterization.tracing.trace import Feed, Taken, Trace, Use
 
 _Key = tuple[str, bool]  # parameter, and whether its rows are meant
 

@@ -7,12 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mutransfer.parameterization.provenance import NOTHING, Tag
-from mutransfer.parameterization.trace import (
-    Taken,
-    Trace,
-    Use,
-)
+from mutransfer.parameterization.tracing.tags import NOTHING, Tag
+from mutransfer.parameterization.tracing.trace import Taken, Trace, Use
 
 
 class Ledger:

@@ -9,18 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from mutransfer.parameterization.ledger import Ledger
-from mutransfer.parameterization.provenance import NOTHING, Tag, Weighed
-from mutransfer.parameterization.strides import (
-    dims_of,
-    is_copied,
-    reduced,
-    reduced_dims,
-)
-from mutransfer.parameterization.trace import (
-    Source,
-    Taken,
-)
+from mutransfer.parameterization.tracing.bookkeeping import Ledger
+from mutransfer.parameterization.tracing.dimensions import dims_of, is_copied, reduced, reduced_dims
+from mutransfer.parameterization.tracing.tags import NOTHING, Tag, Weighed
+from mutransfer.parameterization.tracing.trace import Source, Taken
 
 _SAME_SHAPE = {"clone", "_to_copy", "contiguous", "native_dropout", "dropout", "lift_fresh", "alias", "detach"}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from mutransfer.parameterization.trace import Product, Source
+from mutransfer.parameterization.tracing.trace import Product, Source
 
 
 @dataclass(frozen=True)

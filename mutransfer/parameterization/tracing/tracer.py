@@ -12,24 +12,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mutransfer.errors import ExampleError, MutransferError
-from mutransfer.parameterization.flow import Flow
-from mutransfer.parameterization.provenance import NOTHING, Tag
-from mutransfer.parameterization.strides import (
-    contracted_dims,
-    dims_of,
-    entry_size,
-    repeats,
-)
-from mutransfer.parameterization.trace import (
-    Attention,
-    Example,
-    Feed,
-    Product,
-    Source,
-    Trace,
-    call,
-    tensors,
-)
+from mutransfer.parameterization.tracing.dimensions import contracted_dims, dims_of, entry_size, repeats
+from mutransfer.parameterization.tracing.propagation import Flow
+from mutransfer.parameterization.tracing.tags import NOTHING, Tag
+from mutransfer.parameterization.tracing.trace import Attention, Example, Feed, Product, Source, Trace, call, tensors
 from mutransfer.random_state import preserved_random_state
 
 _VIEWS = {  # operations that hand their first argument's values on

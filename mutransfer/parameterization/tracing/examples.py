@@ -15,8 +15,8 @@ from torch import nn
 
 from mutransfer.errors import BuildError, ExampleError
 from mutransfer.parameterization.model.factory import Build, build_at, skeleton
-from mutransfer.parameterization.trace import Example, Trace
-from mutransfer.parameterization.tracer import trace
+from mutransfer.parameterization.tracing.trace import Example, Trace
+from mutransfer.parameterization.tracing.tracer import trace
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.widths import Width
 
