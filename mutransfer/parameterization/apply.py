@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.axes import Overrides
 from mutransfer.parameterization.checks import check_fresh, fitting, has_values
 from mutransfer.parameterization.model.factory import Build, build_at, skeleton
 from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.multipliers import install, uninstall
 from mutransfer.parameterization.pending import is_pending, settle, wait
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.theory.rules import Parameterization
 from mutransfer.widths import Width

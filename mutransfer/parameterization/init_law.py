@@ -17,13 +17,13 @@ from dataclasses import replace
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.axes import Survey
 from mutransfer.parameterization.laws import (
     Measured,
     default_law,
     default_rms,
 )
 from mutransfer.parameterization.model.factory import Build
+from mutransfer.parameterization.roles.compare_widths import Survey
 from mutransfer.parameterization.samples import Samples, decided, sampled_once, sums
 from mutransfer.parameterization.sampling import measuring_widths, sample
 from mutransfer.widths import growth

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from math import prod
 
-from mutransfer.parameterization.parameter import Parameter
+from mutransfer.parameterization.roles.parameter import Parameter
 
 
 @dataclass(frozen=True)

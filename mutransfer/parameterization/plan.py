@@ -12,12 +12,12 @@ from torch import nn
 from mutransfer.errors import PlanError
 from mutransfer.parameterization import init_law
 from mutransfer.parameterization.attention import packed_sites, traced_sites
-from mutransfer.parameterization.axes import Overrides, Survey, compare, survey
 from mutransfer.parameterization.laws import Measured, law_factor
 from mutransfer.parameterization.mechanisms import check_multipliers
 from mutransfer.parameterization.model.factory import Build, check_factory
 from mutransfer.parameterization.plan_table import show
 from mutransfer.parameterization.products import product_sites
+from mutransfer.parameterization.roles.compare_widths import Overrides, Survey, compare, survey
 from mutransfer.parameterization.scaling import Scaling, scaling_of
 from mutransfer.parameterization.sites import Site
 from mutransfer.parameterization.tied import tied_sites

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.axes import Survey
 from mutransfer.parameterization.laws import (
     CONSTANT,
     FINITE_LAWS,
@@ -21,7 +20,8 @@ from mutransfer.parameterization.laws import (
     default_rms,
     law_factor,
 )
-from mutransfer.parameterization.parameter import Parameter
+from mutransfer.parameterization.roles.compare_widths import Survey
+from mutransfer.parameterization.roles.parameter import Parameter
 from mutransfer.widths import show_width
 
 DECISIVE = 16.0  # chi-square distance (4 standard deviations) at which one law is ruled out for another

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mutransfer.parameterization.laws import Measured, law_factor
-from mutransfer.parameterization.parameter import Parameter
+from mutransfer.parameterization.roles.parameter import Parameter
 from mutransfer.theory import rules
 from mutransfer.theory.exponents import SHIFT
 from mutransfer.theory.rules import Family, Parameterization, Role, Row

@@ -9,10 +9,10 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization import attention, tied
-from mutransfer.parameterization.axes import survey
 from mutransfer.parameterization.mechanisms import check_multipliers, logits_mechanism
 from mutransfer.parameterization.model.factory import Build
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.roles.compare_widths import survey
 from mutransfer.parameterization.sites import Site
 from mutransfer.parameterization.tracing.examples import fresh
 from mutransfer.parameterization.tracing.trace import Example

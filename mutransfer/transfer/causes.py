@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from mutransfer.errors import MutransferError
-from mutransfer.parameterization.axes import Overrides
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Parameterization, Power, Role

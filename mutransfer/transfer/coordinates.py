@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError, ExampleError
 from mutransfer.intervals import Slope, fit_slope
-from mutransfer.parameterization.axes import Overrides
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.tracing.examples import NOT_SEEN, fresh
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory import regimes, rules

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.axes import survey
 from mutransfer.parameterization.model.layouts import Axes
+from mutransfer.parameterization.roles.compare_widths import survey
 from mutransfer.theory.rules import Role
 
 from .models import TiedLM, cnn, mlp, two_widths

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.axes import survey
 from mutransfer.parameterization.init_law import measure
 from mutransfer.parameterization.laws import CONSTANT, InitLaw
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.roles.compare_widths import survey
 from mutransfer.theory import rules
 
 from .models import D_IN, D_OUT, VOCAB, Dice, TiedLM, cnn, mlp, normal, two_widths

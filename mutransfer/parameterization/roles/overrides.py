@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.layouts import Axes
-from mutransfer.parameterization.parameter import Parameter, grow_alike, growing_dims, role_of
+from mutransfer.parameterization.roles.parameter import Parameter, grow_alike, growing_dims, role_of
 from mutransfer.theory.rules import Role
 from mutransfer.widths import Width, show_width
 

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from mutransfer.parameterization.model.layouts import Axes, is_called_on_its_input, is_vector, known_axes
-from mutransfer.parameterization.overrides import Overrides, match, overridden
-from mutransfer.parameterization.parameter import Parameter, grow_alike, growing_dims, is_row, role_of
+from mutransfer.parameterization.roles.overrides import Overrides, match, overridden
+from mutransfer.parameterization.roles.parameter import Parameter, grow_alike, growing_dims, is_row, role_of
 from mutransfer.parameterization.tracing.trace import Trace
 from mutransfer.theory.rules import Role
 

@@ -11,9 +11,9 @@ from torch import nn
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.model.factory import Build, skeleton
 from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED
-from mutransfer.parameterization.overrides import Overrides, checked, plea, some
-from mutransfer.parameterization.parameter import Parameter
-from mutransfer.parameterization.roles import classify_parameter, mark_bottlenecks
+from mutransfer.parameterization.roles.classify import classify_parameter, mark_bottlenecks
+from mutransfer.parameterization.roles.overrides import Overrides, checked, plea, some
+from mutransfer.parameterization.roles.parameter import Parameter
 from mutransfer.parameterization.tracing.trace import Trace
 from mutransfer.widths import Width, growth, scaled, show_width
 

@@ -1,0 +1,1 @@
+"""Which dimensions of a parameter grow with width, and the role that this gives it."""
