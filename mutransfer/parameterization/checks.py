@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
+from mutransfer.parameterization.initialisation.drawn_sizes import sums
 from mutransfer.parameterization.model.names import canonical
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.samples import sums
 
 
 def fitting(inner: nn.Module, plan: Plan) -> dict[str, nn.Parameter]:

@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization import init_law
 from mutransfer.parameterization.attention import packed_sites, traced_sites
-from mutransfer.parameterization.laws import Measured, law_factor
+from mutransfer.parameterization.initialisation import infer_law
+from mutransfer.parameterization.initialisation.laws import Measured, law_factor
 from mutransfer.parameterization.mechanisms import check_multipliers
 from mutransfer.parameterization.model.factory import Build, check_factory
 from mutransfer.parameterization.plan_table import show
@@ -119,7 +119,7 @@ class Plan(Mapping[str, Scaling]):
         check_factory(build, base_width)
         seen = observe(build, base_width, width, example)
         found = survey(build, base_width, width, overrides, None if seen is None else seen.base)
-        laws = init_law.measure(build, found) if table.corrects_init else None
+        laws = infer_law.measure(build, found) if table.corrects_init else None
         plan = _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, seen)
         if seen is None or not table.corrects_init:
             return plan
@@ -161,7 +161,7 @@ class Plan(Mapping[str, Scaling]):
         models = [base, model] if delta is None else [base, model, delta]
         found = compare(models, [base_width, width, -1][: len(models)], overrides)
         table = rules.parameterization(parameterization, lr_rule)
-        laws = init_law.from_values(models[:2], found) if table.corrects_init else None
+        laws = infer_law.from_values(models[:2], found) if table.corrects_init else None
         return _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, None)
 
     def to_json(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mutransfer.parameterization.laws import Measured, law_factor
+from mutransfer.parameterization.initialisation.laws import Measured, law_factor
 from mutransfer.parameterization.roles.parameter import Parameter
 from mutransfer.theory import rules
 from mutransfer.theory.exponents import SHIFT

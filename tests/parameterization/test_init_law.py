@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.init_law import measure
-from mutransfer.parameterization.laws import CONSTANT, InitLaw
+from mutransfer.parameterization.initialisation.infer_law import measure
+from mutransfer.parameterization.initialisation.laws import CONSTANT, InitLaw
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import survey

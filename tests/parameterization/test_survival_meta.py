@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mutransfer import Plan, apply, attach, fold, muon_groups, param_groups, parameterize
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.samples import CHUNK
+from mutransfer.parameterization.initialisation.drawn_sizes import CHUNK
 
 from .models import mlp, regression
 from .survival import BASE, BUILDS, CHOICES, WIDTH, factors, wrap

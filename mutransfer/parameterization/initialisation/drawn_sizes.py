@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.laws import (
+from mutransfer.parameterization.initialisation.laws import (
     CONSTANT,
     FINITE_LAWS,
     LAWS,

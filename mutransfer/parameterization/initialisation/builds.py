@@ -9,9 +9,9 @@ from math import prod
 from torch import nn
 
 from mutransfer.errors import BuildError
+from mutransfer.parameterization.initialisation.drawn_sizes import Samples
 from mutransfer.parameterization.model.factory import Build, build_at
 from mutransfer.parameterization.roles.compare_widths import Survey, bias_fan_ins
-from mutransfer.parameterization.samples import Samples
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.widths import Width, scaled
 

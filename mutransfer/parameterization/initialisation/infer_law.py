@@ -17,15 +17,11 @@ from dataclasses import replace
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.laws import (
-    Measured,
-    default_law,
-    default_rms,
-)
+from mutransfer.parameterization.initialisation.builds import measuring_widths, sample
+from mutransfer.parameterization.initialisation.drawn_sizes import Samples, decided, sampled_once, sums
+from mutransfer.parameterization.initialisation.laws import Measured, default_law, default_rms
 from mutransfer.parameterization.model.factory import Build
 from mutransfer.parameterization.roles.compare_widths import Survey
-from mutransfer.parameterization.samples import Samples, decided, sampled_once, sums
-from mutransfer.parameterization.sampling import measuring_widths, sample
 from mutransfer.widths import growth
 
 MAX_BUILDS = 256

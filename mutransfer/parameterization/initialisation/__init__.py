@@ -1,0 +1,1 @@
+"""How the model's own initialisation scales with width, measured."""
