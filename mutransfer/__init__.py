@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.groups import set_lr as set_lr
     from mutransfer.parameterization.guard import check_lr as check_lr
     from mutransfer.parameterization.model.layouts import Axes as Axes
+    from mutransfer.parameterization.multipliers.hooks import Site as Site
     from mutransfer.parameterization.muon import muon_groups as muon_groups
     from mutransfer.parameterization.plan import Plan as Plan
     from mutransfer.parameterization.plan import Scaling as Scaling
-    from mutransfer.parameterization.sites import Site as Site
     from mutransfer.theory import regimes as regimes
     from mutransfer.theory import rules as rules
     from mutransfer.theory.rules import Parameterization as Parameterization
@@ -66,7 +66,7 @@ _HOMES = {
     "muon_groups": "parameterization.muon:muon_groups",
     "Plan": "parameterization.plan:Plan",
     "Scaling": "parameterization.plan:Scaling",
-    "Site": "parameterization.sites:Site",
+    "Site": "parameterization.multipliers.hooks:Site",
     "Parameterization": "theory.rules:Parameterization",
     "Role": "theory.rules:Role",
     "run": "training.run:run",

@@ -9,7 +9,7 @@ from mutransfer.errors import PlanError
 from mutransfer.parameterization.checks import check_fresh, fitting, has_values
 from mutransfer.parameterization.model.factory import Build, build_at, skeleton
 from mutransfer.parameterization.model.names import unwrapped
-from mutransfer.parameterization.multipliers import install, uninstall
+from mutransfer.parameterization.multipliers.install import install, uninstall
 from mutransfer.parameterization.pending import is_pending, settle, wait
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides

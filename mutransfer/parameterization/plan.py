@@ -10,17 +10,17 @@ from typing import Any
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.attention import packed_sites, traced_sites
 from mutransfer.parameterization.initialisation import infer_law
 from mutransfer.parameterization.initialisation.laws import Measured, law_factor
-from mutransfer.parameterization.mechanisms import check_multipliers
 from mutransfer.parameterization.model.factory import Build, check_factory
+from mutransfer.parameterization.multipliers.attention import packed_sites, traced_sites
+from mutransfer.parameterization.multipliers.attention_without_softmax import product_sites
+from mutransfer.parameterization.multipliers.hooks import Site
+from mutransfer.parameterization.multipliers.tied_readouts import tied_sites
+from mutransfer.parameterization.multipliers.trials import check_multipliers
 from mutransfer.parameterization.plan_table import show
-from mutransfer.parameterization.products import product_sites
 from mutransfer.parameterization.roles.compare_widths import Overrides, Survey, compare, survey
 from mutransfer.parameterization.scaling import Scaling, scaling_of
-from mutransfer.parameterization.sites import Site
-from mutransfer.parameterization.tied import tied_sites
 from mutransfer.parameterization.tracing.examples import Observed, observe
 from mutransfer.parameterization.tracing.growing_factors import NONE, own_growth
 from mutransfer.parameterization.tracing.trace import Example

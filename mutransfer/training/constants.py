@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mutransfer.errors import ConfigError
-from mutransfer.parameterization.attention import KIND as ATTENTION
+from mutransfer.parameterization.multipliers.attention import KIND as ATTENTION
+from mutransfer.parameterization.multipliers.tied_readouts import KIND as TIED
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.tied import KIND as TIED
 from mutransfer.theory import rules
 from mutransfer.theory.exponents import SHIFT
 from mutransfer.theory.rules import Role

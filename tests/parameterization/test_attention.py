@@ -9,7 +9,7 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.apply import apply
-from mutransfer.parameterization.attention import KIND
+from mutransfer.parameterization.multipliers.attention import KIND
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.examples import own_example
 from mutransfer.parameterization.tracing.tracer import trace

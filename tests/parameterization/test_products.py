@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer.parameterization.apply import apply
-from mutransfer.parameterization.attention import KIND
+from mutransfer.parameterization.multipliers.attention import KIND
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import Role
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mutransfer.errors import ClassificationError
+from mutransfer.parameterization.multipliers.hooks import Site
 from mutransfer.parameterization.roles.compare_widths import Survey
-from mutransfer.parameterization.sites import Site
 from mutransfer.parameterization.tracing.examples import Observed
 from mutransfer.parameterization.tracing.growing_factors import Growth
 from mutransfer.theory.rules import Parameterization, Role

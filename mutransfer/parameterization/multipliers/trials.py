@@ -9,7 +9,7 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.factory import Build
-from mutransfer.parameterization.sites import install
+from mutransfer.parameterization.multipliers.hooks import install
 from mutransfer.parameterization.tracing.examples import fresh
 from mutransfer.parameterization.tracing.trace import Example, call, tensors
 from mutransfer.parameterization.tracing.tracer import Tracer, run, trace

@@ -10,10 +10,10 @@ import math
 import warnings
 from typing import Any
 
-from mutransfer.parameterization.attention import KIND
-from mutransfer.parameterization.mechanisms import Unaffected, product_mechanism
 from mutransfer.parameterization.model.factory import Build, skeleton
-from mutransfer.parameterization.sites import Site
+from mutransfer.parameterization.multipliers.attention import KIND
+from mutransfer.parameterization.multipliers.hooks import Site
+from mutransfer.parameterization.multipliers.trials import Unaffected, product_mechanism
 from mutransfer.parameterization.tracing.examples import Observed
 from mutransfer.theory.exponents import Parameterization
 from mutransfer.widths import Width

@@ -14,9 +14,9 @@ from typing import Any
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.mechanisms import logits_mechanism
 from mutransfer.parameterization.model.factory import Build, skeleton
-from mutransfer.parameterization.sites import Site
+from mutransfer.parameterization.multipliers.hooks import Site
+from mutransfer.parameterization.multipliers.trials import logits_mechanism
 from mutransfer.parameterization.tracing.examples import Observed
 from mutransfer.theory.exponents import Parameterization
 from mutransfer.widths import Width

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization import sites
 from mutransfer.parameterization.model.names import canonical, unwrapped
+from mutransfer.parameterization.multipliers import hooks
 from mutransfer.parameterization.plan import Plan, multipliers
 
 
@@ -24,7 +24,7 @@ def install(inner: nn.Module, plan: Plan) -> None:
         for path, mechanism, factor in multipliers(plan):
             if (module := found[path]) is not None:
                 # Inside what activation checkpointing put around a block: the attributes are there.
-                sites.install(unwrapped(module), mechanism, factor)
+                hooks.install(unwrapped(module), mechanism, factor)
     except PlanError:
         uninstall(inner)
         raise
@@ -33,4 +33,4 @@ def install(inner: nn.Module, plan: Plan) -> None:
 def uninstall(inner: nn.Module) -> None:
     """Undo :func:`install`."""
     for module in inner.modules():
-        sites.uninstall(module)
+        hooks.uninstall(module)

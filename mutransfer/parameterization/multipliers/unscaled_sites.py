@@ -8,12 +8,12 @@ from typing import Any
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization import attention, tied
-from mutransfer.parameterization.mechanisms import check_multipliers, logits_mechanism
 from mutransfer.parameterization.model.factory import Build
+from mutransfer.parameterization.multipliers import attention, tied_readouts
+from mutransfer.parameterization.multipliers.hooks import Site
+from mutransfer.parameterization.multipliers.trials import check_multipliers, logits_mechanism
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import survey
-from mutransfer.parameterization.sites import Site
 from mutransfer.parameterization.tracing.examples import fresh
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.parameterization.tracing.tracer import trace
@@ -53,5 +53,5 @@ def with_attention(plan: Plan, build: Build, example: Example) -> Plan:
 def with_readouts(plan: Plan, build: Build) -> Plan:
     """The plan with a site for every module that reads out with an embedding's tensor."""
     found = survey(build, plan.base_width, plan.width)
-    sites = {path: Site(kind=tied.KIND, factor=1.0, mechanism="input") for path in found.tied}
+    sites = {path: Site(kind=tied_readouts.KIND, factor=1.0, mechanism="input") for path in found.tied}
     return replace(plan, sites={**sites, **plan.sites})
