@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mutransfer import kernels as kernels
-    from mutransfer.parameterization.apply import apply as apply
-    from mutransfer.parameterization.apply import attach as attach
-    from mutransfer.parameterization.apply import parameterize as parameterize
     from mutransfer.parameterization.checkpoint import check_plan as check_plan
     from mutransfer.parameterization.checkpoint import load_plan as load_plan
     from mutransfer.parameterization.checkpoint import save_plan as save_plan
     from mutransfer.parameterization.clipping import clip_grad_norm_ as clip_grad_norm_
-    from mutransfer.parameterization.fold import fold as fold
     from mutransfer.parameterization.groups import param_groups as param_groups
     from mutransfer.parameterization.groups import set_lr as set_lr
     from mutransfer.parameterization.guard import check_lr as check_lr
@@ -24,6 +20,10 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.muon import muon_groups as muon_groups
     from mutransfer.parameterization.plan import Plan as Plan
     from mutransfer.parameterization.plan import Scaling as Scaling
+    from mutransfer.parameterization.wrapping.apply import apply as apply
+    from mutransfer.parameterization.wrapping.apply import attach as attach
+    from mutransfer.parameterization.wrapping.apply import parameterize as parameterize
+    from mutransfer.parameterization.wrapping.fold import fold as fold
     from mutransfer.theory import regimes as regimes
     from mutransfer.theory import rules as rules
     from mutransfer.theory.rules import Parameterization as Parameterization
@@ -51,15 +51,15 @@ _HOMES = {
     "kernels": "kernels",
     "regimes": "theory.regimes",
     "rules": "theory.rules",
-    "apply": "parameterization.apply:apply",
-    "attach": "parameterization.apply:attach",
-    "parameterize": "parameterization.apply:parameterize",
+    "apply": "parameterization.wrapping.apply:apply",
+    "attach": "parameterization.wrapping.apply:attach",
+    "parameterize": "parameterization.wrapping.apply:parameterize",
     "Axes": "parameterization.model.layouts:Axes",
     "check_plan": "parameterization.checkpoint:check_plan",
     "load_plan": "parameterization.checkpoint:load_plan",
     "save_plan": "parameterization.checkpoint:save_plan",
     "clip_grad_norm_": "parameterization.clipping:clip_grad_norm_",
-    "fold": "parameterization.fold:fold",
+    "fold": "parameterization.wrapping.fold:fold",
     "param_groups": "parameterization.groups:param_groups",
     "set_lr": "parameterization.groups:set_lr",
     "check_lr": "parameterization.guard:check_lr",

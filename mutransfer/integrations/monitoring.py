@@ -14,12 +14,12 @@ from torch import nn
 
 from mutransfer.errors import ConfigError, PlanError
 from mutransfer.integrations.movement import Movement
-from mutransfer.parameterization.apply import applied_plan
 from mutransfer.parameterization.checkpoint import differences
 from mutransfer.parameterization.clipping import clip_grad_norm_
 from mutransfer.parameterization.guard import check_lr
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import applied_plan
 from mutransfer.widths import show_width
 
 

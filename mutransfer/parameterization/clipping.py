@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.checks import fitting
 from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.fit import fitting
 
 
 def clip_grad_norm_(model: nn.Module, plan: Plan, max_norm: float) -> torch.Tensor:

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.checks import untied
 from mutransfer.parameterization.model.names import canonical, unwrapped
-from mutransfer.parameterization.pending import check_rescaled
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.awaited_values import check_rescaled
+from mutransfer.parameterization.wrapping.fit import untied
 from mutransfer.theory.rules import COUPLED_DECAY, DEFAULT_EPS
 
 ADAFACTOR_LR = 1e-2  # torch's default: its clamp is reached after 10 000 steps

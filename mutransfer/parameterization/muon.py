@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.checks import fitting
 from mutransfer.parameterization.model.names import unwrapped
-from mutransfer.parameterization.pending import check_rescaled
 from mutransfer.parameterization.plan import Plan, Scaling
+from mutransfer.parameterization.wrapping.awaited_values import check_rescaled
+from mutransfer.parameterization.wrapping.fit import fitting
 from mutransfer.theory.rules import DEFAULT_EPS, Role, wd_factor
 
 # What torch's Muon multiplies its rate with, by ``adjust_lr_fn``, as a function of (rows, columns).

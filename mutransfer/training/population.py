@@ -15,9 +15,9 @@ from torch.utils._pytree import tree_map_only
 
 from mutransfer.errors import StackError
 from mutransfer.measure.activations import evaluating
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import seed_everything
 from mutransfer.training.constants import factors, multiplied, of_program, weight_decay
 from mutransfer.training.course import Course, autocast

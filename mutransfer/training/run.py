@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ExampleError, PlanError
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.clipping import clip_grad_norm_
 from mutransfer.parameterization.groups import set_lr
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.multipliers.unscaled_sites import with_attention, with_readouts
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.examples import NOT_SEEN
+from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.theory.rules import Parameterization, Role
 from mutransfer.training.constants import multiplied

@@ -19,9 +19,9 @@ from mutransfer.kernels.dynamics import Predictions, gradient_descent
 from mutransfer.kernels.empirical.ntk import empirical_ntk
 from mutransfer.kernels.linearize import linearize
 from mutransfer.measure.activations import evaluating
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import seed_everything
 from mutransfer.training.outputs import answering, call_of
 from mutransfer.training.task import Task, batch_size

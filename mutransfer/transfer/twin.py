@@ -10,8 +10,8 @@ from torch import nn
 
 from mutransfer.errors import ConfigError
 from mutransfer.kernels.linearize import linearize
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import TaskAround, label_of
 from mutransfer.transfer.study import Runner

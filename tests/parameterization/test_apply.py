@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.apply import applied_plan, apply, parameterize
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import applied_plan, apply, parameterize
 
 from .models import D_OUT, OPTIMIZERS, VOCAB, TiedLM, cnn, losses, mlp, normal, regression, two_widths
 

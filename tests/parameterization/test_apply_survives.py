@@ -12,10 +12,10 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.hooks import RemovableHandle
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.apply import applied_plan, apply, parameterize
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import applied_plan, apply, parameterize
 
 from .models import TiedLM, mlp, regression
 

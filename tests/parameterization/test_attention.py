@@ -8,11 +8,11 @@ import transformers
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.multipliers.attention import KIND
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.examples import own_example
 from mutransfer.parameterization.tracing.tracer import trace
+from mutransfer.parameterization.wrapping.apply import apply
 
 BASE, WIDTH = 32, 128
 M = WIDTH / BASE

@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 import torch
 
-from mutransfer.parameterization.apply import parameterize
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import parameterize
 
 from .models import OPTIMIZERS, VOCAB, Dice, TiedLM, cnn, losses, mlp, random_state, regression, restore, two_widths
 

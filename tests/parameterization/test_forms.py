@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mutransfer.parameterization.apply import parameterize
 from mutransfer.parameterization.groups import param_groups
+from mutransfer.parameterization.wrapping.apply import parameterize
 from mutransfer.theory import rules
 
 from .models import D_IN, losses, mlp, regression

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import apply
 
 from .models import D_IN, D_OUT, OPTIMIZERS, VOCAB, losses, regression
 

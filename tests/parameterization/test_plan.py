@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError, PlanError
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.plan import Plan, Site
+from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Family, Role
 

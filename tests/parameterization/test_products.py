@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.multipliers.attention import KIND
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.theory.rules import Role
 
 BASE, WIDTH = 32, 128

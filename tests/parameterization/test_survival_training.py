@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mutransfer import attach, parameterize
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.apply import applied_plan, remove
+from mutransfer.parameterization.wrapping.apply import applied_plan, remove
 
 from .survival import BUILDS, CHOICES, WIDTH, data, factors, train, without_multipliers, wrap
 

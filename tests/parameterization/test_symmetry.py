@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.parameterization.apply import parameterize
 from mutransfer.parameterization.groups import param_groups
 from mutransfer.parameterization.model.layouts import Axes
+from mutransfer.parameterization.wrapping.apply import parameterize
 from mutransfer.theory import exponents, rules
 from mutransfer.theory.rules import Family, Power, Role
 

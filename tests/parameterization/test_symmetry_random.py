@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mutransfer import muon_groups, param_groups
-from mutransfer.parameterization.apply import apply, parameterize
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import apply, parameterize
 from mutransfer.theory.rules import DEFAULT_EPS, FORMS, Family, Parameterization, Power, Role, Row
 
 from .models import D_IN, D_OUT, VOCAB, losses

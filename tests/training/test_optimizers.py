@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutransfer.parameterization.apply import parameterize
+from mutransfer.parameterization.wrapping.apply import parameterize
 from mutransfer.training.optimizers import lr_factor, make_optimizer
 
 from .tiny import BASE, Tiny, tiny_spec

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from mutransfer.parameterization.apply import apply
 from mutransfer.parameterization.model.factory import build_at
+from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.training.population import Population
 from mutransfer.training.run import infer_plan, run

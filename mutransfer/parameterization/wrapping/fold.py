@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.apply import applied_plan, remove
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.apply import applied_plan, remove
 from mutransfer.theory.exponents import SHIFT
 from mutransfer.theory.rules import Family, family
 

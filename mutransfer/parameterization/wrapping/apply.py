@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.checks import check_fresh, fitting, has_values
 from mutransfer.parameterization.model.factory import Build, build_at, skeleton
 from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.multipliers.install import install, uninstall
-from mutransfer.parameterization.pending import is_pending, settle, wait
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.tracing.trace import Example
+from mutransfer.parameterization.wrapping.awaited_values import is_pending, settle, wait
+from mutransfer.parameterization.wrapping.fit import check_fresh, fitting, has_values
 from mutransfer.theory.rules import Parameterization
 from mutransfer.widths import Width
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.checks import has_values
 from mutransfer.parameterization.model.names import unwrapped
+from mutransfer.parameterization.wrapping.fit import has_values
 
 # A plain attribute of the module, which deepcopy and pickle keep: what listens for a checkpoint.
 _LISTENER = "_mutransfer_pending"

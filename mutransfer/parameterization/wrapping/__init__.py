@@ -1,0 +1,1 @@
+"""Putting a plan on a model, and taking it off again."""
