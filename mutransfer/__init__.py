@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.checkpoint import check_plan as check_plan
     from mutransfer.parameterization.checkpoint import load_plan as load_plan
     from mutransfer.parameterization.checkpoint import save_plan as save_plan
-    from mutransfer.parameterization.clipping import clip_grad_norm_ as clip_grad_norm_
-    from mutransfer.parameterization.groups import param_groups as param_groups
-    from mutransfer.parameterization.groups import set_lr as set_lr
-    from mutransfer.parameterization.guard import check_lr as check_lr
+    from mutransfer.parameterization.groups.clipping import clip_grad_norm_ as clip_grad_norm_
+    from mutransfer.parameterization.groups.lr_guard import check_lr as check_lr
+    from mutransfer.parameterization.groups.muon_groups import muon_groups as muon_groups
+    from mutransfer.parameterization.groups.param_groups import param_groups as param_groups
+    from mutransfer.parameterization.groups.param_groups import set_lr as set_lr
     from mutransfer.parameterization.model.layouts import Axes as Axes
     from mutransfer.parameterization.multipliers.hooks import Site as Site
-    from mutransfer.parameterization.muon import muon_groups as muon_groups
     from mutransfer.parameterization.plan import Plan as Plan
     from mutransfer.parameterization.plan import Scaling as Scaling
     from mutransfer.parameterization.wrapping.apply import apply as apply
@@ -58,12 +58,12 @@ _HOMES = {
     "check_plan": "parameterization.checkpoint:check_plan",
     "load_plan": "parameterization.checkpoint:load_plan",
     "save_plan": "parameterization.checkpoint:save_plan",
-    "clip_grad_norm_": "parameterization.clipping:clip_grad_norm_",
+    "clip_grad_norm_": "parameterization.groups.clipping:clip_grad_norm_",
     "fold": "parameterization.wrapping.fold:fold",
-    "param_groups": "parameterization.groups:param_groups",
-    "set_lr": "parameterization.groups:set_lr",
-    "check_lr": "parameterization.guard:check_lr",
-    "muon_groups": "parameterization.muon:muon_groups",
+    "param_groups": "parameterization.groups.param_groups:param_groups",
+    "set_lr": "parameterization.groups.param_groups:set_lr",
+    "check_lr": "parameterization.groups.lr_guard:check_lr",
+    "muon_groups": "parameterization.groups.muon_groups:muon_groups",
     "Plan": "parameterization.plan:Plan",
     "Scaling": "parameterization.plan:Scaling",
     "Site": "parameterization.multipliers.hooks:Site",

@@ -15,8 +15,8 @@ from torch import nn
 from mutransfer.errors import ConfigError, PlanError
 from mutransfer.integrations.movement import Movement
 from mutransfer.parameterization.checkpoint import differences
-from mutransfer.parameterization.clipping import clip_grad_norm_
-from mutransfer.parameterization.guard import check_lr
+from mutransfer.parameterization.groups.clipping import clip_grad_norm_
+from mutransfer.parameterization.groups.lr_guard import check_lr
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import applied_plan

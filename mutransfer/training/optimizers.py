@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from mutransfer.parameterization.groups import param_groups
+from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.constants import weight_decay
 from mutransfer.training.lion import Lion

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ExampleError, PlanError
-from mutransfer.parameterization.clipping import clip_grad_norm_
-from mutransfer.parameterization.groups import set_lr
+from mutransfer.parameterization.groups.clipping import clip_grad_norm_
+from mutransfer.parameterization.groups.param_groups import set_lr
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.multipliers.unscaled_sites import with_attention, with_readouts
 from mutransfer.parameterization.plan import Plan

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.hooks import RemovableHandle
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.groups import param_groups
+from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import applied_plan, apply, parameterize

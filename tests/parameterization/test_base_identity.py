@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from mutransfer.parameterization.groups import param_groups
+from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import parameterize
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mutransfer.parameterization.groups import param_groups
+from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.wrapping.apply import parameterize
 from mutransfer.theory import rules
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.groups import param_groups, set_lr
+from mutransfer.parameterization.groups.param_groups import param_groups, set_lr
 from mutransfer.parameterization.wrapping.apply import parameterize
 
 from .models import OPTIMIZERS, TiedLM, mlp

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.parameterization.groups import param_groups
+from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.parameterization.groups import param_groups
+from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.wrapping.apply import parameterize
 from mutransfer.theory import exponents, rules
