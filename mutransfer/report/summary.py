@@ -17,7 +17,7 @@ from mutransfer.intervals import Interval
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report import plots
 from mutransfer.transfer.coordinates import CoordinateCheck
-from mutransfer.transfer.estimate import Optimum
+from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.sensitivity import Sensitivity
 from mutransfer.transfer.space import Value
 from mutransfer.transfer.spending import Spending

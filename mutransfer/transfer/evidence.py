@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mutransfer.intervals import Interval, Slope
-from mutransfer.transfer.estimate import TAIL, Curve, FittedCurve, Optimum, fit_curve, log_losses
-from mutransfer.transfer.noise import pool_noise
+from mutransfer.transfer.curves.optimum import TAIL, Curve, FittedCurve, Optimum, fit_curve, log_losses
+from mutransfer.transfer.curves.seed_noise import pool_noise
 
 SMALL_PART = 0.1  # regret that is small: this part of what width itself buys
 DRIFT_BOUNDS = (0.05, 0.25)  # octaves per doubling: no drift is too large that is less, nor small that is more

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mutransfer.training.spec import RunResult, RunSpec
-from mutransfer.transfer.estimate import Optimum, find_optimum
+from mutransfer.transfer.curves.optimum import Optimum, find_optimum
 from mutransfer.transfer.sweep import Sweep
 
 PARTS = 4  # of training, at whose ends training losses are read where no evaluation was recorded on the way

@@ -16,7 +16,7 @@ from scipy import stats
 from mutransfer.errors import ConfigError
 from mutransfer.intervals import CONFIDENCE, Interval
 from mutransfer.training.spec import RunResult, RunSpec
-from mutransfer.transfer.estimate import log_of
+from mutransfer.transfer.curves.optimum import log_of
 from mutransfer.transfer.space import Axis, Choice, Value, at_point, value_at
 from mutransfer.transfer.study import Runner
 

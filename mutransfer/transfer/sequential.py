@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mutransfer.errors import ConfigError
-from mutransfer.transfer.estimate import Curve, log_losses
+from mutransfer.transfer.curves.optimum import Curve, log_losses
 
 MAX_EXTENSIONS = 6  # steps beyond a bracket that does not hold the minimum
 POINTS = 6  # learning rates that a width usually takes: the transferred one, a bracket of three, two between

@@ -10,8 +10,8 @@ import numpy as np
 
 from mutransfer.training.events import SweepFinished
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.transfer.estimate import FittedCurve, Optimum, fit_curve
-from mutransfer.transfer.refine import place_runs
+from mutransfer.transfer.curves.optimum import FittedCurve, Optimum, fit_curve
+from mutransfer.transfer.curves.placement import place_runs
 from mutransfer.transfer.study import Runner
 
 REFINED = 2  # learning rates between those of the grid

@@ -22,7 +22,7 @@ from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Sink, silent
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of
-from mutransfer.transfer.estimate import Optimum, best_point, log_of
+from mutransfer.transfer.curves.optimum import Optimum, best_point, log_of
 from mutransfer.transfer.space import (
     Axis,
     Choice,

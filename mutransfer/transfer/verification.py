@@ -10,7 +10,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.theory import regimes
 from mutransfer.theory.regimes import Kind
 from mutransfer.theory.rules import Parameterization
-from mutransfer.transfer.estimate import Optimum
+from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.evidence import Evidence, Key, weigh
 from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
 from mutransfer.transfer.horizon import OptimumCourse

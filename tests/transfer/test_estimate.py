@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mutransfer.errors import DataError
-from mutransfer.transfer.curve import N_DRAWS
-from mutransfer.transfer.estimate import RESOLUTION, best_point, find_optimum, fit_curve, log_losses
+from mutransfer.transfer.curves.gaussian_process import N_DRAWS
+from mutransfer.transfer.curves.optimum import RESOLUTION, best_point, find_optimum, fit_curve, log_losses
 
 CEILING = 2.3
 GRID = range(-11, -1)

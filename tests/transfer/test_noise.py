@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mutransfer.transfer.noise import alike, noise_of_mean, pool_noise
+from mutransfer.transfer.curves.seed_noise import alike, noise_of_mean, pool_noise
 
 GRID = np.arange(-8.0, -2.0)
 N_WIDTHS, N_SEEDS = 200, 3

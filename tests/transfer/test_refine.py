@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mutransfer.transfer.estimate import fit_curve
-from mutransfer.transfer.refine import half_way, place_runs
+from mutransfer.transfer.curves.optimum import fit_curve
+from mutransfer.transfer.curves.placement import half_way, place_runs
 
 
 def fit(centre=-6.3, *, k=0.2, noise=0.03, grid=range(-11, -1), seed=0):

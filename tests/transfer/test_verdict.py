@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mutransfer.intervals import Interval, Slope
-from mutransfer.transfer.estimate import Optimum
+from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.evidence import COMMON, drift_slope
 from mutransfer.transfer.verdict import (
     Movement,

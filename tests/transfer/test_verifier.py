@@ -11,7 +11,7 @@ from mutransfer.intervals import Interval, Slope
 from mutransfer.theory.rules import MUP
 from mutransfer.training.events import RunStarted
 from mutransfer.training.tasks.digits import DigitsMLP
-from mutransfer.transfer.estimate import Optimum
+from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.study import Record
 from mutransfer.transfer.sweep import Sweep
 from mutransfer.transfer.tuner import tune

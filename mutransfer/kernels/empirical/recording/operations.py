@@ -1,4 +1,4 @@
-"""The gradients of single operations with respect to their weights, as :mod:`mutransfer.kernels.empirical.recording.parts`."""
+"""The gradients of single operations with respect to their weights, as gradient parts (see ``parts.py``)."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from mutransfer.transfer.curve import N_DRAWS
-from mutransfer.transfer.estimate import FittedCurve
+from mutransfer.transfer.curves.gaussian_process import N_DRAWS
+from mutransfer.transfer.curves.optimum import FittedCurve
 
 BINS = 8
 Key = TypeVar("Key", bound=Hashable)

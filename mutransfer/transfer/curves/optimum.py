@@ -14,8 +14,8 @@ import numpy as np
 
 from mutransfer.errors import DataError
 from mutransfer.intervals import CONFIDENCE, Interval
-from mutransfer.transfer.curve import N_DRAWS, posterior
-from mutransfer.transfer.noise import LEAST, LOCAL_DEGREES, SeedNoise, noise_of_mean, pool_noise
+from mutransfer.transfer.curves.gaussian_process import N_DRAWS, posterior
+from mutransfer.transfer.curves.seed_noise import LEAST, LOCAL_DEGREES, SeedNoise, noise_of_mean, pool_noise
 
 WINDOW = 2.5  # log loss above the best point at which a curve is cut off: a cliff must not bend the fit
 BEND = 8.0  # deviations of a run's noise above which a curve is fitted on a log scale: a flank must not rule the bottom

@@ -1,0 +1,1 @@
+"""The optimum of a noisy learning-rate curve, with an interval."""
