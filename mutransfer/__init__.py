@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from mutransfer.transfer.explained import Finding as Finding
     from mutransfer.transfer.falsify import Falsification as Falsification
     from mutransfer.transfer.falsify import falsify as falsify
+    from mutransfer.transfer.runs.record import Record as Record
     from mutransfer.transfer.space import Choice as Choice
     from mutransfer.transfer.space import Range as Range
     from mutransfer.transfer.spending import Budget as Budget
-    from mutransfer.transfer.study import Record as Record
     from mutransfer.transfer.tuner import tune as tune
     from mutransfer.transfer.verdict import Movement as Movement
     from mutransfer.transfer.verdict import Verdict as Verdict
@@ -80,7 +80,7 @@ _HOMES = {
     "Falsification": "transfer.falsify:Falsification",
     "Finding": "transfer.explained:Finding",
     "falsify": "transfer.falsify:falsify",
-    "Record": "transfer.study:Record",
+    "Record": "transfer.runs.record:Record",
     "tune": "transfer.tuner:tune",
     "Movement": "transfer.verdict:Movement",
     "Verdict": "transfer.verdict:Verdict",

@@ -27,10 +27,11 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.falsify import Falsification, falsify
+from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.runs.runner import Runner, default_device
 from mutransfer.transfer.sequential import POINTS, Estimate, estimate, usual_seeds
 from mutransfer.transfer.space import Axis, Choice, Range
 from mutransfer.transfer.spending import FIRST_SEEDS, Budget
-from mutransfer.transfer.study import Record, Runner, default_device
 from mutransfer.transfer.sweep import at_lr
 from mutransfer.transfer.tuner import TuneResult, make_template, tune
 from mutransfer.transfer.verification import Verification

@@ -15,7 +15,7 @@ import torch
 from hypothesis import settings
 
 from mutransfer.cli import main
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 
 # The same examples every time: a test that fails once fails always.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 
 HEAVY = {"torch", "numpy", "optuna", "sklearn", "matplotlib", "tensorboard", "jinja2", "yaml"}
 

@@ -3,7 +3,7 @@
 import pytest
 from filelock import FileLock
 
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 
 GPT = ["-o", "task=stdlib-gpt", "-o", "args={}", "-o", "base_width=16"]
 

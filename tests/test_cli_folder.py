@@ -2,7 +2,7 @@
 
 import re
 
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 
 FEW = ["-o", "training={steps: 2}", "-o", "seeds=2", "-o", "widths=[128]", "-o", "compare=[]"]
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 
 RUN = "import sys; from mutransfer.cli import main; sys.argv[0] = 'mutransfer'; main()"
 

@@ -9,7 +9,7 @@ import torch
 from mutransfer.config import StudyConfig, load_config
 from mutransfer.errors import BuildError, ConfigError, DataError, RecordError
 from mutransfer.training.events import PhaseStarted
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 from mutransfer.workflow import Folder, Workflow, open_study, refuse_new_runs
 
 TASK = """

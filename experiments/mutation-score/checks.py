@@ -22,7 +22,8 @@ from mutransfer.training.task import PROBE_SEED
 from mutransfer.transfer.features import beyond_base, feature_change, overall_slope
 from mutransfer.transfer.offenders import UPDATE_TOLERANCE, off
 from mutransfer.transfer.over_training import over_training
-from mutransfer.transfer.study import Record, Runner
+from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.verdict import Movement, Verdict, judge_movement
 from mutransfer.transfer.verifier import judge

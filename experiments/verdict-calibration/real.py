@@ -27,7 +27,7 @@ from simulate import Truth, simulate
 from table import rates, table
 
 from mutransfer.training.spec import RunResult, RunSpec
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from mutransfer.training.task import PROBE_SEED, PartsTask, Task, few, label_of
 from mutransfer.transfer.causes import TITLES, Causes, reference
 from mutransfer.transfer.expected import Expected, handed_on, is_readout, owner
 from mutransfer.transfer.offenders import EARLY, TOLERANCE, Judge, Offender, said, together
-from mutransfer.transfer.study import default_device
+from mutransfer.transfer.runs.runner import default_device
 from mutransfer.widths import Width, show_width, width_size
 
 DEFAULT_LR = {Family.SGD: 0.1, Family.ADAM: 2.0**-8}

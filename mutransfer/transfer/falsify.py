@@ -21,7 +21,8 @@ from mutransfer.training.task import Task, check_task, label_of
 from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, allowed_gain, best_setting, explained_part, judge
 from mutransfer.transfer.kernel_path import Moment, Watched
 from mutransfer.transfer.kernel_predictor import LAST_STOP, STOPS, kernel_losses
-from mutransfer.transfer.study import Record, Runner
+from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.tuner import make_template
 from mutransfer.transfer.twin import TwinRunner, TwinTask

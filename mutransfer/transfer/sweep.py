@@ -12,7 +12,7 @@ from mutransfer.training.events import SweepFinished
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
 from mutransfer.transfer.curves.optimum import FittedCurve, Optimum, fit_curve
 from mutransfer.transfer.curves.placement import place_runs
-from mutransfer.transfer.study import Runner
+from mutransfer.transfer.runs.runner import Runner
 
 REFINED = 2  # learning rates between those of the grid
 MAX_EXTENSIONS = 4  # grid steps beyond each border of the range that was asked for

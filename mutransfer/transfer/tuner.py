@@ -23,6 +23,8 @@ from mutransfer.training.events import Sink, silent
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of
 from mutransfer.transfer.curves.optimum import Optimum, best_point, log_of
+from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.space import (
     Axis,
     Choice,
@@ -35,7 +37,6 @@ from mutransfer.transfer.space import (
     unit_points,
     value_at,
 )
-from mutransfer.transfer.study import Record, Runner
 from mutransfer.transfer.sweep import Sweep, sweep
 from mutransfer.widths import Width
 

@@ -14,7 +14,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import TaskAround, label_of
-from mutransfer.transfer.study import Runner
+from mutransfer.transfer.runs.runner import Runner
 from mutransfer.widths import Width, show_width
 
 

@@ -12,7 +12,8 @@ from mutransfer.training.run import run
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import label_of
 from mutransfer.training.tasks.digits import DigitsMLP
-from mutransfer.transfer.study import Record, Runner
+from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.runs.runner import Runner
 
 TASK = DigitsMLP(hidden_layers=1, batch_size=32, n_train=256)
 

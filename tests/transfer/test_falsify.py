@@ -23,7 +23,7 @@ from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, explained_
 from mutransfer.transfer.falsify import _kernel_arm, falsify
 from mutransfer.transfer.kernel_path import probe_batch
 from mutransfer.transfer.kernel_predictor import STOPS, kernel_losses
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.twin import TwinTask, training_plan
 
 

@@ -9,7 +9,7 @@ from mutransfer.training.events import Note
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.horizon import differences, optimum_course, shift_with_steps
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.sweep import Sweep
 from mutransfer.transfer.tuner import tune
 from mutransfer.transfer.verifier import verify

@@ -6,7 +6,8 @@ from mutransfer.errors import ConfigError
 from mutransfer.training.events import PhaseFinished, PhaseStarted, RunFinished, RunStarted, Scalars
 from mutransfer.training.run import run
 from mutransfer.training.tasks.digits import DigitsMLP
-from mutransfer.transfer.study import Record, Runner
+from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.runs.runner import Runner
 
 
 class Events(list):

@@ -9,8 +9,8 @@ from mutransfer.training.flops import flops_per_step
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.tasks.digits import DigitsMLP
+from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.spending import Budget
-from mutransfer.transfer.study import Record
 from mutransfer.transfer.tuner import tune
 from mutransfer.transfer.verdict import Verdict
 from mutransfer.transfer.verifier import verify

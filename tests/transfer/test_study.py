@@ -10,7 +10,7 @@ import pytest
 
 from mutransfer.errors import RecordError
 from mutransfer.training.spec import Outcome, RunResult
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 from mutransfer.widths import width_size
 
 GOOD = RunResult(

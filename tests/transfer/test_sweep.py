@@ -7,7 +7,8 @@ import pytest
 from mutransfer.training.events import RunStarted, SweepFinished
 from mutransfer.training.run import run
 from mutransfer.training.spec import Outcome, RunResult
-from mutransfer.transfer.study import Record, Runner
+from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.sweep import MAX_EXTENSIONS, REFINED, Sweep, at_lr, sweep
 
 SEEDS = (0, 1)

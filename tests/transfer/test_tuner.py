@@ -9,8 +9,8 @@ from mutransfer.errors import ConfigError
 from mutransfer.theory.rules import MUP
 from mutransfer.training.events import RunStarted
 from mutransfer.training.spec import Outcome
+from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.space import Range
-from mutransfer.transfer.study import Record
 from mutransfer.transfer.tuner import tune
 
 SPACE = {"lr": (2.0**-7, 2.0**-2)}

@@ -5,8 +5,8 @@ from optuna.trial import TrialState
 
 from mutransfer.errors import ConfigError
 from mutransfer.training.events import RunFinished, RunStarted
+from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.space import Choice
-from mutransfer.transfer.study import Record
 from mutransfer.transfer.tuner import tune
 
 SPACE = {"lr": (2.0**-7, 2.0**-1), "momentum": (0.0, 0.9)}

@@ -12,7 +12,7 @@ from mutransfer.theory.rules import MUP
 from mutransfer.training.events import RunStarted
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.curves.optimum import Optimum
-from mutransfer.transfer.study import Record
+from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.sweep import Sweep
 from mutransfer.transfer.tuner import tune
 from mutransfer.transfer.verdict import Movement, Verdict

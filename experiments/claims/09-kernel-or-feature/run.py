@@ -15,7 +15,7 @@ import mutransfer as mt
 from mutransfer.intervals import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.parity import ParityMLP
-from mutransfer.transfer.study import Runner
+from mutransfer.transfer.runs.runner import Runner
 
 
 def measure(settings):

@@ -18,7 +18,7 @@ from mutransfer.intervals import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
 from mutransfer.transfer.evidence import weigh
-from mutransfer.transfer.study import Runner
+from mutransfer.transfer.runs.runner import Runner
 
 TASKS = {"mlp": DigitsMLP, "gpt": SourceBytesGPT}
 NAMES = {"mlp": "perceptron on digits", "gpt": "byte GPT"}

@@ -15,7 +15,7 @@ from sweeps import verified
 import mutransfer as mt
 from mutransfer.intervals import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
-from mutransfer.transfer.study import Runner
+from mutransfer.transfer.runs.runner import Runner
 
 FORMS = ("mup", "mup_t3", "mup_t9", "mf")
 FULL_ALIGNMENT = ("sp_full_alignment", "ntk_full_alignment")

@@ -1,0 +1,1 @@
+"""The record of runs, and doing those that it does not hold."""
