@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from mutransfer.transfer.falsify import Falsification as Falsification
     from mutransfer.transfer.falsify import falsify as falsify
     from mutransfer.transfer.runs.record import Record as Record
-    from mutransfer.transfer.space import Choice as Choice
-    from mutransfer.transfer.space import Range as Range
+    from mutransfer.transfer.search.space import Choice as Choice
+    from mutransfer.transfer.search.space import Range as Range
+    from mutransfer.transfer.search.tune import tune as tune
     from mutransfer.transfer.spending import Budget as Budget
-    from mutransfer.transfer.tuner import tune as tune
     from mutransfer.transfer.verdict import Movement as Movement
     from mutransfer.transfer.verdict import Verdict as Verdict
     from mutransfer.transfer.verifier import verify as verify
@@ -75,13 +75,13 @@ _HOMES = {
     "Task": "training.task:Task",
     "coordinate_check": "transfer.coordinates:coordinate_check",
     "Budget": "transfer.spending:Budget",
-    "Choice": "transfer.space:Choice",
-    "Range": "transfer.space:Range",
+    "Choice": "transfer.search.space:Choice",
+    "Range": "transfer.search.space:Range",
     "Falsification": "transfer.falsify:Falsification",
     "Finding": "transfer.explained:Finding",
     "falsify": "transfer.falsify:falsify",
     "Record": "transfer.runs.record:Record",
-    "tune": "transfer.tuner:tune",
+    "tune": "transfer.search.tune:tune",
     "Movement": "transfer.verdict:Movement",
     "Verdict": "transfer.verdict:Verdict",
     "verify": "transfer.verifier:verify",

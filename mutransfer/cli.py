@@ -16,7 +16,7 @@ import typer
 from mutransfer.errors import ConfigError, MutransferError
 
 if TYPE_CHECKING:
-    from mutransfer.transfer.tuner import TuneResult
+    from mutransfer.transfer.search.tune import TuneResult
     from mutransfer.transfer.verification import Verification
     from mutransfer.workflow import Workflow
 

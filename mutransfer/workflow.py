@@ -29,11 +29,11 @@ from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.falsify import Falsification, falsify
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner, default_device
+from mutransfer.transfer.search.space import Axis, Choice, Range
+from mutransfer.transfer.search.sweep import at_lr
+from mutransfer.transfer.search.tune import TuneResult, make_template, tune
 from mutransfer.transfer.sequential import POINTS, Estimate, estimate, usual_seeds
-from mutransfer.transfer.space import Axis, Choice, Range
 from mutransfer.transfer.spending import FIRST_SEEDS, Budget
-from mutransfer.transfer.sweep import at_lr
-from mutransfer.transfer.tuner import TuneResult, make_template, tune
 from mutransfer.transfer.verification import Verification
 from mutransfer.transfer.verifier import verify
 from mutransfer.widths import Width, show_width, width_size

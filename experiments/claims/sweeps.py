@@ -7,7 +7,7 @@ from typing import Any
 
 import mutransfer as mt
 from mutransfer.training.task import Task
-from mutransfer.transfer.tuner import TuneResult
+from mutransfer.transfer.search.tune import TuneResult
 from mutransfer.transfer.verification import Verification
 
 

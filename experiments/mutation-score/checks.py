@@ -24,7 +24,7 @@ from mutransfer.transfer.offenders import UPDATE_TOLERANCE, off
 from mutransfer.transfer.over_training import over_training
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
-from mutransfer.transfer.sweep import Sweep, at_lr, sweep
+from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.verdict import Movement, Verdict, judge_movement
 from mutransfer.transfer.verifier import judge
 

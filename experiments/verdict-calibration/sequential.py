@@ -21,8 +21,8 @@ from run import DRIFTS, RESULTS
 from simulate import BASE, DOUBLINGS, GRID, DrawnRuns, Truth
 
 from mutransfer.training.spec import RunSpec
+from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.sequential import Judgement, Procedure, Stop
-from mutransfer.transfer.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.verification import judge_sweeps
 
 WIDTHS = [BASE * 2**j for j in range(DOUBLINGS + 1)]

@@ -12,7 +12,7 @@ from methods import best_trials, parabolas
 
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
 from mutransfer.transfer.evidence import Evidence
-from mutransfer.transfer.sweep import Sweep, sweep
+from mutransfer.transfer.search.sweep import Sweep, sweep
 from mutransfer.transfer.verification import judge_sweeps
 
 BASE = 64

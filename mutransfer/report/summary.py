@@ -18,10 +18,10 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.report import plots
 from mutransfer.transfer.coordinates import CoordinateCheck
 from mutransfer.transfer.curves.optimum import Optimum
+from mutransfer.transfer.search.space import Value
+from mutransfer.transfer.search.tune import TuneResult
 from mutransfer.transfer.sensitivity import Sensitivity
-from mutransfer.transfer.space import Value
 from mutransfer.transfer.spending import Spending
-from mutransfer.transfer.tuner import TuneResult
 from mutransfer.transfer.verification import Verification
 
 

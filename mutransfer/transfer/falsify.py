@@ -23,8 +23,8 @@ from mutransfer.transfer.kernel_path import Moment, Watched
 from mutransfer.transfer.kernel_predictor import LAST_STOP, STOPS, kernel_losses
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
-from mutransfer.transfer.sweep import Sweep, at_lr, sweep
-from mutransfer.transfer.tuner import make_template
+from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
+from mutransfer.transfer.search.tune import make_template
 from mutransfer.transfer.twin import TwinRunner, TwinTask
 from mutransfer.widths import Width, show_width
 

@@ -12,7 +12,7 @@ from mutransfer.intervals import Slope, fit_slope
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import Role
 from mutransfer.training.spec import Outcome, RunResult
-from mutransfer.transfer.sweep import Sweep
+from mutransfer.transfer.search.sweep import Sweep
 
 Key = str | int  # a width
 

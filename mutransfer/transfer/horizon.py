@@ -14,7 +14,7 @@ import numpy as np
 
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.curves.optimum import Optimum, find_optimum
-from mutransfer.transfer.sweep import Sweep
+from mutransfer.transfer.search.sweep import Sweep
 
 PARTS = 4  # of training, at whose ends training losses are read where no evaluation was recorded on the way
 WINDOW = 0.1  # part of the steps over which training losses are averaged

@@ -14,7 +14,7 @@ from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.expected import Expected, is_readout
 from mutransfer.transfer.features import Key, beyond_base
-from mutransfer.transfer.sweep import Sweep
+from mutransfer.transfer.search.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)

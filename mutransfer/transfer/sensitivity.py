@@ -18,7 +18,7 @@ from mutransfer.intervals import CONFIDENCE, Interval
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.curves.optimum import log_of
 from mutransfer.transfer.runs.runner import Runner
-from mutransfer.transfer.space import Axis, Choice, Value, at_point, value_at
+from mutransfer.transfer.search.space import Axis, Choice, Value, at_point, value_at
 
 TO_ONE = ("momentum", "beta1", "beta2")  # what matters is how far they are from 1
 FACTOR = 2.0

@@ -11,8 +11,8 @@ from mutransfer.training.events import Note
 from mutransfer.training.flops import flops_per_step
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.runs.runner import Runner
+from mutransfer.transfer.search.sweep import Sweep, at_lr
 from mutransfer.transfer.sequential import Estimate, Judgement, Procedure, Request, Stop, affordable, estimate
-from mutransfer.transfer.sweep import Sweep, at_lr
 from mutransfer.widths import width_size
 
 Key = str | int

@@ -15,9 +15,9 @@ from mutransfer.transfer.evidence import Evidence, Key, weigh
 from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
 from mutransfer.transfer.horizon import OptimumCourse
 from mutransfer.transfer.over_training import OverTraining, over_training
+from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.transfer.sensitivity import Sensitivity
 from mutransfer.transfer.spending import Spending
-from mutransfer.transfer.sweep import Sweep
 from mutransfer.transfer.verdict import (
     Movement,
     Verdict,

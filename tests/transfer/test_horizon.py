@@ -10,8 +10,8 @@ from mutransfer.training.spec import Outcome, RunResult, RunSpec
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.horizon import differences, optimum_course, shift_with_steps
 from mutransfer.transfer.runs.record import Record
-from mutransfer.transfer.sweep import Sweep
-from mutransfer.transfer.tuner import tune
+from mutransfer.transfer.search.sweep import Sweep
+from mutransfer.transfer.search.tune import tune
 from mutransfer.transfer.verifier import verify
 
 STEPS = 64

@@ -8,7 +8,7 @@ import pytest
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import AS_IS, MUP, NTK, SP
 from mutransfer.training.spec import Outcome, RunResult
-from mutransfer.transfer.sweep import Sweep
+from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.transfer.verdict import Movement, Verdict
 from mutransfer.transfer.verification import judge
 

@@ -9,8 +9,8 @@ from mutransfer.errors import ConfigError
 from mutransfer.training.events import RunStarted
 from mutransfer.training.spec import RunSpec
 from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.search.space import Choice
 from mutransfer.transfer.sensitivity import judged, perturbed
-from mutransfer.transfer.space import Choice
 from mutransfer.transfer.verifier import verify
 
 

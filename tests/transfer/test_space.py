@@ -6,7 +6,7 @@ import pytest
 
 from mutransfer.errors import ConfigError
 from mutransfer.training.spec import RunSpec
-from mutransfer.transfer.space import Choice, Range, at_point, parse_space, unit_points, value_at
+from mutransfer.transfer.search.space import Choice, Range, at_point, parse_space, unit_points, value_at
 
 
 def test_a_log_grid_is_even_in_octaves_and_holds_both_ends():

@@ -10,8 +10,8 @@ from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.search.tune import tune
 from mutransfer.transfer.spending import Budget
-from mutransfer.transfer.tuner import tune
 from mutransfer.transfer.verdict import Verdict
 from mutransfer.transfer.verifier import verify
 

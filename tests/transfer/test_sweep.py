@@ -9,7 +9,7 @@ from mutransfer.training.run import run
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
-from mutransfer.transfer.sweep import MAX_EXTENSIONS, REFINED, Sweep, at_lr, sweep
+from mutransfer.transfer.search.sweep import MAX_EXTENSIONS, REFINED, Sweep, at_lr, sweep
 
 SEEDS = (0, 1)
 

@@ -10,8 +10,8 @@ from mutransfer.theory.rules import MUP
 from mutransfer.training.events import RunStarted
 from mutransfer.training.spec import Outcome
 from mutransfer.transfer.runs.record import Record
-from mutransfer.transfer.space import Range
-from mutransfer.transfer.tuner import tune
+from mutransfer.transfer.search.space import Range
+from mutransfer.transfer.search.tune import tune
 
 SPACE = {"lr": (2.0**-7, 2.0**-2)}
 

@@ -6,8 +6,8 @@ from optuna.trial import TrialState
 from mutransfer.errors import ConfigError
 from mutransfer.training.events import RunFinished, RunStarted
 from mutransfer.transfer.runs.record import Record
-from mutransfer.transfer.space import Choice
-from mutransfer.transfer.tuner import tune
+from mutransfer.transfer.search.space import Choice
+from mutransfer.transfer.search.tune import tune
 
 SPACE = {"lr": (2.0**-7, 2.0**-1), "momentum": (0.0, 0.9)}
 

@@ -13,8 +13,8 @@ from mutransfer.training.events import RunStarted
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.runs.record import Record
-from mutransfer.transfer.sweep import Sweep
-from mutransfer.transfer.tuner import tune
+from mutransfer.transfer.search.sweep import Sweep
+from mutransfer.transfer.search.tune import tune
 from mutransfer.transfer.verdict import Movement, Verdict
 from mutransfer.transfer.verification import Verification
 from mutransfer.transfer.verifier import verify

@@ -25,7 +25,7 @@ from mutransfer.training.task import Task, check_task, label_of
 from mutransfer.transfer.curves.optimum import Optimum, best_point, log_of
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
-from mutransfer.transfer.space import (
+from mutransfer.transfer.search.space import (
     Axis,
     Choice,
     Range,
@@ -37,7 +37,7 @@ from mutransfer.transfer.space import (
     unit_points,
     value_at,
 )
-from mutransfer.transfer.sweep import Sweep, sweep
+from mutransfer.transfer.search.sweep import Sweep, sweep
 from mutransfer.widths import Width
 
 BATCH = 4  # proposals that TPE makes without knowing each other's results

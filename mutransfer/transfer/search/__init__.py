@@ -1,0 +1,1 @@
+"""Search spaces, sweeps and tuning at base width."""
