@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from mutransfer.transfer.search.space import Choice as Choice
     from mutransfer.transfer.search.space import Range as Range
     from mutransfer.transfer.search.tune import tune as tune
-    from mutransfer.transfer.spending import Budget as Budget
-    from mutransfer.transfer.verdict import Movement as Movement
-    from mutransfer.transfer.verdict import Verdict as Verdict
-    from mutransfer.transfer.verifier import verify as verify
+    from mutransfer.transfer.verification.budget import Budget as Budget
+    from mutransfer.transfer.verification.verdict import Movement as Movement
+    from mutransfer.transfer.verification.verdict import Verdict as Verdict
+    from mutransfer.transfer.verification.verify import verify as verify
 
 __version__ = "0.1.0"
 
@@ -74,7 +74,7 @@ _HOMES = {
     "RunSpec": "training.spec:RunSpec",
     "Task": "training.task:Task",
     "coordinate_check": "transfer.coordinates:coordinate_check",
-    "Budget": "transfer.spending:Budget",
+    "Budget": "transfer.verification.budget:Budget",
     "Choice": "transfer.search.space:Choice",
     "Range": "transfer.search.space:Range",
     "Falsification": "transfer.falsify:Falsification",
@@ -82,9 +82,9 @@ _HOMES = {
     "falsify": "transfer.falsify:falsify",
     "Record": "transfer.runs.record:Record",
     "tune": "transfer.search.tune:tune",
-    "Movement": "transfer.verdict:Movement",
-    "Verdict": "transfer.verdict:Verdict",
-    "verify": "transfer.verifier:verify",
+    "Movement": "transfer.verification.verdict:Movement",
+    "Verdict": "transfer.verification.verdict:Verdict",
+    "verify": "transfer.verification.verify:verify",
 }
 
 

@@ -17,7 +17,7 @@ from mutransfer.errors import ConfigError, MutransferError
 
 if TYPE_CHECKING:
     from mutransfer.transfer.search.tune import TuneResult
-    from mutransfer.transfer.verification import Verification
+    from mutransfer.transfer.verification.result import Verification
     from mutransfer.workflow import Workflow
 
 USAGE_ERROR, INTERRUPTED = 2, 130

@@ -32,10 +32,10 @@ from mutransfer.transfer.runs.runner import Runner, default_device
 from mutransfer.transfer.search.space import Axis, Choice, Range
 from mutransfer.transfer.search.sweep import at_lr
 from mutransfer.transfer.search.tune import TuneResult, make_template, tune
-from mutransfer.transfer.sequential import POINTS, Estimate, estimate, usual_seeds
-from mutransfer.transfer.spending import FIRST_SEEDS, Budget
-from mutransfer.transfer.verification import Verification
-from mutransfer.transfer.verifier import verify
+from mutransfer.transfer.verification.budget import FIRST_SEEDS, Budget
+from mutransfer.transfer.verification.procedure import POINTS, Estimate, estimate, usual_seeds
+from mutransfer.transfer.verification.result import Verification
+from mutransfer.transfer.verification.verify import verify
 from mutransfer.widths import Width, show_width, width_size
 
 SAME_FUNCTION = (

@@ -8,7 +8,7 @@ from typing import Any
 import mutransfer as mt
 from mutransfer.training.task import Task
 from mutransfer.transfer.search.tune import TuneResult
-from mutransfer.transfer.verification import Verification
+from mutransfer.transfer.verification.result import Verification
 
 
 def verified(task: Task, settings: Mapping[str, Any]) -> tuple[TuneResult, dict[str, Verification]]:

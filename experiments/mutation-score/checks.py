@@ -19,14 +19,14 @@ from mutransfer.theory.rules import Role
 from mutransfer.training.optimizers import make_optimizer
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED
-from mutransfer.transfer.features import beyond_base, feature_change, overall_slope
 from mutransfer.transfer.offenders import UPDATE_TOLERANCE, off
-from mutransfer.transfer.over_training import over_training
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
-from mutransfer.transfer.verdict import Movement, Verdict, judge_movement
-from mutransfer.transfer.verifier import judge
+from mutransfer.transfer.verification.feature_movement import beyond_base, feature_change, overall_slope
+from mutransfer.transfer.verification.over_training import over_training
+from mutransfer.transfer.verification.verdict import Movement, Verdict, judge_movement
+from mutransfer.transfer.verification.verify import judge
 
 PlanOf = Callable[[int], Plan]
 MUP_RATIO, MUP_STEPS = 1.2, 3  # of mup's own test (mup/test/__main__.py, CoordCheckCase)

@@ -22,8 +22,8 @@ from simulate import BASE, DOUBLINGS, GRID, DrawnRuns, Truth
 
 from mutransfer.training.spec import RunSpec
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
-from mutransfer.transfer.sequential import Judgement, Procedure, Stop
-from mutransfer.transfer.verification import judge_sweeps
+from mutransfer.transfer.verification.procedure import Judgement, Procedure, Stop
+from mutransfer.transfer.verification.result import judge_sweeps
 
 WIDTHS = [BASE * 2**j for j in range(DOUBLINGS + 1)]
 

@@ -11,9 +11,9 @@ import numpy as np
 from methods import best_trials, parabolas
 
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.transfer.evidence import Evidence
 from mutransfer.transfer.search.sweep import Sweep, sweep
-from mutransfer.transfer.verification import judge_sweeps
+from mutransfer.transfer.verification.evidence import Evidence
+from mutransfer.transfer.verification.result import judge_sweeps
 
 BASE = 64
 DOUBLINGS = 4

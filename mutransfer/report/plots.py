@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mutransfer.transfer.coordinates import CoordinateCheck
 from mutransfer.transfer.falsify import Falsification
-from mutransfer.transfer.verification import Verification
+from mutransfer.transfer.verification.result import Verification
 from mutransfer.widths import show_width, width_size
 
 STYLE = {

@@ -20,9 +20,9 @@ from mutransfer.transfer.coordinates import CoordinateCheck
 from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.search.space import Value
 from mutransfer.transfer.search.tune import TuneResult
-from mutransfer.transfer.sensitivity import Sensitivity
-from mutransfer.transfer.spending import Spending
-from mutransfer.transfer.verification import Verification
+from mutransfer.transfer.verification.budget import Spending
+from mutransfer.transfer.verification.result import Verification
+from mutransfer.transfer.verification.sensitivity import Sensitivity
 
 
 @dataclass(frozen=True, kw_only=True)

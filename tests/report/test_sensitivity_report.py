@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mutransfer.config import load_config
-from mutransfer.transfer.horizon import OptimumCourse
-from mutransfer.transfer.sensitivity import judged
-from mutransfer.transfer.sequential import estimate
-from mutransfer.transfer.spending import Spending
+from mutransfer.transfer.verification.budget import Spending
+from mutransfer.transfer.verification.optimum_by_step import OptimumCourse
+from mutransfer.transfer.verification.procedure import estimate
+from mutransfer.transfer.verification.sensitivity import judged
 from mutransfer.workflow import Folder, Workflow, refuse_new_runs
 
 

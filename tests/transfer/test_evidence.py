@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mutransfer.transfer.curves.optimum import fit_curve
-from mutransfer.transfer.evidence import DRIFT_BOUNDS, tolerated_drift, weigh
+from mutransfer.transfer.verification.evidence import DRIFT_BOUNDS, tolerated_drift, weigh
 
 GRID = [float(x) for x in range(-11, -1)]
 SIZES = [64, 128, 256, 512]

@@ -8,11 +8,11 @@ import pytest
 from mutransfer.training.events import Note
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
 from mutransfer.training.tasks.digits import DigitsMLP
-from mutransfer.transfer.horizon import differences, optimum_course, shift_with_steps
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.transfer.search.tune import tune
-from mutransfer.transfer.verifier import verify
+from mutransfer.transfer.verification.optimum_by_step import differences, optimum_course, shift_with_steps
+from mutransfer.transfer.verification.verify import verify
 
 STEPS = 64
 

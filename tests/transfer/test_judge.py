@@ -9,8 +9,8 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import AS_IS, MUP, NTK, SP
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.search.sweep import Sweep
-from mutransfer.transfer.verdict import Movement, Verdict
-from mutransfer.transfer.verification import judge
+from mutransfer.transfer.verification.result import judge
+from mutransfer.transfer.verification.verdict import Movement, Verdict
 
 WIDTHS = (16, 32, 64, 128)
 GRID = [x / 2 for x in range(-20, -3)]

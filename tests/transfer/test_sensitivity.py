@@ -10,8 +10,8 @@ from mutransfer.training.events import RunStarted
 from mutransfer.training.spec import RunSpec
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.search.space import Choice
-from mutransfer.transfer.sensitivity import judged, perturbed
-from mutransfer.transfer.verifier import verify
+from mutransfer.transfer.verification.sensitivity import judged, perturbed
+from mutransfer.transfer.verification.verify import verify
 
 
 def spec(**changes):

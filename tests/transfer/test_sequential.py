@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mutransfer.errors import ConfigError
-from mutransfer.transfer.sequential import Judgement, Procedure, Request, Stop, affordable, estimate
+from mutransfer.transfer.verification.procedure import Judgement, Procedure, Request, Stop, affordable, estimate
 
 WIDTHS = [64, 128, 256, 512]
 X0 = -6.25

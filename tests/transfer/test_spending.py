@@ -11,9 +11,9 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.search.tune import tune
-from mutransfer.transfer.spending import Budget
-from mutransfer.transfer.verdict import Verdict
-from mutransfer.transfer.verifier import verify
+from mutransfer.transfer.verification.budget import Budget
+from mutransfer.transfer.verification.verdict import Verdict
+from mutransfer.transfer.verification.verify import verify
 
 TASK = DigitsMLP(hidden_layers=1, n_train=512)
 SEARCH = {"space": {"lr": (2.0**-9, 2.0**-1)}, "optimizer": "adam", "steps": 20, "seeds": 3, "device": "cpu"}

@@ -8,8 +8,8 @@ import pytest
 
 from mutransfer.intervals import Interval, Slope
 from mutransfer.transfer.curves.optimum import Optimum
-from mutransfer.transfer.evidence import COMMON, drift_slope
-from mutransfer.transfer.verdict import (
+from mutransfer.transfer.verification.evidence import COMMON, drift_slope
+from mutransfer.transfer.verification.verdict import (
     Movement,
     Verdict,
     exit_code,

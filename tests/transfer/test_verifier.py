@@ -15,9 +15,9 @@ from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.transfer.search.tune import tune
-from mutransfer.transfer.verdict import Movement, Verdict
-from mutransfer.transfer.verification import Verification
-from mutransfer.transfer.verifier import verify
+from mutransfer.transfer.verification.result import Verification
+from mutransfer.transfer.verification.verdict import Movement, Verdict
+from mutransfer.transfer.verification.verify import verify
 
 SEARCH = {"space": {"lr": (2.0**-6, 2.0**-2)}, "optimizer": "adam", "steps": 10, "seeds": 2, "device": "cpu"}
 

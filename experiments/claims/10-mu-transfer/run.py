@@ -17,8 +17,8 @@ from sweeps import verified
 from mutransfer.intervals import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
-from mutransfer.transfer.evidence import weigh
 from mutransfer.transfer.runs.runner import Runner
+from mutransfer.transfer.verification.evidence import weigh
 
 TASKS = {"mlp": DigitsMLP, "gpt": SourceBytesGPT}
 NAMES = {"mlp": "perceptron on digits", "gpt": "byte GPT"}

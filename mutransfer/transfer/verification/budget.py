@@ -1,4 +1,4 @@
-"""A sequential verification done: the runs that :mod:`~mutransfer.transfer.sequential` asks for, within a budget."""
+"""A sequential verification done: the runs that :mod:`~mutransfer.transfer.verification.procedure` asks for, within a budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from mutransfer.training.flops import flops_per_step
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr
-from mutransfer.transfer.sequential import Estimate, Judgement, Procedure, Request, Stop, affordable, estimate
+from mutransfer.transfer.verification.procedure import (
+    Estimate,
+    Judgement,
+    Procedure,
+    Request,
+    Stop,
+    affordable,
+    estimate,
+)
 from mutransfer.widths import width_size
 
 Key = str | int

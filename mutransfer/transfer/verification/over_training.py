@@ -13,8 +13,8 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.expected import Expected, is_readout
-from mutransfer.transfer.features import Key, beyond_base
 from mutransfer.transfer.search.sweep import Sweep
+from mutransfer.transfer.verification.feature_movement import Key, beyond_base
 
 
 @dataclass(frozen=True, kw_only=True)

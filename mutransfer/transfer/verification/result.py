@@ -11,14 +11,14 @@ from mutransfer.theory import regimes
 from mutransfer.theory.regimes import Kind
 from mutransfer.theory.rules import Parameterization
 from mutransfer.transfer.curves.optimum import Optimum
-from mutransfer.transfer.evidence import Evidence, Key, weigh
-from mutransfer.transfer.features import beyond_base, feature_change, is_input, overall_slope
-from mutransfer.transfer.horizon import OptimumCourse
-from mutransfer.transfer.over_training import OverTraining, over_training
 from mutransfer.transfer.search.sweep import Sweep
-from mutransfer.transfer.sensitivity import Sensitivity
-from mutransfer.transfer.spending import Spending
-from mutransfer.transfer.verdict import (
+from mutransfer.transfer.verification.budget import Spending
+from mutransfer.transfer.verification.evidence import Evidence, Key, weigh
+from mutransfer.transfer.verification.feature_movement import beyond_base, feature_change, is_input, overall_slope
+from mutransfer.transfer.verification.optimum_by_step import OptimumCourse
+from mutransfer.transfer.verification.over_training import OverTraining, over_training
+from mutransfer.transfer.verification.sensitivity import Sensitivity
+from mutransfer.transfer.verification.verdict import (
     Movement,
     Verdict,
     exit_code,

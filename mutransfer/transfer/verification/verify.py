@@ -16,17 +16,17 @@ from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.flops import flops_per_step
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task, label_of
-from mutransfer.transfer.horizon import courses_of, differences
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.space import Axis, Choice, Value
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.search.tune import TuneResult, make_template
-from mutransfer.transfer.sensitivity import neighbours, sensitivities
-from mutransfer.transfer.sequential import Judgement
-from mutransfer.transfer.spending import Budget, perturbing, sequential_sweeps
-from mutransfer.transfer.verdict import Movement, Verdict
-from mutransfer.transfer.verification import Verification, judge
+from mutransfer.transfer.verification.budget import Budget, perturbing, sequential_sweeps
+from mutransfer.transfer.verification.optimum_by_step import courses_of, differences
+from mutransfer.transfer.verification.procedure import Judgement
+from mutransfer.transfer.verification.result import Verification, judge
+from mutransfer.transfer.verification.sensitivity import neighbours, sensitivities
+from mutransfer.transfer.verification.verdict import Movement, Verdict
 from mutransfer.widths import Width, show_width, width_size
 
 

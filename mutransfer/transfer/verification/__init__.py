@@ -1,0 +1,1 @@
+"""Whether the tuned optimum held at larger widths."""
