@@ -9,8 +9,8 @@ import jinja2
 import numpy as np
 
 from mutransfer.report import plots
-from mutransfer.transfer.explained import Arm
-from mutransfer.transfer.falsify import Falsification
+from mutransfer.transfer.falsification.falsify import Falsification
+from mutransfer.transfer.falsification.finding import Arm
 
 
 def write_falsification(found: Falsification, folder: Path) -> Path:

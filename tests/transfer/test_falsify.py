@@ -19,12 +19,12 @@ from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import mean_loss
 from mutransfer.training.tasks.parity import ParityMLP
-from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, explained_part, judge
-from mutransfer.transfer.falsify import _kernel_arm, falsify
-from mutransfer.transfer.kernel_path import probe_batch
-from mutransfer.transfer.kernel_predictor import STOPS, kernel_losses
+from mutransfer.transfer.falsification.falsify import _kernel_arm, falsify
+from mutransfer.transfer.falsification.finding import KERNEL, TWIN, Arm, Finding, explained_part, judge
+from mutransfer.transfer.falsification.kernel_movement import probe_batch
+from mutransfer.transfer.falsification.kernel_predictor import STOPS, kernel_losses
+from mutransfer.transfer.falsification.twin import TwinTask, training_plan
 from mutransfer.transfer.runs.record import Record
-from mutransfer.transfer.twin import TwinTask, training_plan
 
 
 @dataclass(frozen=True)

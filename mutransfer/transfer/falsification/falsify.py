@@ -18,14 +18,23 @@ from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.run import infer_plan, run
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of
-from mutransfer.transfer.explained import KERNEL, TWIN, Arm, Finding, allowed_gain, best_setting, explained_part, judge
-from mutransfer.transfer.kernel_path import Moment, Watched
-from mutransfer.transfer.kernel_predictor import LAST_STOP, STOPS, kernel_losses
+from mutransfer.transfer.falsification.finding import (
+    KERNEL,
+    TWIN,
+    Arm,
+    Finding,
+    allowed_gain,
+    best_setting,
+    explained_part,
+    judge,
+)
+from mutransfer.transfer.falsification.kernel_movement import Moment, Watched
+from mutransfer.transfer.falsification.kernel_predictor import LAST_STOP, STOPS, kernel_losses
+from mutransfer.transfer.falsification.twin import TwinRunner, TwinTask
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
 from mutransfer.transfer.search.tune import make_template
-from mutransfer.transfer.twin import TwinRunner, TwinTask
 from mutransfer.widths import Width, show_width
 
 MOMENTS = 8  # evaluations of a curve against time, beyond the first

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from mutransfer.intervals import CONFIDENCE, Interval
-from mutransfer.transfer.kernel_path import Moment
+from mutransfer.transfer.falsification.kernel_movement import Moment
 
 SUFFICES = 0.8  # part of the improvement; see falsify
 UNBRACKETED = 0.05  # part of the improvement that the last step of a grid may bring at its border

@@ -1,0 +1,1 @@
+"""The negative control: would it also happen if the features were frozen?"""
