@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mutransfer.training.spec import RunResult as RunResult
     from mutransfer.training.spec import RunSpec as RunSpec
     from mutransfer.training.task import Task as Task
-    from mutransfer.transfer.coordinates import coordinate_check as coordinate_check
+    from mutransfer.transfer.coordinates.check import coordinate_check as coordinate_check
     from mutransfer.transfer.falsification.falsify import Falsification as Falsification
     from mutransfer.transfer.falsification.falsify import falsify as falsify
     from mutransfer.transfer.falsification.finding import Finding as Finding
@@ -73,7 +73,7 @@ _HOMES = {
     "RunResult": "training.spec:RunResult",
     "RunSpec": "training.spec:RunSpec",
     "Task": "training.task:Task",
-    "coordinate_check": "transfer.coordinates:coordinate_check",
+    "coordinate_check": "transfer.coordinates.check:coordinate_check",
     "Budget": "transfer.verification.budget:Budget",
     "Choice": "transfer.search.space:Choice",
     "Range": "transfer.search.space:Range",

@@ -19,7 +19,7 @@ from mutransfer.theory.rules import Role
 from mutransfer.training.optimizers import make_optimizer
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED
-from mutransfer.transfer.offenders import UPDATE_TOLERANCE, off
+from mutransfer.transfer.coordinates.offenders import UPDATE_TOLERANCE, off
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep

@@ -9,7 +9,7 @@ from typing import Any
 from mutations import Mutation
 from studies import Study
 
-from mutransfer.transfer.expected import owner
+from mutransfer.transfer.coordinates.expected import owner
 
 Entry = Mapping[str, Any]
 COLUMNS = ("coordinates", "unaided", "movement", "verifier", "mup")

@@ -13,7 +13,7 @@ from mutransfer.errors import ConfigError
 from mutransfer.theory.regimes import Kind
 from mutransfer.theory.rules import MUP, ONE, Family, Role
 from mutransfer.training.tasks.digits import DigitsMLP
-from mutransfer.transfer.coordinates import TOLERANCE, coordinate_check
+from mutransfer.transfer.coordinates.check import TOLERANCE, coordinate_check
 
 WIDTHS = [64, 128, 256, 512]
 FIRST, HIDDEN, READOUT = "1", "3", "5"  # flatten, linear, relu, linear, relu, linear

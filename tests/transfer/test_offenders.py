@@ -14,8 +14,8 @@ from mutransfer.parameterization.multipliers.hooks import Site
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import Role
 from mutransfer.training.tasks.digits import DigitsMLP
-from mutransfer.transfer.coordinates import coordinate_check
-from mutransfer.transfer.offenders import off
+from mutransfer.transfer.coordinates.check import coordinate_check
+from mutransfer.transfer.coordinates.offenders import off
 
 WIDTHS = (64, 128, 256, 512)
 FIRST, HIDDEN, SECOND, READOUT = "1.weight", "3.weight", "5.weight", "7.weight"

@@ -12,7 +12,7 @@ from mutransfer.measure.movement import Look
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.training.spec import Outcome, RunResult
-from mutransfer.transfer.expected import Expected, is_readout
+from mutransfer.transfer.coordinates.expected import Expected, is_readout
 from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.transfer.verification.feature_movement import Key, beyond_base
 

@@ -24,9 +24,9 @@ from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.short import FirstSteps, attention_logits, first_steps
 from mutransfer.training.spec import HYPERPARAMETERS, RunSpec
 from mutransfer.training.task import PROBE_SEED, PartsTask, Task, few, label_of
-from mutransfer.transfer.causes import TITLES, Causes, reference
-from mutransfer.transfer.expected import Expected, handed_on, is_readout, owner
-from mutransfer.transfer.offenders import EARLY, TOLERANCE, Judge, Offender, said, together
+from mutransfer.transfer.coordinates.causes import TITLES, Causes, reference
+from mutransfer.transfer.coordinates.expected import Expected, handed_on, is_readout, owner
+from mutransfer.transfer.coordinates.offenders import EARLY, TOLERANCE, Judge, Offender, said, together
 from mutransfer.transfer.runs.runner import default_device
 from mutransfer.widths import Width, show_width, width_size
 

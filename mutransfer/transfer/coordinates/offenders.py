@@ -15,8 +15,8 @@ from mutransfer.intervals import Slope
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Family, Role
-from mutransfer.transfer.causes import INIT, UPDATE, Causes
-from mutransfer.transfer.expected import Expected, owner
+from mutransfer.transfer.coordinates.causes import INIT, UPDATE, Causes
+from mutransfer.transfer.coordinates.expected import Expected, owner
 
 TOLERANCE = 0.15  # on exponents; what finite widths leave over at ratios of 16 (theory: 0 or -1/2)
 UPDATE_TOLERANCE = 0.25  # half of the least that a wrong factor does

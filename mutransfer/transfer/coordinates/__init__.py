@@ -1,0 +1,1 @@
+"""The coordinate check: how activations and their changes scale with width."""
