@@ -210,7 +210,7 @@ def load_task(config: StudyConfig) -> Any:
 
 def _overridden(task: Any, overrides: Mapping[str, str | AxesConfig]) -> Any:
     from mutransfer.parameterization.model.layouts import Axes
-    from mutransfer.training.task import OverriddenTask
+    from mutransfer.training.task_adapters import OverriddenTask
 
     def value(given: str | AxesConfig) -> Any:
         if isinstance(given, AxesConfig):
@@ -252,7 +252,7 @@ def import_string(text: str, key: str) -> Any:
 
 
 def _from_parts(config: StudyConfig) -> Any:
-    from mutransfer.training.task import PartsTask
+    from mutransfer.training.task_adapters import PartsTask
 
     assert config.model is not None
     assert config.data is not None

@@ -7,7 +7,8 @@ from mutransfer.config import StudyConfig, load_task
 from mutransfer.errors import BuildError, ClassificationError, DataError
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import PartsTask, check_repeatable
+from mutransfer.training.task import check_repeatable
+from mutransfer.training.task_adapters import PartsTask
 
 PARTS = """
 import torch

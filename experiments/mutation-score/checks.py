@@ -16,7 +16,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.theory import regimes, rules
 from mutransfer.theory.rules import Role
-from mutransfer.training.optimizers import make_optimizer
+from mutransfer.training.optimizers.make import make_optimizer
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED
 from mutransfer.transfer.coordinates.offenders import UPDATE_TOLERANCE, off

@@ -20,7 +20,7 @@ from mutransfer.measure.activations import activations, relative_changes
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Role
-from mutransfer.training.task import batch_size, device_of, to_device
+from mutransfer.training.batches import batch_size, device_of, to_device
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of the model
 

@@ -12,14 +12,14 @@ import torch
 from mutransfer.errors import StackError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state
-from mutransfer.training.choice import Costs, even_parts, measure_costs
-from mutransfer.training.compiling import CompiledSteps
-from mutransfer.training.constants import of_program
 from mutransfer.training.events import Note, RunStarted, Sink, silent
-from mutransfer.training.memory import free_memory, is_out_of_memory
-from mutransfer.training.population import Population
+from mutransfer.training.extra_hyperparameters import of_program
+from mutransfer.training.out_of_memory import free_memory, is_out_of_memory
 from mutransfer.training.run import run
 from mutransfer.training.spec import RunResult, RunSpec
+from mutransfer.training.stacked.compiling import CompiledSteps
+from mutransfer.training.stacked.population import Population
+from mutransfer.training.stacked.timing import Costs, even_parts, measure_costs
 from mutransfer.training.task import Task, label_of
 from mutransfer.widths import show_width
 

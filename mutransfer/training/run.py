@@ -22,13 +22,14 @@ from mutransfer.parameterization.tracing.examples import NOT_SEEN
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.theory.rules import Parameterization, Role
-from mutransfer.training.constants import multiplied
-from mutransfer.training.course import Course, autocast, learning_rate
+from mutransfer.training.batches import batch_of, batch_size, few, split, to_device
 from mutransfer.training.events import Sink, silent
-from mutransfer.training.memory import free_memory, is_out_of_memory
-from mutransfer.training.optimizers import make_optimizer
+from mutransfer.training.extra_hyperparameters import multiplied
+from mutransfer.training.history import Course, autocast, learning_rate
+from mutransfer.training.optimizers.make import make_optimizer
+from mutransfer.training.out_of_memory import free_memory, is_out_of_memory
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.training.task import PROBE_SEED, Task, batch_of, batch_size, few, label_of, split, to_device
+from mutransfer.training.task import PROBE_SEED, Task, label_of
 from mutransfer.widths import show_width
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mutransfer.errors import ConfigError
 from mutransfer.measure.movement import Look
-from mutransfer.training.constants import MULTIPLIERS
+from mutransfer.training.extra_hyperparameters import MULTIPLIERS
 from mutransfer.widths import Width
 
 SCHEDULES = ("constant", "linear", "cosine")

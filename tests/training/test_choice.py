@@ -5,9 +5,8 @@ import math
 import pytest
 import torch
 
-from mutransfer.training import choice
-from mutransfer.training.choice import Costs, even_parts, measure_costs
 from mutransfer.training.run import infer_plan
+from mutransfer.training.stacked.timing import Costs, even_parts, measure_costs
 
 from .test_population import Branches, With, members
 from .tiny import Tiny

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mutransfer.errors import StackError
-from mutransfer.training.choice import Costs
-from mutransfer.training.compiling import CompiledSteps, compiled
-from mutransfer.training.population import Population
 from mutransfer.training.run import infer_plan, run
+from mutransfer.training.stacked.compiling import CompiledSteps, compiled
+from mutransfer.training.stacked.population import Population
+from mutransfer.training.stacked.timing import Costs
 
 from .test_population import With, assert_same, members
 from .tiny import Tiny

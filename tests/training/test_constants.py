@@ -11,12 +11,12 @@ from torch import nn
 from mutransfer.errors import ConfigError, StackError
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.random_state import seed_everything
-from mutransfer.training.constants import MULTIPLIERS, multiplied
+from mutransfer.training.batches import batch_of
 from mutransfer.training.dispatch import Dispatcher
 from mutransfer.training.events import RunStarted, silent
-from mutransfer.training.population import Population
+from mutransfer.training.extra_hyperparameters import MULTIPLIERS, multiplied
 from mutransfer.training.run import Attempt, infer_plan, run
-from mutransfer.training.task import batch_of
+from mutransfer.training.stacked.population import Population
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
 
 from .test_population import assert_same, both

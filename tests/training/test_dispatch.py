@@ -5,12 +5,13 @@ import logging
 import pytest
 import torch
 
-from mutransfer.training import choice, dispatch
-from mutransfer.training.choice import Costs
+from mutransfer.training import dispatch
 from mutransfer.training.dispatch import Dispatcher
 from mutransfer.training.events import Note, RunStarted
-from mutransfer.training.population import Population
 from mutransfer.training.run import infer_plan, run
+from mutransfer.training.stacked import timing
+from mutransfer.training.stacked.population import Population
+from mutransfer.training.stacked.timing import Costs
 
 from .test_population import Branches, With, assert_same, members
 from .tiny import Tiny
@@ -115,7 +116,7 @@ def test_a_stack_that_exhausts_the_memory_is_halved(together, monkeypatch, float
 
 def test_timings_are_remembered_per_width(monkeypatch):
     asked = []
-    measure = choice.measure_costs
+    measure = timing.measure_costs
 
     def counted(specs, *args, **kwargs):
         asked.append(specs[0].width)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.training.task import mean_loss
+from mutransfer.training.batches import mean_loss
 
 from .tiny import BATCH, Tiny
 

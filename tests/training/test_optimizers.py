@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutransfer.parameterization.wrapping.apply import parameterize
-from mutransfer.training.optimizers import lr_factor, make_optimizer
+from mutransfer.training.optimizers.make import make_optimizer
+from mutransfer.training.schedules import lr_factor
 
 from .tiny import BASE, Tiny, tiny_spec
 

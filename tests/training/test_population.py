@@ -10,9 +10,9 @@ from torch import nn
 
 from mutransfer.errors import StackError
 from mutransfer.training.events import Scalars
-from mutransfer.training.population import Population
 from mutransfer.training.run import infer_plan, run
 from mutransfer.training.spec import Outcome
+from mutransfer.training.stacked.population import Population
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
 
 from .tiny import BASE, BATCH, CLASSES, INPUTS, Tiny, tiny_spec

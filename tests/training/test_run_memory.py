@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mutransfer.errors import BuildError
-from mutransfer.training.memory import is_out_of_memory
+from mutransfer.training.out_of_memory import is_out_of_memory
 from mutransfer.training.run import run
 from mutransfer.training.spec import Outcome
 from mutransfer.training.tasks.digits import DigitsMLP

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from mutransfer.training.batches import mean_loss
 from mutransfer.training.events import Scalars
 from mutransfer.training.run import run
 from mutransfer.training.spec import Outcome, RunResult
-from mutransfer.training.task import EVAL_SEED, mean_loss
+from mutransfer.training.task import EVAL_SEED
 
 from .tiny import BASE, Tiny, tiny_spec, train_by_hand
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mutransfer.errors import ConfigError
-from mutransfer.training.constants import MULTIPLIERS
+from mutransfer.training.extra_hyperparameters import MULTIPLIERS
 from mutransfer.training.run import run
 from mutransfer.training.spec import HYPERPARAMETERS, Outcome, RunResult, RunSpec
 

@@ -11,19 +11,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mutransfer.errors import ConfigError, DataError
+from mutransfer.training.batches import batch_size, device_of, split, to_device
 from mutransfer.training.run import run
 from mutransfer.training.spec import Outcome
-from mutransfer.training.task import (
-    EVAL_SEED,
-    PartsTask,
-    Task,
-    batch_size,
-    check_task,
-    device_of,
-    label_of,
-    split,
-    to_device,
-)
+from mutransfer.training.task import EVAL_SEED, Task, check_task, label_of
+from mutransfer.training.task_adapters import PartsTask
 
 from .tiny import Tiny, tiny_spec
 

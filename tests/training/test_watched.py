@@ -9,9 +9,9 @@ import torch
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import preserved_random_state, seed_everything
-from mutransfer.training.population import Population
 from mutransfer.training.run import infer_plan, run
 from mutransfer.training.spec import Outcome, RunResult
+from mutransfer.training.stacked.population import Population
 from mutransfer.training.task import PROBE_SEED
 from tests.training.tiny import Tiny, tiny_spec
 

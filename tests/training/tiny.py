@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mutransfer.training.batches import mean_loss
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import EVAL_SEED, mean_loss
+from mutransfer.training.task import EVAL_SEED
 
 BATCH, INPUTS, CLASSES, BASE = 12, 6, 3, 8
 

@@ -13,11 +13,11 @@ import mutransfer as mt
 from mutransfer.errors import ConfigError, KernelError
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.random_state import seed_everything
-from mutransfer.training.optimizers import make_optimizer
-from mutransfer.training.outputs import call_of, wished_outputs
+from mutransfer.training.batches import mean_loss
+from mutransfer.training.loss_outputs import call_of, wished_outputs
+from mutransfer.training.optimizers.make import make_optimizer
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import mean_loss
 from mutransfer.training.tasks.parity import ParityMLP
 from mutransfer.transfer.falsification.falsify import _kernel_arm, falsify
 from mutransfer.transfer.falsification.finding import KERNEL, TWIN, Arm, Finding, explained_part, judge

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mutransfer.training.batches import mean_loss
 from mutransfer.training.models.mlp import mlp
-from mutransfer.training.task import mean_loss
 
 Batch = tuple[Tensor, Tensor]  # images (batch, 64) float32, labels (batch,) int64
 

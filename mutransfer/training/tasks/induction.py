@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mutransfer.training.batches import mean_loss
 from mutransfer.training.models.attention_only import AttentionOnly
-from mutransfer.training.task import EVAL_SEED, mean_loss
+from mutransfer.training.task import EVAL_SEED
 
 Batch = tuple[Tensor, Tensor]  # tokens (batch, length) int64; the next tokens, -100 where they cannot be known
 

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutransfer.errors import DataError
+from mutransfer.training.batches import mean_loss
 from mutransfer.training.models.gpt import GPT
-from mutransfer.training.task import EVAL_SEED, mean_loss
+from mutransfer.training.task import EVAL_SEED
 
 VOCABULARY = 256
 

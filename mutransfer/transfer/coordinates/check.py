@@ -20,10 +20,12 @@ from mutransfer.random_state import preserved_random_state
 from mutransfer.theory import regimes, rules
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.theory.rules import Family, Parameterization
+from mutransfer.training.batches import few
 from mutransfer.training.events import Note, Sink, silent
-from mutransfer.training.short import FirstSteps, attention_logits, first_steps
+from mutransfer.training.first_steps import FirstSteps, attention_logits, first_steps
 from mutransfer.training.spec import HYPERPARAMETERS, RunSpec
-from mutransfer.training.task import PROBE_SEED, PartsTask, Task, few, label_of
+from mutransfer.training.task import PROBE_SEED, Task, label_of
+from mutransfer.training.task_adapters import PartsTask
 from mutransfer.transfer.coordinates.causes import TITLES, Causes, reference
 from mutransfer.transfer.coordinates.expected import Expected, handed_on, is_readout, owner
 from mutransfer.transfer.coordinates.offenders import EARLY, TOLERANCE, Judge, Offender, said, together

@@ -13,8 +13,8 @@ import torch
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.intervals import Interval
 from mutransfer.random_state import preserved_random_state
-from mutransfer.training.constants import LR_MULTS, MULTIPLIERS
 from mutransfer.training.events import Note, Sink, silent
+from mutransfer.training.extra_hyperparameters import LR_MULTS, MULTIPLIERS
 from mutransfer.training.run import infer_plan, run
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from mutransfer.errors import KernelError
 from mutransfer.kernels.distances import kernel_distance, relative_drift, target_alignment
 from mutransfer.kernels.empirical.ntk import empirical_ntk
-from mutransfer.training.outputs import call_of, wished_outputs
-from mutransfer.training.task import PROBE_SEED, Task, TaskAround, batch_size, device_of, split, to_device
+from mutransfer.training.batches import batch_size, device_of, split, to_device
+from mutransfer.training.loss_outputs import call_of, wished_outputs
+from mutransfer.training.task import PROBE_SEED, Task
+from mutransfer.training.task_adapters import TaskAround
 from mutransfer.widths import Width
 
 PROBE_EXAMPLES = 32

@@ -23,8 +23,9 @@ from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import seed_everything
-from mutransfer.training.outputs import answering, call_of
-from mutransfer.training.task import Task, batch_size
+from mutransfer.training.batches import batch_size
+from mutransfer.training.loss_outputs import answering, call_of
+from mutransfer.training.task import Task
 
 MAX_ROWS = 1024  # training examples times outputs: a few seconds of descent
 STOPS = (0, *(4**k for k in range(6)))  # steps of full-batch descent after which the predictor is evaluated

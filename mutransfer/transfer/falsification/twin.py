@@ -13,7 +13,8 @@ from mutransfer.kernels.linearize import linearize
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import TaskAround, label_of
+from mutransfer.training.task import label_of
+from mutransfer.training.task_adapters import TaskAround
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.widths import Width, show_width
 

@@ -11,9 +11,9 @@ import numpy as np
 import optuna
 
 from mutransfer.errors import ConfigError
-from mutransfer.training.constants import MULTIPLIERS
-from mutransfer.training.elementwise import RULES
+from mutransfer.training.extra_hyperparameters import MULTIPLIERS
 from mutransfer.training.spec import RunSpec
+from mutransfer.training.stacked.optimizer import RULES
 
 Value = float | int | str
 FIELDS = ("batch_size", "warmup_steps", "schedule", "clip_norm")  # of RunSpec, searched like hyperparameters

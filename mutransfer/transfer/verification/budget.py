@@ -1,4 +1,4 @@
-"""A sequential verification done: the runs that :mod:`~mutransfer.transfer.verification.procedure` asks for, within a budget."""
+"""A sequential verification done: the runs that its procedure (``procedure.py``) asks for, within a budget."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which operations of a forward pass use which parameters, and what a gradient of theirs is made of.
 
 A torch function mode sees every operation. What is computed from parameters and constants alone is followed as a weight
-of its own; an operation between a weight and data is recorded if :mod:`mutransfer.kernels.empirical.recording.operations` knows its
+of its own; an operation between a weight and data is recorded if ``operations.py`` knows its
 gradient, and else its parameters are set aside.
 """
 

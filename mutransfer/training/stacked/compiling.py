@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mutransfer.training.choice import MARGIN, Costs, wait
-from mutransfer.training.population import Population, Step
+from mutransfer.training.stacked.population import Population, Step
+from mutransfer.training.stacked.timing import MARGIN, Costs, wait
 
 log = logging.getLogger("mutransfer")
 

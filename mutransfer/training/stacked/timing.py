@@ -16,10 +16,10 @@ from mutransfer.errors import StackError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state
 from mutransfer.training.events import silent
-from mutransfer.training.memory import available_bytes, is_out_of_memory
-from mutransfer.training.population import AGREEMENT, Population
+from mutransfer.training.out_of_memory import available_bytes, is_out_of_memory
 from mutransfer.training.run import Attempt
 from mutransfer.training.spec import RunSpec
+from mutransfer.training.stacked.population import AGREEMENT, Population
 from mutransfer.training.task import Task
 
 SIZES = (8, 32, 128)  # numbers of members that are timed

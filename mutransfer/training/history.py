@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from mutransfer.measure.activations import MAX_EXAMPLES, activations, evaluating, relative_changes
 from mutransfer.measure.movement import Movement
 from mutransfer.parameterization.plan import Plan
+from mutransfer.training.batches import batch_size, split, to_device
 from mutransfer.training.events import Scalars, Sink
-from mutransfer.training.optimizers import lr_factor
-from mutransfer.training.outputs import kernel_probe
+from mutransfer.training.loss_outputs import kernel_probe
+from mutransfer.training.schedules import lr_factor
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.training.task import PROBE_SEED, Task, batch_size, split, to_device
+from mutransfer.training.task import PROBE_SEED, Task
 
 CHECK_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 WATCHED_AT = (1 / 8, 1 / 2, 1)  # parts of a watched run after which it is looked at what has moved

@@ -19,16 +19,17 @@ from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import seed_everything
-from mutransfer.training.constants import factors, multiplied, of_program, weight_decay
-from mutransfer.training.course import Course, autocast
-from mutransfer.training.dropout import MemberDropout, rng_state
-from mutransfer.training.elementwise import RULES, Coefficients, ElementwiseOptimizer, Multipliers
+from mutransfer.training.batches import batch_of, batch_size, split, to_device
 from mutransfer.training.events import Sink, silent
-from mutransfer.training.member_batch import MemberBatch, member_batch
-from mutransfer.training.optimizers import lr_factor
+from mutransfer.training.extra_hyperparameters import factors, multiplied, of_program, weight_decay
+from mutransfer.training.history import Course, autocast
+from mutransfer.training.schedules import lr_factor
 from mutransfer.training.spec import RunResult, RunSpec
-from mutransfer.training.stack import Stack
-from mutransfer.training.task import Task, batch_of, batch_size, split, to_device
+from mutransfer.training.stacked.dropout import MemberDropout, rng_state
+from mutransfer.training.stacked.member_batch import MemberBatch, member_batch
+from mutransfer.training.stacked.optimizer import RULES, Coefficients, ElementwiseOptimizer, Multipliers
+from mutransfer.training.stacked.stack import Stack
+from mutransfer.training.task import Task
 
 AGREEMENT = {"float32": 1e-3, "bfloat16": 5e-2}  # relative; far above rounding and far below another loss
 Step = Callable[..., Tensor]

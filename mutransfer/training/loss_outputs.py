@@ -14,7 +14,8 @@ from mutransfer.errors import KernelError
 from mutransfer.measure.activations import evaluating
 from mutransfer.measure.movement import KernelProbe, sgd_weights
 from mutransfer.parameterization.plan import Plan
-from mutransfer.training.task import Task, batch_size, split
+from mutransfer.training.batches import batch_size, split
+from mutransfer.training.task import Task
 
 KERNEL_EXAMPLES = 16  # of the kernel that is watched while training
 

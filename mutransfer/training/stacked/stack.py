@@ -14,9 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mutransfer.errors import StackError
 from mutransfer.measure.activations import evaluating
-from mutransfer.training.dropout import MemberDropout
-from mutransfer.training.member_batch import MemberBatch
-from mutransfer.training.memory import is_out_of_memory
+from mutransfer.training.out_of_memory import is_out_of_memory
+from mutransfer.training.stacked.dropout import MemberDropout
+from mutransfer.training.stacked.member_batch import MemberBatch
 from mutransfer.training.task import Task
 
 State = dict[str, Tensor]

@@ -16,11 +16,12 @@ from mutransfer.measure import updates
 from mutransfer.measure.activations import evaluating, floats, root_mean_square
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.tracer import trace
+from mutransfer.training.batches import to_device
 from mutransfer.training.events import silent
-from mutransfer.training.population import Population
 from mutransfer.training.run import Attempt
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import PROBE_SEED, Task, to_device
+from mutransfer.training.stacked.population import Population
+from mutransfer.training.task import PROBE_SEED, Task
 
 SMALL = 2**22  # parameters of all members together: beyond, a stack gains nothing over a few steps
 

@@ -1,0 +1,1 @@
+"""Optimizers that studies can train with."""

@@ -1,0 +1,1 @@
+"""Many runs of one width, trained as one program."""
