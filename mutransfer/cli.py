@@ -95,7 +95,7 @@ def explain(target: Explained, option: Options = None) -> None:
     For a factory, -o base_width=64 -o width=256 -o parameterization=mup -o optimizer=adamw say what to plan.
     """
     if ":" in str(target) and not target.exists():
-        from mutransfer.factory import explain_factory
+        from mutransfer.config.draft import explain_factory
 
         print_line(explain_factory(str(target), option or []))
         return
@@ -110,7 +110,7 @@ def init(
     out: Annotated[Path | None, typer.Option("--out", help="File to write [default: print it].")] = None,
 ) -> None:
     """A commented config for a model factory, with what was found out about it."""
-    from mutransfer.factory import init_config
+    from mutransfer.config.draft import init_config
 
     if out is not None and out.exists():
         raise ConfigError(f"{out} exists already; name another file with --out")

@@ -13,7 +13,9 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from mutransfer.config import StudyConfig, dump_config, load_config, load_task
+from mutransfer.config.loading import dump_config, load_config
+from mutransfer.config.schema import StudyConfig
+from mutransfer.config.task import load_task
 from mutransfer.errors import ConfigError, RecordError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report.summary import Summary

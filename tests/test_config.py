@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mutransfer.config import dump_config, load_config
+from mutransfer.config.loading import dump_config, load_config
 from mutransfer.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

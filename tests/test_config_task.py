@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from mutransfer.config import StudyConfig, import_string, load_task
+from mutransfer.config.schema import StudyConfig
+from mutransfer.config.task import import_string, load_task
 from mutransfer.errors import ConfigError
 from mutransfer.training.run import run
 from mutransfer.training.spec import Outcome, RunSpec

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from mutransfer.cli import main
-from mutransfer.config import load_config, load_task
+from mutransfer.config.loading import load_config
+from mutransfer.config.task import load_task
 
 MINE = """\
 import torch

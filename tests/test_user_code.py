@@ -3,7 +3,8 @@
 import pytest
 from torch import nn
 
-from mutransfer.config import StudyConfig, load_task
+from mutransfer.config.schema import StudyConfig
+from mutransfer.config.task import load_task
 from mutransfer.errors import BuildError, ClassificationError, DataError
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec

@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from mutransfer.config import StudyConfig, load_config
+from mutransfer.config.loading import load_config
+from mutransfer.config.schema import StudyConfig
 from mutransfer.errors import BuildError, ConfigError, DataError, RecordError
 from mutransfer.training.events import PhaseStarted
 from mutransfer.transfer.runs.record import Record

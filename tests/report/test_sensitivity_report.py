@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mutransfer.config import load_config
+from mutransfer.config.loading import load_config
 from mutransfer.transfer.verification.budget import Spending
 from mutransfer.transfer.verification.optimum_by_step import OptimumCourse
 from mutransfer.transfer.verification.procedure import estimate

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mutransfer.config import load_config
+from mutransfer.config.loading import load_config
 from mutransfer.report import plots
 from mutransfer.workflow import Folder, Workflow, refuse_new_runs
 

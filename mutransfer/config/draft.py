@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mutransfer.config import import_string
+from mutransfer.config.task import import_string
 from mutransfer.errors import BuildError, ClassificationError, ConfigError
 from mutransfer.parameterization.model.factory import Build, skeleton
 from mutransfer.parameterization.plan import Plan
