@@ -16,9 +16,9 @@ import typer
 from mutransfer.errors import ConfigError, MutransferError
 
 if TYPE_CHECKING:
+    from mutransfer.study.workflow import Workflow
     from mutransfer.transfer.search.tune import TuneResult
     from mutransfer.transfer.verification.result import Verification
-    from mutransfer.workflow import Workflow
 
 USAGE_ERROR, INTERRUPTED = 2, 130
 
@@ -204,7 +204,7 @@ def falsify_(
 @app.command()
 def report(target: Target, option: Options = None) -> None:
     """Write the report of a finished run directory again; makes no new run."""
-    from mutransfer.workflow import refuse_new_runs
+    from mutransfer.study.workflow import refuse_new_runs
 
     with _session(target, option, None, False, False, False, sink=refuse_new_runs) as (flow, say):
         tuned = flow.tune()
@@ -243,8 +243,9 @@ def _session(
 
     from mutransfer.report.console import JsonSink, PlainSink, TerminalSink, fan_out
     from mutransfer.report.tensorboard import TensorBoardSink
+    from mutransfer.study.folder import open_study
+    from mutransfer.study.workflow import Workflow
     from mutransfer.training.events import Note, silent
-    from mutransfer.workflow import Workflow, open_study
 
     config, folder = open_study(target, out, options or [])
     if fresh and config.storage is not None:

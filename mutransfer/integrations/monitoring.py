@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import ConfigError, PlanError
-from mutransfer.integrations.movement import Movement
+from mutransfer.integrations.feature_movement import Movement
 from mutransfer.parameterization.checkpoint import differences
 from mutransfer.parameterization.groups.clipping import clip_grad_norm_
 from mutransfer.parameterization.groups.lr_guard import check_lr

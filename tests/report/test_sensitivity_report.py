@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from mutransfer.config.loading import load_config
+from mutransfer.study.folder import Folder
+from mutransfer.study.workflow import Workflow, refuse_new_runs
 from mutransfer.transfer.verification.budget import Spending
 from mutransfer.transfer.verification.optimum_by_step import OptimumCourse
 from mutransfer.transfer.verification.procedure import estimate
 from mutransfer.transfer.verification.sensitivity import judged
-from mutransfer.workflow import Folder, Workflow, refuse_new_runs
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 
 from mutransfer.config.loading import load_config
 from mutransfer.report import plots
-from mutransfer.workflow import Folder, Workflow, refuse_new_runs
+from mutransfer.study.folder import Folder
+from mutransfer.study.workflow import Workflow, refuse_new_runs
 
 
 class Page(HTMLParser):

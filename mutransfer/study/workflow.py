@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
-from mutransfer.config.loading import dump_config, load_config
+from mutransfer.config.loading import dump_config
 from mutransfer.config.schema import StudyConfig
 from mutransfer.config.task import load_task
 from mutransfer.errors import ConfigError, RecordError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report.summary import Summary
+from mutransfer.study.folder import Folder
 from mutransfer.theory import regimes, rules
 from mutransfer.theory.regimes import Kind
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
@@ -44,36 +44,6 @@ SAME_FUNCTION = (
     "mf and mup are the same trained function up to Adam's eps (Everett et al.: shift by theta = 1/2 on every "
     "layer), so {drop} is not run again next to {keep}."
 )
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A run directory: config.yaml, runs.db, tensorboard/, report.{html,md}, verdict.json, falsify.{html,json}."""
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
-
-def open_study(target: Path, out: Path | None, options: Sequence[str]) -> tuple[StudyConfig, Folder]:
-    """The config and run directory that a verb was pointed at: a YAML file, or a run directory to go on with."""
-    if target.is_dir():
-        if out is not None:
-            raise ConfigError(f"{target} is a run directory; --out goes with a config file")
-        folder = Folder(target)
-        if not folder.config.exists():
-            raise ConfigError(f"{target} is not a run directory: it has no config.yaml")
-        return load_config(folder.config, options), folder
-    if not target.exists():
-        raise ConfigError(f"{target}: no such config file or run directory")
-    config = load_config(target, options)
-    return config, Folder(out or Path("runs") / target.stem)
 
 
 class Workflow:

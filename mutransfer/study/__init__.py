@@ -1,0 +1,1 @@
+"""A study from its config: what each verb does, on a run directory."""
