@@ -1,13 +1,11 @@
-"""The YAML schema of a study, errors that name file and line, and loading the task that it names."""
+"""The YAML schema of a study."""
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from mutransfer.config.loading import _Dumper, _Loader
 from mutransfer.errors import PlanError
 from mutransfer.theory import rules
 
@@ -22,12 +20,6 @@ def _named_table(name: str) -> str:
 Table = Annotated[str, AfterValidator(_named_table)]
 RoleName = Literal["input", "hidden", "output", "bottleneck", "vector", "scalar"]
 WidthValue = int | dict[str, int]
-
-
-for _side in (_Loader, _Dumper):
-    _side.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-    )
 
 
 class _Section(BaseModel):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mutransfer.training.run import infer_plan
+from mutransfer.training.stacked import timing
 from mutransfer.training.stacked.timing import Costs, even_parts, measure_costs
 
 from .test_population import Branches, With, members
@@ -116,12 +117,12 @@ def test_a_stack_is_as_large_as_asked_for():
 
 
 def test_members_that_do_not_fit_the_memory_are_not_tried(monkeypatch):
-    monkeypatch.setattr(choice, "available_bytes", lambda device: 10_000)
+    monkeypatch.setattr(timing, "available_bytes", lambda device: 10_000)
     assert measured(many()).reason == "the memory holds one run at a time"
 
 
 def test_a_long_step_is_not_stacked(monkeypatch):
-    monkeypatch.setattr(choice, "LONG_STEP", 0.0)
+    monkeypatch.setattr(timing, "LONG_STEP", 0.0)
     costs = measured(many())
     assert "calls no longer count" in costs.reason
     assert math.isfinite(costs.single)

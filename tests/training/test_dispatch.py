@@ -133,7 +133,7 @@ def test_timings_are_remembered_per_width(monkeypatch):
 def test_stacks_that_only_pay_compiled_give_way_where_compiling_fails(monkeypatch, caplog, float64):
     costs = Costs(single=1e-3, stacked={8: 1e-3 * 9}, tensors=6)
     monkeypatch.setattr(dispatch, "measure_costs", lambda *args, **options: costs)
-    monkeypatch.setattr(choice, "SECONDS_PER_TENSOR", 0.0)
+    monkeypatch.setattr(timing, "SECONDS_PER_TENSOR", 0.0)
     monkeypatch.setattr(torch, "compile", lambda *args, **options: None)  # a platform without a compiler
     specs = members("adam")
     with caplog.at_level(logging.WARNING, "mutransfer"):
