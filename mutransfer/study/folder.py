@@ -1,4 +1,4 @@
-"""To do."""
+"""The run directory of a study, and opening one from a config or from itself."""
 
 from __future__ import annotations
 

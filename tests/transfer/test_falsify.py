@@ -153,12 +153,12 @@ def test_the_kernel_predictors_descent_goes_on_until_it_is_bracketed(monkeypatch
     network = Arm(name="mup", setting="", initial=(2.0, 2.0), final=(0.0, 0.0))
     spec = spec_of(Linear())
     whole = _kernel_arm(Linear(), spec, [0, 1], network)
-    monkeypatch.setattr("mutransfer.transfer.falsify.STOPS", (0, 1))
+    monkeypatch.setattr("mutransfer.transfer.falsification.falsify.STOPS", (0, 1))
     short = _kernel_arm(Linear(), spec, [0, 1], network)
     assert int(short.setting.split()[0]) >= 16
     assert short.last_gain <= 0.05 * 2
     assert np.mean(short.final) - np.mean(whole.final) < 0.05 * 2
-    monkeypatch.setattr("mutransfer.transfer.falsify.LAST_STOP", 4)
+    monkeypatch.setattr("mutransfer.transfer.falsification.falsify.LAST_STOP", 4)
     assert _kernel_arm(Linear(), spec, [0, 1], network).last_gain > 0.05 * 2
 
 
