@@ -11,9 +11,9 @@ from fnmatch import fnmatch
 
 from settings import Setting, plan_of
 
-from mutransfer.parameterization.multipliers.hooks import Site
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.scaling import Scaling
+from mutransfer.parameterization.sites import Site
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Role
 

@@ -13,6 +13,7 @@ from mutransfer.errors import MutransferError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.scaling import Scaling
+from mutransfer.parameterization.sites import SiteKind
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Parameterization, Power, Role
 from mutransfer.widths import Width, show_width
@@ -99,7 +100,7 @@ class Causes:
             return None
         found, right = self.plan.sites.get(module), self.right.sites.get(module)
         site = found or right
-        if site is None or site.kind == "attention logits":
+        if site is None or site.kind is SiteKind.ATTENTION_LOGITS:
             return None
         what = f"a multiplier on its {site.mechanism}"
         return self._compared(what, found.factor if found else 1.0, right.factor if right else 1.0, None)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError, ExampleError
 from mutransfer.intervals import Slope, fit_slope
+from mutransfer.parameterization.model.factory import fresh
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
-from mutransfer.parameterization.tracing.examples import NOT_SEEN, fresh
+from mutransfer.parameterization.sites import On, SiteKind
+from mutransfer.parameterization.tracing.examples import NOT_SEEN
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory import regimes, rules
 from mutransfer.theory.regimes import Kind, Regime
@@ -381,7 +383,7 @@ def _factored(plan: Plan) -> frozenset[str]:
     """Where a factor that grows follows: the model's own, or the plan's on queries, meant for their product alone."""
     own = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.own_mult != 1.0}
     queries = {
-        path for path, s in plan.sites.items() if s.kind == "attention logits" and s.mechanism.startswith("output")
+        path for path, s in plan.sites.items() if s.kind is SiteKind.ATTENTION_LOGITS and s.mechanism.on is On.OUTPUT
     }
     return frozenset(own | queries)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, equal
 
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.theory.rules import Role
 
@@ -111,7 +112,7 @@ def owner(parameter: str) -> str:
 
 
 def is_readout(module: str, plan: Plan) -> bool:
-    tied = module in plan.sites and plan.sites[module].kind == "tied readout"
+    tied = module in plan.sites and plan.sites[module].kind is SiteKind.TIED_READOUT
     return tied or Role.OUTPUT in roles_of(module, plan)
 
 

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from torch import nn
-
 from mutransfer.errors import BuildError
 from mutransfer.parameterization.initialisation.drawn_sizes import Samples
-from mutransfer.parameterization.model.factory import Build, build_at
-from mutransfer.parameterization.roles.compare_widths import Survey, bias_fan_ins
-from mutransfer.random_state import preserved_random_state, seed_everything
+from mutransfer.parameterization.model.builds import Builds
+from mutransfer.parameterization.roles.compare_widths import ModelSurvey, bias_fan_ins
 from mutransfer.widths import Width, scaled
 
 
@@ -27,25 +24,25 @@ class Sizes:
         return {n: len(s) for n, s in self.shapes.items()} == {n: len(s) for n, s in other.shapes.items()}
 
 
-def measuring_widths(build: Build, survey: Survey) -> tuple[list[Width], list[Sizes]]:
+def measuring_widths(builds: Builds, surveyed: ModelSurvey) -> tuple[list[Width], list[Sizes]]:
     """Base and wider builds (or narrower ones, where the base itself is large)."""
-    base, target = survey.widths[0], survey.widths[1]
-    large = sum(prod(p.shapes[0]) for p in survey.parameters.values()) > 2_000_000
+    base, target = builds.base, builds.target
+    large = sum(prod(p.shapes[0]) for p in surveyed.parameters.values()) > 2_000_000
     factors = [(1, 4), (1, 2), (4, 1), (2, 1)] if large else [(4, 1), (3, 1), (2, 1)]
-    first = _sizes(build, base)
+    first = _sizes(builds, base)
     for numerator, denominator in factors:
         widths = _varied(base, target, numerator, denominator)
         if not widths:
             continue
         try:
-            sizes = [first, *(_sizes(build, w) for w in widths)]
+            sizes = [first, *(_sizes(builds, w) for w in widths)]
         except BuildError:
             continue  # our choice of width, not the user's
         if all(size.same_ranks(first) for size in sizes):
             return [base, *widths], sizes
     if base == target:  # nothing will be corrected
         return [base], [first]
-    return [base, target], [first, _sizes(build, target)]
+    return [base, target], [first, _sizes(builds, target)]
 
 
 def _varied(base: Width, target: Width, numerator: int, denominator: int) -> list[Width]:
@@ -61,19 +58,13 @@ def _varied(base: Width, target: Width, numerator: int, denominator: int) -> lis
     return widths
 
 
-def _sizes(build: Build, width: Width) -> Sizes:
-    model = _fresh(build, width, 0)
+def _sizes(builds: Builds, width: Width) -> Sizes:
+    model = builds.fresh(width)
     return Sizes(shapes={n: tuple(p.shape) for n, p in model.named_parameters()}, fan_ins=bias_fan_ins(model))
 
 
-def sample(build: Build, widths: Sequence[Width], seed: int, samples: Mapping[str, Samples]) -> None:
+def sample(builds: Builds, widths: Sequence[Width], seed: int, samples: Mapping[str, Samples]) -> None:
     """Add what one seed draws at every width."""
     for i, width in enumerate(widths):
-        for name, tensor in _fresh(build, width, seed).named_parameters():
+        for name, tensor in builds.fresh(width, seed).named_parameters():
             samples[name].add(i, tensor)
-
-
-def _fresh(build: Build, width: Width, seed: int) -> nn.Module:
-    with preserved_random_state():
-        seed_everything(seed)
-        return build_at(build, width)

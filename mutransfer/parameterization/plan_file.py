@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,23 +81,23 @@ def check_plan(folder: str | os.PathLike[str], plan: Plan) -> None:
     ...     _ = mt.save_plan(plan, folder)
     ...     mt.check_plan(folder, plan)  # silent: model.load_state_dict may follow
     """
-    saved = asdict(load_plan(folder))
-    here = asdict(plan)
+    saved = load_plan(folder).to_dict()
+    here = plan.to_dict()
     # What follows from the choices differs with them: only where all choices agree is it news.
     choices = [key for key in here if not isinstance(here[key], dict) or key.endswith("width")]
-    found = list(differences({k: saved[k] for k in choices}, {k: here[k] for k in choices}))
-    found = found or list(differences(saved, here))
+    found = list(plan_differences({k: saved[k] for k in choices}, {k: here[k] for k in choices}))
+    found = found or list(plan_differences(saved, here))
     if found:
         more = f", and {len(found) - 6} more" if len(found) > 6 else ""
         raise PlanError(f"the checkpoint in {folder} was saved under another plan: {'; '.join(found[:6])}{more}")
 
 
-def differences(saved: Any, here: Any, where: str = "") -> Iterator[str]:
+def plan_differences(saved: Any, here: Any, where: str = "") -> Iterator[str]:
     if isinstance(saved, dict) and isinstance(here, dict):
         for key in (key for key in saved | here if key not in _INCIDENTAL):
             path = f"{where} {key}".strip()
             if key in saved and key in here:
-                yield from differences(saved[key], here[key], path)
+                yield from plan_differences(saved[key], here[key], path)
             else:
                 yield f"{path} only {'there' if key in saved else 'here'}"
     elif isinstance(saved, float | int) and isinstance(here, float | int):
