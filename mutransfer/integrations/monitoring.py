@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -154,7 +153,7 @@ def check_same(found: Plan, plan: Plan, what: str) -> None:
         ...
     mutransfer.errors.PlanError: the checkpoint was saved under another plan: base_width 64, here 128; ...
     """
-    if found != plan and (odd := list(islice(plan_differences(asdict(found), asdict(plan)), 3))):
+    if found != plan and (odd := list(islice(plan_differences(found.to_dict(), plan.to_dict()), 3))):
         raise PlanError(f"{what} under another plan: {'; '.join(odd)}")
 
 

@@ -11,8 +11,9 @@ from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.hooks import put_on
 from mutransfer.parameterization.sites import Mechanism, On
+from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping
 from mutransfer.parameterization.tracing.trace import Example, call, tensors
-from mutransfer.parameterization.tracing.tracer import Tracer, run, trace
+from mutransfer.parameterization.tracing.tracer import outputs_under, trace
 from mutransfer.random_state import preserved_random_state, seed_everything
 
 UNAFFECTED = 1e-5  # relative change of outputs, in single precision, that is none
@@ -86,7 +87,7 @@ def product_mechanism(
     """
     plain = _run(filled_model(builds), example)
     model = filled_model(builds)
-    doubled = [t.double() for t in run(model, example, Tracer(model, products)) if t.is_floating_point()]
+    doubled = [t.double() for t in outputs_under(Bookkeeping(model, products), model, example) if t.is_floating_point()]
     effect = _distance(doubled, plain)
     if effect < UNAFFECTED:
         raise Unaffected
@@ -101,7 +102,7 @@ def product_mechanism(
 
 
 def _run(model: nn.Module, example: Example) -> list[torch.Tensor]:
-    return [t.double() for t in run(model, example, Tracer(model)) if t.is_floating_point()]
+    return [t.double() for t in outputs_under(Bookkeeping(model), model, example) if t.is_floating_point()]
 
 
 def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
