@@ -1,6 +1,6 @@
 """Our tangent kernel against the Jacobian contraction of PyTorch's tutorial and NNGeometry, alternating in one process.
 
-    python experiments/benchmarks/empirical_ntk.py [--rounds 5] [--only mlp]
+    python -m experiments.benchmarks.empirical_ntk [--rounds 5] [--only mlp]
 
 Time: one thread, medians over rounds in which the methods take turns, and the median ratio within a round. Memory:
 every method once in a process of its own, the highest resident set during the call (VmHWM, reset before it; Linux) less

@@ -1,6 +1,6 @@
 """Time and memory of the closed-form kernels: dense networks on 1797 digits, convolutional ones on 200, and their law.
 
-    python experiments/benchmarks/infinite_width.py [--threads 2] [--repeats 3] [--json FILE]
+    python -m experiments.benchmarks.infinite_width [--threads 2] [--repeats 3] [--json FILE]
 
 Prints a table (the best of the repeats, since other work only slows) and the exponents, fitted to processor time, which
 other work hardly touches; writes the same as JSON.

@@ -1,7 +1,7 @@
 """One learning-rate sweep at one width, four ways in one process, alternating: `mup` + Optuna as its users write it,
 ours one run after the other, ours as one stacked program, and that program compiled; and what the tool chooses itself.
 
-    python experiments/benchmarks/sweep_throughput.py [--tasks mlp,gpt-small,gpt] [--rounds 3] [--no-compile]
+    python -m experiments.benchmarks.sweep_throughput [--tasks mlp,gpt-small,gpt] [--rounds 3] [--no-compile]
 
 Prints seconds per sweep (medians) and ratios to `mup` + Optuna (medians over rounds), and checks that the final losses
 are equal. Compile time is apart. Memory: of processes of their own. Results go to

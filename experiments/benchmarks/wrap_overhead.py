@@ -1,6 +1,6 @@
 """Cost of a wrapped training step over the plain one, in the forward and the absorbed form, alternating in one process.
 
-    python experiments/benchmarks/wrap_overhead.py [--threads 1] [--rounds 60]
+    python -m experiments.benchmarks.wrap_overhead [--threads 1] [--rounds 60]
 
 Prints medians and ratios; the ratio of two plain models shows what the machine's noise is worth.
 """

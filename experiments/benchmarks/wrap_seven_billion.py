@@ -1,6 +1,6 @@
 """Time and memory to plan and wrap a Llama-shaped model of seven billion parameters that lies on the meta device.
 
-python experiments/benchmarks/wrap_seven_billion.py
+python -m experiments.benchmarks.wrap_seven_billion
 """
 
 from __future__ import annotations
