@@ -1,11 +1,11 @@
 """One learning-rate sweep at one width, four ways in one process, alternating: `mup` + Optuna as its users write it,
 ours one run after the other, ours as one stacked program, and that program compiled; and what the tool chooses itself.
 
-    python -m experiments.benchmarks.sweep_throughput [--tasks mlp,gpt-small,gpt] [--rounds 3] [--no-compile]
+    python -m experiments.benchmarks.sweep_throughput [--tasks mlp,gpt-small,gpt] [--rounds 3] [--no-compile] [--table]
 
 Prints seconds per sweep (medians) and ratios to `mup` + Optuna (medians over rounds), and checks that the final losses
-are equal. Compile time is apart. Memory: of processes of their own. Results go to
-results/sweep_throughput.json beside this file.
+are equal. Compile time is apart. Memory: of processes of their own. Writes results/sweep_throughput.json and the
+page's tables; --table writes these again from the results.
 """
 
 from __future__ import annotations
@@ -20,111 +20,27 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import torch
-from torch import nn
 
-from mutransfer.parameterization.building import preserved_random_state, seed_everything
-from mutransfer.parameterization.plan import Plan
-from mutransfer.training.choice import even_parts
+from experiments.benchmarks.memory import peak_growth
+from experiments.benchmarks.sweep_throughput.tables import MEMORY_MEMBERS, memory_table, table
+from experiments.benchmarks.sweep_throughput.ways import (
+    TASKS,
+    by_choice,
+    by_mup,
+    by_single_runs,
+    by_stacks,
+    specs_of,
+)
+from experiments.pages import write_between
+from mutransfer.parameterization.building import preserved_random_state
 from mutransfer.training.compiling import compiled
 from mutransfer.training.dispatch import Dispatcher
-from mutransfer.training.population import Population, Step
+from mutransfer.training.population import Population
 from mutransfer.training.run import infer_plan, run
-from mutransfer.training.spec import RunSpec
-from mutransfer.training.tasks.digits import DigitsMLP
-from mutransfer.training.tasks.source_bytes import SourceBytesGPT
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import mup
-
-# Evaluations are the same for all, so few windows; sweeps are short at large widths, where a step takes long.
-SMALL = SourceBytesGPT(batch_size=4, context=32, eval_windows=8)
-GPT = SourceBytesGPT(batch_size=16, context=64, eval_windows=16)
-# name: (task, {width: steps})
-TASKS = {
-    "mlp": (DigitsMLP(), dict.fromkeys((32, 64, 128, 256, 512), 100)),
-    "gpt-small": (SMALL, {32: 100, 64: 60, 128: 20, 256: 4}),  # 128 tokens a step
-    "gpt": (GPT, {32: 6, 64: 6, 128: 4, 256: 2}),  # 1024 tokens a step
-}
-SWEEPS = ((32, 1), (16, 3))  # learning rates, seeds
-
-
-def specs_of(task, width: int, steps: int, lrs: int, seeds: int) -> list[RunSpec]:
-    return [
-        RunSpec(
-            task=repr(task),
-            width=width,
-            base_width=width,
-            hyperparameters={"lr": 2.0 ** (-14 + 8 * i / (lrs - 1))},
-            optimizer="adam",
-            seed=seed,
-            steps=steps,
-        )
-        for i in range(lrs)
-        for seed in range(seeds)
-    ]
-
-
-# (a) What a user of mup writes: a model with MuReadout, base shapes, MuAdam, and an Optuna study around the loop.
-def mup_model(task, width: int) -> nn.Module:
-    def build(n: int) -> nn.Module:
-        model = task.build(n)
-        holder, name = (model, str(len(model) - 1)) if isinstance(model, nn.Sequential) else (model, "readout")
-        last = getattr(holder, name)
-        readout = mup.MuReadout(last.in_features, last.out_features, bias=last.bias is not None)
-        readout.load_state_dict(last.state_dict())
-        setattr(holder, name, readout)
-        return model
-
-    with preserved_random_state():
-        base, delta = build(width), build(2 * width)
-    return mup.set_base_shapes(build(width), base, delta=delta)
-
-
-def by_mup(task, specs: list[RunSpec]) -> list[float]:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    seeds = sorted({spec.seed for spec in specs})
-    lrs = list(dict.fromkeys(spec.lr for spec in specs))
-    losses: dict[tuple[float, int], float] = {}
-
-    def objective(trial: optuna.Trial) -> float:
-        lr = trial.suggest_float("lr", min(lrs), max(lrs), log=True)
-        for seed in seeds:
-            seed_everything(seed)
-            model = mup_model(task, specs[0].width)
-            optimizer = mup.MuAdam(model.parameters(), lr=lr)
-            for step in range(specs[0].steps):
-                optimizer.zero_grad()
-                task.loss(model, task.batch(seed, step)).backward()
-                optimizer.step()
-            losses[lr, seed] = task.evaluate(model)
-        return sum(losses[lr, seed] for seed in seeds) / len(seeds)
-
-    study = optuna.create_study(sampler=optuna.samplers.GridSampler({"lr": lrs}))
-    study.optimize(objective, n_trials=len(lrs))
-    return [losses[spec.lr, spec.seed] for spec in specs]
-
-
-def by_single_runs(task, specs: list[RunSpec], plan: Plan) -> list[float]:
-    return [run(spec, task, plan=plan).final_loss for spec in specs]
-
-
-def by_stacks(task, specs: list[RunSpec], plan: Plan, members: int, step: Step | None = None) -> list[float]:
-    found, start = {}, 0
-    for size in even_parts(len(specs), members):
-        population = Population(specs[start : start + size], task, plan=plan)
-        population.compiled = step
-        found |= {spec.key: result.final_loss for spec, result in population.train()}
-        start += size
-    return [found[spec.key] for spec in specs]
-
-
-def by_choice(task, specs: list[RunSpec], plan: Plan) -> list[float]:
-    dispatcher = Dispatcher(task, device=torch.device("cpu"))
-    found = {spec.key: result.final_loss for spec, result in dispatcher.perform(specs, lambda spec: plan)}
-    return [found[spec.key] for spec in specs]
+FOLDER = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = FOLDER / "results" / "sweep_throughput.json", FOLDER / "README.md"
 
 
 def measure(task, width: int, steps: int, lrs: int, seeds: int, rounds: int, compiling: bool) -> dict[str, object]:
@@ -185,7 +101,7 @@ def measure(task, width: int, steps: int, lrs: int, seeds: int, rounds: int, com
 
 def peak_memory(task_name: str, width: int, members: int) -> float:
     """MB by which training a stack raises the resident memory of a process of its own."""
-    command = [sys.executable, __file__, "--stack", task_name, str(width), str(members)]
+    command = [sys.executable, "-m", __package__, "--stack", task_name, str(width), str(members)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -194,16 +110,13 @@ def stack_memory(task_name: str, width: int, members: int) -> None:
     specs = specs_of(task, width, 3, max(members, 2), 1)[:members]
     plan = infer_plan(specs[0], task)
     run(specs[0], task, plan=plan)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak that importing reached; Linux
-    before = _status("VmRSS")
-    by_stacks(task, specs, plan, members)
-    print((_status("VmHWM") - before) / 1024)
+    print(peak_growth(lambda: by_stacks(task, specs, plan, members)) / 2**20)
 
 
-def _status(name: str) -> int:
-    """kB of this process, from /proc."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+def write_tables() -> None:
+    record = json.loads(RESULTS.read_text())
+    write_between(PAGE, "sweep_throughput", table(record))
+    write_between(PAGE, "sweep_memory", memory_table(record))
 
 
 def main() -> None:
@@ -214,6 +127,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--table", action="store_true", help="the page's tables again, from the results on disk")
     parser.add_argument("--stack", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -221,9 +135,11 @@ def main() -> None:
     if options.stack:
         stack_memory(options.stack[0], int(options.stack[1]), int(options.stack[2]))
         return
-    path = Path(__file__).parent / "results" / "sweep_throughput.json"
-    path.parent.mkdir(exist_ok=True)
-    record = json.loads(path.read_text()) if path.exists() else {}
+    if options.table:
+        write_tables()
+        return
+    RESULTS.parent.mkdir(exist_ok=True)
+    record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     record["torch"] = torch.__version__
     print(f"torch {torch.__version__}, 1 thread, Adam; times faster than mup + Optuna (medians of {options.rounds})")
     for name in options.tasks.split(","):
@@ -232,7 +148,7 @@ def main() -> None:
             for lrs, seeds in [tuple(map(int, s.split("x"))) for s in options.sweeps.split(",")]:
                 found = measure(task, width, steps[width], lrs, seeds, options.rounds, not options.no_compile)
                 record[f"{name} width {width} {lrs}x{seeds}"] = found
-                path.write_text(json.dumps(record, indent=1))
+                RESULTS.write_text(json.dumps(record, indent=1) + "\n")
                 apart = found["difference_of_loss"].values()
                 worst = {kind: max(d[kind] for d in apart) for kind in ("median", "largest")}
                 cells = "  ".join(f"{k} {v:.2f}x" for k, v in found["times_faster"].items())
@@ -245,10 +161,11 @@ def main() -> None:
                 )
         if not options.no_memory:
             width = 64
-            memory = {k: peak_memory(name, width, k) for k in (8, 16, 32, 64)}
+            memory = {k: peak_memory(name, width, k) for k in MEMORY_MEMBERS}
             record[f"{name} memory at width {width}"] = memory
-            path.write_text(json.dumps(record, indent=1))
+            RESULTS.write_text(json.dumps(record, indent=1) + "\n")
             print(f"{name} width {width}: " + ", ".join(f"{k} members {mb:.0f} MB" for k, mb in memory.items()))
+    write_tables()
 
 
 if __name__ == "__main__":
