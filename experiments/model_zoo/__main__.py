@@ -3,7 +3,7 @@
     python -m experiments.model_zoo [FAMILY ...] [--factors 1,2,4,8,16] [--seeds 3] [--steps 0,1,3,5] [--lr 0.0039]
 
 Slopes are fitted on widths of at least twice the base. A family's record is written to results/FAMILY.json as soon
-as it is measured; --table prints the table of what is recorded already.
+as it is measured, and its row of the page's table at the end; --table: that alone, of what is recorded already.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import torch
 
 import mutransfer as mt
 from experiments.model_zoo.zoo import FAMILIES, Family
+from experiments.pages import between, write_between
 from mutransfer.errors import MutransferError
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS, PAGE = Path(__file__).parent / "results", Path(__file__).parent / "README.md"
 FROZEN_LR = 1e-30  # step 0: one step that moves nothing, since a check takes at least one
 COLUMNS = (
     "family",
@@ -109,8 +110,12 @@ def row(name: str, record: dict[str, Any]) -> str:
 
 
 def table() -> str:
-    records = {name: RESULTS / f"{name}.json" for name in FAMILIES}
-    rows = [row(name, json.loads(path.read_text())) for name, path in records.items() if path.exists()]
+    """The page's table, with the rows of the families whose records are on disk made anew."""
+    known = {line.split(" | ")[0].removeprefix("| "): line for line in between(PAGE, "families").splitlines()[2:]}
+    for name in FAMILIES:
+        if (path := RESULTS / f"{name}.json").exists():
+            known[name] = row(name, json.loads(path.read_text()))
+    rows = [known[name] for name in FAMILIES if name in known]
     return "\n".join(["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS), *rows])
 
 
@@ -136,7 +141,7 @@ def main() -> None:
         (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
         print(row(name, record), flush=True)
     print(table())
-    (RESULTS / "table.md").write_text(table() + "\n")
+    write_between(PAGE, "families", table())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python -m experiments.mutation_score [--size smoke|default] [--checks coordinates,unaided,mup,movement,verifier]
         [--table] [WORD ...]
 
-WORD: of a mutation's or a study's name. What is in results/default.json already is not done again; --table prints it.
+WORD: of a mutation's or a study's name. What is in results/default.json already is not done again; its tables go to the
+page. --table: that alone.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import torch
 
 from experiments.mutation_score import checks
 from experiments.mutation_score.mutations import MUTATIONS, Mutation
-from experiments.mutation_score.scoring import table
+from experiments.mutation_score.scoring import tables
 from experiments.mutation_score.settings import Setting
 from experiments.mutation_score.studies import STUDIES, Study
+from experiments.pages import write_between
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS, PAGE = Path(__file__).parent / "results", Path(__file__).parent / "README.md"
 CHECKS = ("coordinates", "unaided", "mup", "movement", "verifier")
 SEEDS = 3
 SMOKE = ("hidden rate unscaled", "decay unscaled", "digits, mup adam, seeds from 3")
@@ -83,7 +85,10 @@ def main() -> None:
                 f"{which}: {case.name} [{case.setting.name}]: {'ALARM' if found.alarm else 'pass'} {found.says[:150]}",
                 flush=True,
             )
-    print(table(known, cases))
+    for name, table in tables(known, MUTATIONS, STUDIES).items():
+        print(table + "\n")
+        if out == RESULTS / "default.json":
+            write_between(PAGE, name, table)
 
 
 def write(path: Path, known: dict[str, Any]) -> None:

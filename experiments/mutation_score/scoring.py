@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.mutation_score.mutations import Mutation
 from experiments.mutation_score.studies import Study
+from experiments.pages import markdown
 from mutransfer.transfer.expected import owner
 
 Entry = Mapping[str, Any]
@@ -30,25 +31,21 @@ def module_named(mutation: Mutation, entry: Entry) -> bool:
     return bool(entry["blames"]) and any(fnmatch(entry["blames"][0]["where"], owner(p)) for p in mutation.where)
 
 
-def table(known: Mapping[str, Entry], cases: Sequence[Mutation | Study]) -> str:
-    mutations = [c for c in cases if isinstance(c, Mutation) and c.name in known]
-    studies = [c for c in cases if isinstance(c, Study) and c.name in known]
-    lines = ["| mutation | setting | coordinates | unaided | movement | verifier | mup's check |", "|---" * 7 + "|"]
-    for mutation in mutations:
-        cells = [_cell(mutation, known[mutation.name], which) for which in COLUMNS]
-        name = mutation.name + (" (harmless)" if mutation.harmless else " (unseen)" if mutation.unseen else "")
-        lines.append(f"| {name} | {mutation.setting.name} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        summary(known, mutations, studies),
-        "",
-        "| correct study | coordinates | unaided | movement | verifier | mup's check |",
-        "|---" * 6 + "|",
+def tables(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: Sequence[Study]) -> dict[str, str]:
+    """Counts, mutations and correct studies, by the names under which the page has them."""
+    mutations, studies = [c for c in mutations if c.name in known], [c for c in studies if c.name in known]
+    marks = {m.name: " (harmless)" if m.harmless else " (unseen)" if m.unseen else "" for m in mutations}
+    of_mutations = [
+        [m.name + marks[m.name], m.setting.name, *(_cell(m, known[m.name], which) for which in COLUMNS)]
+        for m in mutations
     ]
-    for study in studies:
-        cells = [_study_cell(known[study.name].get(which), which) for which in COLUMNS]
-        lines.append(f"| {study.name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    of_studies = [[s.name, *(_study_cell(known[s.name].get(which), which) for which in COLUMNS)] for s in studies]
+    checks = (*COLUMNS[:-1], "mup's check")
+    return {
+        "summary": summary(known, mutations, studies),
+        "mutations": markdown(("mutation", "setting", *checks), of_mutations),
+        "studies": markdown(("correct study", *checks), of_studies),
+    }
 
 
 def summary(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: Sequence[Study]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments.mutation_score.mutations import Change
+from experiments.mutation_score.changes import Change
 from experiments.mutation_score.settings import Setting
 
 
