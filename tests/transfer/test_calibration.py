@@ -1,4 +1,4 @@
-"""A small part of experiments/verdict-calibration: rates of right verdicts and of intervals that hold the truth."""
+"""A small part of experiments/verdict_calibration: rates of right verdicts and of intervals that hold the truth."""
 
 import math
 
