@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from experiments.pages import markdown
-from mutransfer.measure.slopes import Slope
+from mutransfer.intervals import Slope
 
 VERDICTS = {True: "holds", False: "does not hold", None: "undecided"}
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from fnmatch import fnmatch
 
 from experiments.mutation_score.settings import Setting, plan_of
-from mutransfer.parameterization import rules
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.rules import Role
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.sites import Site
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Role
 
 Change = Callable[[Plan, Setting], Plan]
 

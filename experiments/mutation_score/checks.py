@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 import mutransfer as mt
 from experiments.mutation_score.settings import Setting
-from mutransfer.parameterization import regimes, rules
-from mutransfer.parameterization.building import build_at, preserved_random_state, seed_everything
+from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.theory import regimes, rules
@@ -69,7 +68,7 @@ def coordinates(setting: Setting, plan_of: PlanOf, seeds: Sequence[int], widths:
 
 def unaided(setting: Setting, plan_of: PlanOf, seeds: Sequence[int]) -> Found:
     """The coordinate check with no inferred plan to compare with: what measurement alone tells."""
-    with patch("mutransfer.transfer.coordinates.reference", lambda *_: None):
+    with patch("mutransfer.transfer.coordinates.check.reference", lambda *_: None):
         return coordinates(setting, plan_of, seeds)
 
 

@@ -18,7 +18,7 @@ from experiments.mutation_score.changes import (
     wrong_base,
 )
 from experiments.mutation_score.settings import Setting
-from mutransfer.parameterization.rules import Role
+from mutransfer.theory.rules import Role
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,11 @@ from experiments.benchmarks.sweep_throughput.ways import (
     specs_of,
 )
 from experiments.pages import write_between
-from mutransfer.parameterization.building import preserved_random_state
-from mutransfer.training.compiling import compiled
+from mutransfer.random_state import preserved_random_state
 from mutransfer.training.dispatch import Dispatcher
-from mutransfer.training.population import Population
 from mutransfer.training.run import infer_plan, run
+from mutransfer.training.stacked.compiling import compiled
+from mutransfer.training.stacked.population import Population
 
 FOLDER = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = FOLDER / "results" / "sweep_throughput.json", FOLDER / "README.md"

@@ -8,13 +8,13 @@ import optuna
 import torch
 from torch import nn
 
-from mutransfer.parameterization.building import preserved_random_state, seed_everything
 from mutransfer.parameterization.plan import Plan
-from mutransfer.training.choice import even_parts
+from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.training.dispatch import Dispatcher
-from mutransfer.training.population import Population, Step
 from mutransfer.training.run import run
 from mutransfer.training.spec import RunSpec
+from mutransfer.training.stacked.population import Population, Step
+from mutransfer.training.stacked.timing import even_parts
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
 

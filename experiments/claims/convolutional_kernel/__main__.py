@@ -10,6 +10,7 @@ from experiments.claims.claim import main
 from experiments.claims.data import DEVICE, digits
 from experiments.claims.findings import mean_interval, of_seeds, of_slope
 from experiments.claims.networks import NtkConv2d, NtkLinear, architecture
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, gradient_flow, infinite_width, relative_drift
 from mutransfer.random_state import seed_everything
 

@@ -10,7 +10,7 @@ import mutransfer as mt
 from experiments.claims.claim import main
 from experiments.claims.findings import Finding, judged, of_slope
 from experiments.claims.sweeps import verified
-from mutransfer.measure.slopes import Slope
+from mutransfer.intervals import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.runs.runner import Runner
 

@@ -11,6 +11,7 @@ from experiments.claims.data import DEVICE, digits
 from experiments.claims.descent import copy_of, descend, part_of_critical
 from experiments.claims.findings import Finding, of_seeds, of_slope
 from experiments.claims.networks import architecture, ntk_mlp
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import infinite_width, spectrum
 
 SHOWN = 1e-12  # of the first loss: the figure ends there

@@ -9,6 +9,7 @@ from experiments.claims.data import parity_of_digits
 from experiments.claims.descent import train
 from experiments.claims.findings import of_slope
 from experiments.claims.networks import architecture, ntk_mlp
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, infinite_width, relative_drift
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}

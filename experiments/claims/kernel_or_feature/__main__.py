@@ -9,7 +9,7 @@ import numpy as np
 import mutransfer as mt
 from experiments.claims.claim import main
 from experiments.claims.findings import of_ratios, of_seeds, of_slope
-from mutransfer.measure.slopes import Slope
+from mutransfer.intervals import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.parity import ParityMLP
 from mutransfer.transfer.runs.runner import Runner

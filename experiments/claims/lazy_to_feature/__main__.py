@@ -11,6 +11,7 @@ from experiments.claims.data import parity_of_digits
 from experiments.claims.descent import copy_of, movement, part_of_critical, train
 from experiments.claims.findings import mean_interval, of_seeds, of_slope
 from experiments.claims.networks import ntk_mlp
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, lazy, relative_drift
 
 

@@ -11,6 +11,7 @@ from experiments.claims.data import DEVICE, parity_of_digits
 from experiments.claims.descent import copy_of, descend, movement, part_of_critical, train
 from experiments.claims.findings import mean_interval, of_ratios, of_slope
 from experiments.claims.networks import ntk_mlp
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, lazy, linearize
 
 INF = float("inf")

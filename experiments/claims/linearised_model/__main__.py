@@ -10,6 +10,7 @@ from experiments.claims.data import parity_of_digits
 from experiments.claims.descent import descend, part_of_critical, train
 from experiments.claims.findings import of_seeds, of_slope
 from experiments.claims.networks import architecture, ntk_mlp
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import Erf, empirical_ntk, gradient_descent, gradient_flow_ensemble, infinite_width
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}

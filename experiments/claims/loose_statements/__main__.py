@@ -7,7 +7,7 @@ import numpy as np
 from experiments.claims.claim import main
 from experiments.claims.findings import Finding, of_seeds, of_slope
 from experiments.claims.loose_statements import frozen, moving
-from mutransfer.measure.slopes import Slope, fit_slope
+from mutransfer.intervals import Slope, fit_slope
 
 MEASURED = (
     frozen.standard_kernel,

@@ -11,6 +11,7 @@ from experiments.claims.data import parity_of_digits
 from experiments.claims.descent import part_of_critical, train
 from experiments.claims.findings import of_slope
 from experiments.claims.networks import architecture, ntk_mlp
+from mutransfer.intervals import Slope, fit_slope
 from mutransfer.kernels import infinite_width
 from mutransfer.measure.activations import activations, relative_changes
 

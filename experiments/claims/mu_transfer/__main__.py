@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from experiments.claims.claim import main
 from experiments.claims.findings import Finding, judged, mean_interval, of_slope
 from experiments.claims.sweeps import verified
-from mutransfer.measure.slopes import Slope
+from mutransfer.intervals import Slope
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
 from mutransfer.transfer.runs.runner import Runner

@@ -11,6 +11,7 @@ from experiments.claims.data import parity_of_digits
 from experiments.claims.descent import descend, part_of_critical
 from experiments.claims.findings import of_seeds, of_slope
 from experiments.claims.networks import ntk_mlp
+from mutransfer.intervals import fit_slope
 from mutransfer.kernels import empirical_ntk, spectrum
 
 LIMITS = ("ntk", "mean field")

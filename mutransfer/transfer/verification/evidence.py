@@ -15,7 +15,7 @@ from mutransfer.transfer.curves.seed_noise import pool_noise
 SMALL_PART = 0.1  # regret that is small: this part of what width itself buys
 DRIFT_BOUNDS = (0.05, 0.25)  # octaves per doubling: no drift is too large that is less, nor small that is more
 # Part of the variance of an optimum that all widths have in common and that moves no slope: their curves are alike, and
-# so is what lies between the points of one grid. Chosen on the families that experiments/verdict-calibration tunes on,
+# so is what lies between the points of one grid. Chosen on the families that experiments/verdict_calibration tunes on,
 # so that the drift over any two to five of their widths is covered as often as it says.
 COMMON = 0.5
 COMMON_COUNTS = 1.0  # degrees of freedom that this counts for, against one for each width beyond two
