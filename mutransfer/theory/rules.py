@@ -103,9 +103,10 @@ def family(optimizer: str) -> Family:
     return OPTIMIZERS[name]
 
 
-def family_of(kind: Family, role: Role, n_dims: int) -> Family:
+def family_of(optimizer: Family, role: Role, n_dims: int) -> Family:
     """The family whose row one parameter takes: Muon is for hidden matrices, beside it AdamW for the rest."""
-    return Family.ADAM if kind is Family.MUON and (role is not Role.HIDDEN or n_dims != 2) else kind
+    beside = role is not Role.HIDDEN or n_dims != 2
+    return Family.ADAM if optimizer is Family.MUON and beside else optimizer
 
 
 def wd_factor(policy: str, role: Role, lr_factor: float, m_in: float) -> float:

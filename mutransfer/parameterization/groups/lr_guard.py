@@ -8,6 +8,7 @@ import math
 import torch
 
 from mutransfer.errors import PlanError
+from mutransfer.parameterization.groups.param_groups import lr_mult_of
 
 TOLERANCE = 1e-6  # relative; schedulers multiply in floating point
 
@@ -38,9 +39,7 @@ def check_lr(optimizer: torch.optim.Optimizer) -> None:
     """
     base = []
     for i, group in enumerate(optimizer.param_groups):
-        if "lr_mult" not in group:
-            raise PlanError(f"group {i} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)")
-        base.append(float(group["lr"]) / group["lr_mult"])
+        base.append(float(group["lr"]) / lr_mult_of(group, i))
     odd = next((i for i, b in enumerate(base) if not math.isclose(b, base[0], rel_tol=TOLERANCE)), None)
     if odd is None:
         return

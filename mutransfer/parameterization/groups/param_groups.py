@@ -113,12 +113,18 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     Raises PlanError where a group carries no ``lr_mult``, i.e. was not made by :func:`param_groups`.
     """
     for i, group in enumerate(optimizer.param_groups):
-        if "lr_mult" not in group:
-            raise PlanError(f"group {i} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)")
+        rate = lr * lr_mult_of(group, i)
         if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(lr * group["lr_mult"])
+            group["lr"].fill_(rate)
         else:
-            group["lr"] = lr * group["lr_mult"]
+            group["lr"] = rate
+
+
+def lr_mult_of(group: Mapping[str, Any], number: int) -> float:
+    """The plan's factor on a group's learning rate; PlanError, with the group's number, where it carries none."""
+    if "lr_mult" not in group:
+        raise PlanError(f"group {number} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)")
+    return group["lr_mult"]
 
 
 def _scaled_eps(eps: Any, mult: float) -> Any:

@@ -68,7 +68,7 @@ class Samples:
         return math.sqrt(self.squares[i] / max(self.counts[i], 1))
 
     def variance(self, i: int) -> float:
-        """Of the logarithm of ``rms(i)``, had the elements been normal: trigamma(n/2)/4, and what is granted."""
+        """Variance of log ``rms(i)``, had the elements been normal: trigamma(n/2)/4, and what is granted."""
         n = self.counts[i]
         return 1 / (2 * n) + 1 / (2 * n**2) + FLOOR**2
 
@@ -153,6 +153,14 @@ def decided(samples: Mapping[str, Samples], local: ModelSurvey) -> dict[str, Mea
             + "\nInitialise them by one of these laws in the factory, or use parameterization='as_is'."
         )
     return measured
+
+
+def chance_deviation(n: int) -> float:
+    """The largest |log(rms / expected)| that is laid to chance: six standard deviations of ``n`` normal draws.
+
+    Or 16/n, where all of few elements may be small by chance (probability e^-16).
+    """
+    return max(6 / math.sqrt(2 * n), 16 / n)
 
 
 def sums(tensor: torch.Tensor) -> tuple[float, float]:

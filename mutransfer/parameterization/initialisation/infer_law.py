@@ -17,7 +17,13 @@ from dataclasses import replace
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.initialisation.drawn_sizes import Samples, decided, sampled_once, sums
+from mutransfer.parameterization.initialisation.drawn_sizes import (
+    Samples,
+    chance_deviation,
+    decided,
+    sampled_once,
+    sums,
+)
 from mutransfer.parameterization.initialisation.draws import measuring_widths, sample
 from mutransfer.parameterization.initialisation.laws import Measured, default_law, default_rms
 from mutransfer.parameterization.model.builds import Builds
@@ -79,8 +85,7 @@ def from_values(models: Sequence[nn.Module], surveyed: ModelSurvey) -> dict[str,
             tensor = values[real[0]][name]
             expected = default_rms(parameter, real[0])
             rms = math.sqrt(sums(tensor)[0] / tensor.numel())
-            # Six standard deviations; 16/n where all n elements may be small by chance (probability e^-16).
-            slack = max(6 / math.sqrt(2 * tensor.numel()), 16 / tensor.numel()) + 0.02
+            slack = chance_deviation(tensor.numel()) + 0.02
             if expected is not None and rms and abs(math.log(rms / expected)) > slack:
                 odd.append(f"  {name}: root-mean-square {rms:.4g}, torch's default gives {expected:.4g}")
             if not rms:  # a bias that starts at zero: no law is seen, and rescaling leaves it

@@ -1,1 +1,1 @@
-"""Where a run-time factor can stand, and proof that it does something."""
+"""Run-time factors: where one can stand, and proof that it does something."""

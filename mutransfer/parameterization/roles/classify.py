@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from mutransfer.parameterization.model.layouts import Axes, is_called_on_its_input, is_vector, known_axes
-from mutransfer.parameterization.roles.overrides import Overrides, match, overridden
+from mutransfer.parameterization.roles.overrides import Overrides, as_overridden, is_overridden
 from mutransfer.parameterization.roles.parameter import Parameter, grow_alike, growing_dims, is_row, role_of
 from mutransfer.parameterization.tracing.trace import Trace
 from mutransfer.theory.rules import Role
@@ -34,7 +34,7 @@ def classify_parameter(
     called = is_called_on_its_input(owner, attribute)
     override = next((value for pattern, value in overrides.items() if fnmatchcase(name, pattern)), None)
     if override is not None:
-        parameter = overridden(name, owner_name, shapes, growing, known, override)
+        parameter = as_overridden(name, owner_name, shapes, growing, known, override)
         return replace(parameter, multipliable=called)
     base = Parameter(
         name=name,
@@ -104,7 +104,7 @@ def mark_bottlenecks(
     used = [name for name in order if name in parameters]
     for name in reversed([name for name in parameters if name not in used] + used):
         parameter = parameters[name]
-        if parameter.role is Role.OUTPUT and followed and not match(name, overrides):
+        if parameter.role is Role.OUTPUT and followed and not is_overridden(name, overrides):
             parameter = replace(
                 parameter,
                 role=Role.BOTTLENECK,

@@ -12,7 +12,7 @@ from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED
 from mutransfer.parameterization.roles.classify import classify_parameter, mark_bottlenecks
-from mutransfer.parameterization.roles.overrides import Overrides, checked, plea, some
+from mutransfer.parameterization.roles.overrides import Overrides, check_overrides, listed, override_request
 from mutransfer.parameterization.roles.parameter import Parameter
 from mutransfer.parameterization.tracing.trace import Trace
 from mutransfer.widths import Width, growth, scaled, show_width
@@ -60,9 +60,9 @@ def compare(
             odd = sorted(found.keys() ^ names[0].keys())
             raise ClassificationError(
                 f"the parameters differ between width {show_width(widths[0])} and {show_width(width)}: "
-                f"{some(odd)} exist in only one of them. Only sizes may change with width, not the layers."
+                f"{listed(odd)} exist in only one of them. Only sizes may change with width, not the layers."
             )
-    overrides = checked(overrides, names[0])
+    overrides = check_overrides(overrides, names[0])
     uses = _uses(models[0])
     fan_ins = [bias_fan_ins(model) for model in models]
     parameters, unresolved = {}, []
@@ -72,7 +72,7 @@ def compare(
         grouped = _groups_grow(owner, models[1].get_submodule(path))
         parameter = classify_parameter(name, owner, attribute, shapes, overrides, traced, grouped)
         if parameter is None:
-            unresolved.append(plea(name, owner, attribute, shapes, widths))
+            unresolved.append(override_request(name, owner, attribute, shapes, widths))
             continue
         parameter = replace(parameter, growth=tuple(growth(widths[0], w) for w in widths))
         if name in fan_ins[0]:

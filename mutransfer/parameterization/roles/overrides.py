@@ -25,7 +25,7 @@ _PARAMETRIZED = (
 )
 
 
-def overridden(
+def as_overridden(
     name: str,
     owner: str,
     shapes: tuple[tuple[int, ...], ...],
@@ -64,12 +64,12 @@ def overridden(
     return Parameter(name=name, owner=owner, shapes=shapes, axes=axes, role=role, reason="override")
 
 
-def checked(overrides: Overrides | None, names: Mapping[str, object]) -> Overrides:
+def check_overrides(overrides: Overrides | None, names: Mapping[str, object]) -> Overrides:
     """The overrides, each of which must name a parameter and a role or axes; else ClassificationError."""
     overrides = overrides or {}
     for pattern, value in overrides.items():
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ClassificationError(f"override {pattern!r} matches no parameter; the model has {some(list(names))}")
+            raise ClassificationError(f"override {pattern!r} matches no parameter; the model has {listed(list(names))}")
         if not isinstance(value, Axes) and value not in list(Role):
             raise ClassificationError(
                 f"override {pattern!r}: expected one of {', '.join(Role)} or Axes(fan_in=..., fan_out=...), "
@@ -78,12 +78,12 @@ def checked(overrides: Overrides | None, names: Mapping[str, object]) -> Overrid
     return overrides
 
 
-def match(name: str, overrides: Overrides) -> bool:
+def is_overridden(name: str, overrides: Overrides) -> bool:
     """Whether the user has said something of this parameter."""
     return any(fnmatchcase(name, pattern) for pattern in overrides)
 
 
-def plea(
+def override_request(
     name: str, owner: nn.Module, attribute: str, shapes: tuple[tuple[int, ...], ...], widths: Sequence[Width]
 ) -> str:
     """What to ask of a parameter that cannot be classified: its shapes, what it could be, the override to write."""
@@ -98,7 +98,7 @@ def plea(
     )
 
 
-def some(names: Sequence[str], limit: int = 6) -> str:
+def listed(names: Sequence[str], limit: int = 6) -> str:
     """Names as a list that stays short."""
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

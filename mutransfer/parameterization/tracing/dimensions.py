@@ -19,7 +19,7 @@ def is_copied(name: str, before: torch.Tensor, after: Any) -> bool:
 
 
 def contracted_dims(name: str, this: int, left: int, args: Any) -> tuple[int, ...]:
-    """Of argument ``this`` of a matrix product or convolution, the dimensions that are summed over."""
+    """The dimensions of argument ``this`` of a matrix product or convolution that are summed over."""
     ndim = args[this].ndim
     if name == "convolution":
         transposed = bool(args[6])

@@ -8,24 +8,25 @@ that reads it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.tracing.trace import Feed, Taken, Trace, Use
 
 _Key = tuple[str, bool]  # parameter, and whether its rows are meant
+_Feed = tuple[str, dict[_Key, float], float]  # matrix, growth of the factor on each of its sources, or else on all
 
 
 @dataclass(frozen=True)
 class Growth:
-    """By how much the user's own factors grow from base to target."""
+    """Growth of the user's own factors from base to target."""
 
     logits: Mapping[str, float]  # on the product with a matrix
     rows: Mapping[str, float]  # on what is looked up, added, or used elementwise
 
     def of(self, name: str, use: Use | None) -> float:
-        """On the parameter in its main use; of a tied tensor the rows, for its readout is multiplied at its site."""
+        """Growth on the parameter in its main use; of a tied tensor the rows: its readout is multiplied at its site."""
         matrix = use is not None and use.matrix and not use.lookup
         return (self.logits if matrix else self.rows).get(name, 1.0)
 
@@ -40,7 +41,7 @@ def own_growth(base: Trace, target: Trace) -> Growth:
     rescales can make up for the difference.
     """
     taken: dict[_Key, list[tuple[float, bool]]] = {}
-    feeds: list[tuple[str, dict[_Key, float], float]] = []
+    feeds: list[_Feed] = []
     on_matrix: dict[str, float] = {}
     for name, use in base.uses.items():
         if (other := target.uses.get(name)) is None:
@@ -53,16 +54,7 @@ def own_growth(base: Trace, target: Trace) -> Growth:
     for key, found in taken.items():
         if free := [g for g, by_matrix in found if not by_matrix]:
             own[key] = _one(free, key[0])
-    # What only matrices read is free to take any factor, as long as all of a sum take the same.
-    for settle in (False, True):
-        for _ in feeds:
-            before = len(own)
-            for name, parts, _ in feeds:
-                left = [g / own[key] for key, g in parts.items() if key in own] or ([1.0] if settle else [])
-                for key, g in parts.items() if left else ():
-                    own.setdefault(key, g / _one(left, name))
-            if len(own) == before:
-                break
+    _settle(own, feeds)
     into: dict[str, list[float]] = {}
     for name, parts, grown in feeds:
         into.setdefault(name, []).append(_one([g / own[key] for key, g in parts.items()] or [grown], name))
@@ -70,6 +62,23 @@ def own_growth(base: Trace, target: Trace) -> Growth:
         logits={n: own.get((n, False), 1.0) * _one(into.get(n, [1.0]), n) * on_matrix[n] for n in on_matrix},
         rows={n: own.get((n, True), 1.0) for n in on_matrix},
     )
+
+
+def _settle(own: dict[_Key, float], feeds: Sequence[_Feed]) -> None:
+    """Give every source that only matrices read the growth of its factor, as long as all of a sum take the same.
+
+    In ``head(c * (f(x) + g(x)))`` where f's growth is known to be c's: g's must be c's as well, and head is left
+    nothing. Where neither is known, both take all of c's, so that head is left nothing again.
+    """
+    for free in (False, True):  # first what follows from what is known, then what is free to take any factor
+        for _ in feeds:
+            before = len(own)
+            for name, parts, _ in feeds:
+                left = [g / own[key] for key, g in parts.items() if key in own] or ([1.0] if free else [])
+                for key, g in parts.items() if left else ():
+                    own.setdefault(key, g / _one(left, name))
+            if len(own) == before:
+                break
 
 
 def _pairs(base: list[Taken], target: list[Taken]) -> list[tuple[float, bool]]:

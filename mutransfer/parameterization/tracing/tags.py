@@ -26,7 +26,7 @@ class Weighed:
 
 @dataclass(frozen=True)
 class Tag:
-    """Where a tensor comes from, and by which factor it was multiplied since."""
+    """What is known of a tensor: where it comes from, and by which factor it was multiplied since."""
 
     sources: tuple[Source, ...] = ()
     parameter: str | None = None  # that it is a view of, times ``factor``

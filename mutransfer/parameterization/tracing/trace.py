@@ -92,7 +92,7 @@ class Use:
     rows: list[Taken] = field(default_factory=list)  # of what was looked up or added, or of elementwise factors
 
     def settle(self) -> None:
-        """At the end of the pass: what is only ever multiplied and then summed over is contracted by hand."""
+        """Count what was only ever multiplied and then summed over as contracted by hand, at the end of the pass."""
         if self.summed and not self.elementwise:
             self.matrix = True
             self.contracted |= self.summed

@@ -14,7 +14,7 @@ from mutransfer.parameterization.multipliers.install import install, uninstall
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.tracing.trace import Example
-from mutransfer.parameterization.wrapping.awaited_values import is_pending, settle, wait
+from mutransfer.parameterization.wrapping.awaited_values import clear_awaiting, is_awaiting, mark_awaiting
 from mutransfer.parameterization.wrapping.fit import check_fresh, fitting, has_values
 from mutransfer.theory.recipe import Recipe
 from mutransfer.theory.rules import Parameterization
@@ -96,7 +96,7 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
     >>> model = mt.apply(model, plan)
     """
     inner = unwrapped(model)
-    resumed = is_pending(inner) and applied_plan(inner) == plan
+    resumed = is_awaiting(inner) and applied_plan(inner) == plan
     if not resumed:
         _check_bare(inner)
     rescaled = {n: p for n, p in fitting(inner, plan).items() if plan[n].init_mult != 1.0}
@@ -111,9 +111,9 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
         with torch.no_grad():
             for name, parameter in rescaled.items():
                 parameter.mul_(plan[name].init_mult)
-        settle(inner)
+        clear_awaiting(inner)
     else:
-        wait(inner)
+        mark_awaiting(inner)
     return model
 
 
@@ -137,8 +137,8 @@ def attach(model: nn.Module, plan: Plan) -> nn.Module:
     True
     """
     inner = unwrapped(model)
-    if is_pending(inner) and applied_plan(inner) == plan:
-        settle(inner)
+    if is_awaiting(inner) and applied_plan(inner) == plan:
+        clear_awaiting(inner)
         return model
     _check_bare(inner)
     fitting(inner, plan)
@@ -152,7 +152,7 @@ def remove(model: nn.Module) -> nn.Module:
     uninstall(inner)
     for module in inner.modules():
         vars(module).pop(_MARK, None)
-        settle(module)
+        clear_awaiting(module)
     return model
 
 

@@ -14,16 +14,18 @@ from mutransfer.parameterization.wrapping.fit import has_values
 _LISTENER = "_mutransfer_pending"
 
 
-def wait(inner: nn.Module) -> None:
-    """From now on the values of ``inner`` are awaited; a whole checkpoint ends it, for its weights are rescaled."""
+def mark_awaiting(inner: nn.Module) -> None:
+    """Remember that ``inner`` has no values yet. Loading a whole checkpoint clears the mark: its weights are scaled."""
     setattr(inner, _LISTENER, inner.register_load_state_dict_post_hook(_on_load))
 
 
-def is_pending(inner: nn.Module) -> bool:
+def is_awaiting(inner: nn.Module) -> bool:
+    """Whether :func:`mark_awaiting` was called, and nothing has cleared the mark since."""
     return _LISTENER in vars(inner)
 
 
-def settle(inner: nn.Module) -> None:
+def clear_awaiting(inner: nn.Module) -> None:
+    """Forget the mark: the values are there, and scaled."""
     if (listener := vars(inner).pop(_LISTENER, None)) is not None:
         listener.remove()
 
@@ -31,7 +33,7 @@ def settle(inner: nn.Module) -> None:
 def check_rescaled(model: nn.Module) -> None:
     """Raise PlanError where values came into the model after :func:`~mutransfer.apply`, and not from a checkpoint."""
     inner = unwrapped(model)
-    if is_pending(inner) and has_values(inner.parameters()):
+    if is_awaiting(inner) and has_values(inner.parameters()):
         raise PlanError(
             "this model had no values (meta device) when the plan was applied, and those that it has now are not "
             "rescaled: call mutransfer.apply(model, plan) again. If they are from a checkpoint that was not loaded by "

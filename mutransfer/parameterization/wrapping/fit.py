@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.initialisation.drawn_sizes import sums
+from mutransfer.parameterization.initialisation.drawn_sizes import chance_deviation, sums
 from mutransfer.parameterization.model.names import canonical
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind
@@ -45,6 +45,7 @@ def untied(name: str, plan: Plan) -> str:
 
 
 def has_values(parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether none of them is on the meta device."""
     return not any(parameter.is_meta for parameter in parameters)
 
 
@@ -54,10 +55,7 @@ def check_fresh(parameters: Mapping[str, nn.Parameter], plan: Plan) -> None:
         if name not in plan.fresh_rms:
             continue
         rms, expected = _rms(parameter), plan.fresh_rms[name]
-        # Six standard deviations of a sample's root-mean-square, or 16/n where all n elements may be small by
-        # chance (probability e^-16), and 5 % for what the plan's own estimate is off.
-        n = parameter.numel()
-        slack = max(6 / math.sqrt(2 * n), 16 / n) + 0.05
+        slack = chance_deviation(parameter.numel()) + 0.05  # and what the plan's own estimate is off
         if not rms or abs(math.log(rms / expected)) > slack:
             raise PlanError(
                 f"{name} is not as the factory draws it: root-mean-square {rms:.4g}, expected "

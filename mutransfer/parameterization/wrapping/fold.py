@@ -55,9 +55,8 @@ def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
                 factors[parameter] = factor
     remove(inner)
     if optimizer is not None:
-        kind = family(plan.optimizer)
         _fold_state(optimizer, factors)
-        _fold_groups(optimizer, factors, kind)
+        _fold_groups(optimizer, factors, family(plan.optimizer))
     return model
 
 
@@ -74,7 +73,7 @@ def _fold_state(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, fl
                 value.div_(factor ** powers[key])
 
 
-def _fold_groups(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, float], kind: Family) -> None:
+def _fold_groups(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, float], optimized: Family) -> None:
     """Split groups by factor, so that each keeps one learning rate."""
     groups = []
     for group in optimizer.param_groups:
@@ -82,7 +81,7 @@ def _fold_groups(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, f
         for parameter in group["params"]:
             by_factor.setdefault(factors.get(parameter, 1.0), []).append(parameter)
         for factor, parameters in by_factor.items():
-            on_lr = factor ** SHIFT[kind]
+            on_lr = factor ** SHIFT[optimized]
             folded = {**group, "params": parameters}
             if factor != 1.0:
                 folded["lr"] = group["lr"] * on_lr
