@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from mutransfer.parameterization.model.layouts import Axes, is_called_on_its_input, is_vector, known_axes
+from mutransfer.parameterization.model.layouts import Axes, layout_of
 from mutransfer.parameterization.roles.overrides import Overrides, as_overridden, is_overridden
 from mutransfer.parameterization.roles.parameter import Parameter, grow_alike, growing_dims, is_row, role_of
 from mutransfer.parameterization.tracing.trace import Trace
@@ -30,8 +30,9 @@ def classify_parameter(
     """
     owner_name = type(owner).__name__
     growing = growing_dims(shapes)
-    known = known_axes(owner, attribute)
-    called = is_called_on_its_input(owner, attribute)
+    layout = layout_of(owner)
+    known = layout.axes(owner, attribute)
+    called = layout.called and attribute == "weight"
     override = next((value for pattern, value in overrides.items() if fnmatchcase(name, pattern)), None)
     if override is not None:
         parameter = as_overridden(name, owner_name, shapes, growing, known, override)
@@ -63,7 +64,7 @@ def classify_parameter(
         return replace(base, role=role, reason=f"{owner_name}.{attribute}: {reason}")
     use = traced.uses.get(name) if traced else None
     contracted = use is not None and use.matrix and not use.elementwise
-    if is_vector(owner, attribute) or (is_row(shapes[0]) and not contracted):
+    if layout.vectors(attribute) or (is_row(shapes[0]) and not contracted):
         return replace(
             base, role=Role.VECTOR, reason=f"{owner_name}.{attribute}: one growing dimension, not contracted"
         )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED
+from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED, bias_fan_ins
 from mutransfer.parameterization.roles.classify import classify_parameter, mark_bottlenecks
 from mutransfer.parameterization.roles.overrides import Overrides, check_overrides, listed, override_request
 from mutransfer.parameterization.roles.parameter import Parameter
@@ -108,24 +107,6 @@ def _probes(base_width: Width, width: Width) -> list[Width]:
             probes += [{**base_width, k: base_width[k] * 2} for k in sorted(grows)]
         return list(probes)
     return [p for p in (scaled(base_width, 2), scaled(base_width, 3)) if p is not None and p != width]
-
-
-def bias_fan_ins(model: nn.Module) -> dict[str, int]:
-    """Per bias of a Linear or convolution, the fan_in by which torch draws it: uniform within 1/sqrt(fan_in).
-
-    From the module's attributes: its weight may be tied or parametrized by now.
-    """
-    names = {id(tensor): name for name, tensor in model.named_parameters()}
-    fan_ins = {}
-    for module in model.modules():
-        bias = vars(module)["_parameters"].get("bias")
-        if bias is not None and isinstance(module, nn.Linear):
-            fan_ins[names[id(bias)]] = module.in_features
-        elif bias is not None and isinstance(module, nn.modules.conv._ConvNd):
-            # torch counts all dimensions of the weight but the first, which a transposed convolution contracts.
-            channels = module.out_channels if module.transposed else module.in_channels
-            fan_ins[names[id(bias)]] = channels // module.groups * prod(module.kernel_size)
-    return fan_ins
 
 
 Uses = list[tuple[str, nn.Module, str]]  # of one tensor: path of a module, the module, its attribute

@@ -15,6 +15,7 @@ from torch import nn
 
 from mutransfer.errors import BuildError, ExampleError
 from mutransfer.parameterization.model.builds import Builds
+from mutransfer.parameterization.model.layouts import layout_of
 from mutransfer.parameterization.tracing.trace import Example, Trace
 from mutransfer.parameterization.tracing.tracer import trace
 
@@ -85,25 +86,15 @@ def own_example(model: nn.Module) -> Example | None:
 def _guesses(model: nn.Module) -> Iterator[Example]:
     """Inputs that fit the first layer. What the model does with any that it accepts is what it does."""
     generator = torch.Generator().manual_seed(0)
-    layers = [
-        m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Embedding | nn.RNNBase)
-    ]
-    if not layers:
-        return
-    first = layers[0]
-    if isinstance(first, nn.Embedding):
-        yield torch.tensor([[0, 1, 2, 3], [3, 1, 0, 2]]) % first.num_embeddings
-        return
-    if isinstance(first, nn.Linear | nn.RNNBase):
-        size = first.in_features if isinstance(first, nn.Linear) else first.input_size
-        shapes = [(2, size), (2, 4, size)]
-    elif isinstance(first, nn.Conv1d):
-        shapes = [(2, first.in_channels, 32)]
-    else:
-        shapes = [(2, first.in_channels, side, side) for side in (32, 8, 28, 224)]
-    dtype = next(first.parameters()).dtype
-    for shape in shapes:
-        yield torch.randn(shape, generator=generator).to(dtype)
+    for layer in model.modules():
+        layout = layout_of(layer)
+        if layout.input_count is not None:
+            yield torch.tensor([[0, 1, 2, 3], [3, 1, 0, 2]]) % layout.input_count(layer)
+            return
+        if shapes := layout.input_shapes(layer):
+            dtype = next(layer.parameters()).dtype
+            yield from (torch.randn(shape, generator=generator).to(dtype) for shape in shapes)
+            return
 
 
 def _traced(builds: Builds, example: Example) -> Traces:
