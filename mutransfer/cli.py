@@ -189,7 +189,7 @@ def falsify_(
     Exit codes: 0 features are needed, 1 frozen features suffice, 2 usage or config, 3 inconclusive, 130 interrupted.
     """
     with _session(target, option, out, json_lines, plain, quiet, fresh=fresh) as (flow, _):
-        from mutransfer.report.falsification import write_falsification
+        from mutransfer.report.write import write_falsification
 
         found = flow.falsify()
         page = write_falsification(found, flow.folder.path)
