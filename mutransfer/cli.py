@@ -296,13 +296,14 @@ def print_line(text: str) -> None:
 
 
 def _tuned(flow: Workflow, tuned: TuneResult) -> str:
-    from mutransfer.report.console import widths_text
+    from mutransfer.report.lines import widths_text
 
     return f"tuned at width {widths_text([flow.config.base_width])}: {tuned}"
 
 
 def _announce(flow: Workflow, say: Any) -> None:
-    from mutransfer.report.console import duration, widths_text
+    from mutransfer.report.lines import widths_text
+    from mutransfer.report.time_left import duration
 
     runs, seconds = flow.expected_cost()
     say(
