@@ -189,7 +189,7 @@ def falsify_(
     Exit codes: 0 features are needed, 1 frozen features suffice, 2 usage or config, 3 inconclusive, 130 interrupted.
     """
     with _session(target, option, out, json_lines, plain, quiet, fresh=fresh) as (flow, _):
-        from mutransfer.report.falsification import write_falsification
+        from mutransfer.report.write import write_falsification
 
         found = flow.falsify()
         page = write_falsification(found, flow.folder.path)
@@ -296,13 +296,14 @@ def print_line(text: str) -> None:
 
 
 def _tuned(flow: Workflow, tuned: TuneResult) -> str:
-    from mutransfer.report.console import widths_text
+    from mutransfer.report.lines import widths_text
 
     return f"tuned at width {widths_text([flow.config.base_width])}: {tuned}"
 
 
 def _announce(flow: Workflow, say: Any) -> None:
-    from mutransfer.report.console import duration, widths_text
+    from mutransfer.report.lines import widths_text
+    from mutransfer.report.time_left import duration
 
     runs, seconds = flow.expected_cost()
     say(

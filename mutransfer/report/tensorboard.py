@@ -37,8 +37,8 @@ class TensorBoardSink:
             writer.close()
 
     def _open(self, spec: RunSpec) -> None:
-        if (left := self._writers.pop(spec.key, None)) is not None:  # begun in a stack that could not go on
-            left.close()
+        if (unfinished := self._writers.pop(spec.key, None)) is not None:  # begun in a stack that could not go on
+            unfinished.close()
         log2_lr = math.log2(spec.lr)
         which = "base" if spec.width == spec.base_width else spec.parameterization
         sweep = self.folder / which / f"width={show_width(spec.width)}"

@@ -17,7 +17,8 @@ from mutransfer.config.schema import StudyConfig
 from mutransfer.config.task import load_task
 from mutransfer.errors import ConfigError, RecordError
 from mutransfer.parameterization.plan import Plan
-from mutransfer.report.summary import Summary
+from mutransfer.report.finished_study import FinishedStudy
+from mutransfer.report.write import write_report
 from mutransfer.study.folder import Folder
 from mutransfer.theory import regimes, rules
 from mutransfer.theory.regimes import Kind
@@ -221,7 +222,7 @@ class Workflow:
     def report(
         self, checks: dict[str, CoordinateCheck], tuned: TuneResult, verifications: dict[str, Verification]
     ) -> Path:
-        summary = Summary(
+        study = FinishedStudy(
             title=f"{label_of(self.task)}: {self.config.parameterization}, width {_arrow(self.config)}",
             config_text=dump_config(self.config).strip(),
             command=f"mutransfer run {shlex.quote(str(self.folder.path))}",
@@ -232,7 +233,7 @@ class Workflow:
             verifications=verifications,
             notes=self.notes,
         )
-        return summary.write(self.folder.path)
+        return write_report(study, self.folder.path)
 
     def expected_cost(self) -> tuple[int, float]:
         """Number of runs of the whole study that are still to be done, and their seconds.

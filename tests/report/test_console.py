@@ -7,17 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from mutransfer.report.console import (
-    Clock,
-    JsonSink,
-    PlainSink,
-    TerminalSink,
-    describe,
-    duration,
-    fan_out,
-    spark,
-    widths_text,
-)
+from mutransfer.report.console import JsonSink, PlainSink, TerminalSink, fan_out
 from mutransfer.training.events import Note, PhaseFinished, PhaseStarted, RunFinished, RunStarted, SweepFinished
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
 
@@ -47,7 +37,7 @@ STUDY = [
 ]
 
 
-def told(sink_type):
+def lines_of(sink_type):
     lines = []
     sink = sink_type(lines.append)
     for event in STUDY:
@@ -56,7 +46,7 @@ def told(sink_type):
 
 
 def test_plain_is_one_line_per_event_with_its_place_in_the_phase():
-    assert told(PlainSink) == [
+    assert lines_of(PlainSink) == [
         "mup, width 16: 2 runs, 4 already in the record",
         "1/2 mup width 16 lr 2^-6.00 seed 0: loss 0.5 (2.00 s on cpu)",
         "2/2 mup width 16 lr 2^0.50 seed 3: diverged (2.00 s on cpu)",
@@ -72,7 +62,7 @@ def test_plain_says_nothing_of_a_phase_without_runs():
 
 
 def test_json_lines_hold_the_same_events_with_null_for_what_json_cannot_say():
-    events = [json.loads(line, parse_constant=pytest.fail) for line in told(JsonSink)]
+    events = [json.loads(line, parse_constant=pytest.fail) for line in lines_of(JsonSink)]
     assert [e["event"] for e in events] == ["phase", "run", "run", "sweep", "note"]
     assert events[0] == {"event": "phase", "title": "mup, width 16", "queued": 2, "already_done": 4}
     assert (events[1]["loss"], events[1]["outcome"], events[1]["hyperparameters"]) == (0.5, "ok", {"lr": 2.0**-6})
@@ -131,68 +121,3 @@ def test_fan_out_passes_every_event_to_every_sink_in_order():
     for event in STUDY:
         send(event)
     assert one == two == STUDY
-
-
-def test_a_diverged_run_is_described_by_its_outcome():
-    assert describe(DIVERGED).endswith("seed 3: diverged (2.00 s on cpu)")
-    no_memory = finished(INF, outcome=Outcome.OUT_OF_MEMORY)
-    assert ": out of memory (" in describe(no_memory)
-
-
-@pytest.mark.parametrize(
-    ("losses", "line"),
-    [
-        ({-3.0: [1.0], -2.0: [0.1], -1.0: [INF]}, "2^-3 █▁x 2^-1"),
-        ({-1.0: [1.0], -3.0: [8.0], -2.0: [2.0**1.5]}, "2^-3 █▅▁ 2^-1"),  # log loss: half way is half way
-        ({-3.0: [1.0, INF], -2.0: [2.0, 2.0]}, "2^-3 ▁█ 2^-2"),  # a seed that survived speaks for the point
-        ({-3.0: [INF], -2.0: [NAN]}, "2^-3 xx 2^-2"),
-        ({-3.5: [0.5], -3.0: [0.5]}, "2^-3.5 ▁▁ 2^-3"),
-        ({-3.0: [0.0], -2.0: [1.0]}, "2^-3 x▁ 2^-2"),  # no logarithm, no bar
-    ],
-)
-def test_a_curve_in_one_line_is_low_where_the_loss_is_and_x_where_all_diverged(losses, line):
-    assert spark(losses) == line
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.2, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (100, "1 min 40 s"),
-        (3599.4, "59 min 59 s"),
-        (3600, "1 h 0 min"),
-        (7300, "2 h 1 min"),
-        (90000, "25 h 0 min"),
-    ],
-)
-def test_a_duration_is_said_as_a_person_says_it(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_the_clock_adds_the_mean_seconds_of_each_width():
-    clock = Clock()
-    for seconds in (1.0, 3.0):
-        clock.saw(spec(16), seconds)
-    clock.saw(spec(64), 10.0)
-    assert clock.left([spec(16), spec(16), spec(64)]) == 2.0 + 2.0 + 10.0
-    assert clock.left([]) == 0.0
-
-
-def test_the_clock_does_not_guess_for_a_width_or_a_length_that_it_has_not_seen():
-    clock = Clock()
-    clock.saw(spec(16), 1.0)
-    assert clock.left([spec(16), spec(32)]) is None
-    assert clock.left([spec(16, steps=500)]) is None
-
-
-def test_the_clock_goes_by_the_last_eight_runs():
-    clock = Clock()
-    for seconds in [100.0] * 5 + [2.0] * 8:
-        clock.saw(spec(16), seconds)
-    assert clock.left([spec(16)]) == 2.0
-
-
-def test_widths_are_told_as_words():
-    assert widths_text([64, {"d": 16, "ff": 64}]) == "64, d=16,ff=64"

@@ -8,7 +8,14 @@ from html.parser import HTMLParser
 import pytest
 
 from mutransfer.config.loading import load_config
-from mutransfer.report import plots
+from mutransfer.report.contents import STUDY, for_each_parameterization
+from mutransfer.report.finished_study import FinishedStudy
+from mutransfer.report.section import Section
+from mutransfer.report.sections.against_width import optimum_figure
+from mutransfer.report.sections.loss_curves import loss_curves_figure
+from mutransfer.report.sections.per_parameterization.features import feature_change_figure
+from mutransfer.report.sections.per_parameterization.tangent_kernel import kernel_drift_figure
+from mutransfer.report.write import write_report
 from mutransfer.study.folder import Folder
 from mutransfer.study.workflow import Workflow, refuse_new_runs
 
@@ -55,7 +62,7 @@ def verdict(finished):
 
 
 @pytest.fixture(scope="module")
-def found(finished):
+def verifications(finished):
     """The verifications behind the report, from the record alone."""
     flow = Workflow(load_config(finished.folder / "config.yaml"), Folder(finished.folder), refuse_new_runs)
     return flow.verify(flow.tune())
@@ -72,16 +79,16 @@ def test_the_page_needs_no_network(html, page):
     assert not re.search(r"url\((?!#)", html)
 
 
-def test_the_page_begins_with_the_verdict(page, found):
-    assert found["mup"].headline in "".join(page.texts["title"])
+def test_the_page_begins_with_the_verdict(page, verifications):
+    assert verifications["mup"].headline in "".join(page.texts["title"])
     bold = page.texts["b"][0]
     assert bold == "TRANSFERS"
-    assert found["mup"].sentence in "".join(page.texts["div"]).replace("\n", " ")
+    assert verifications["mup"].sentence in "".join(page.texts["div"]).replace("\n", " ")
 
 
-def test_the_loss_figure_has_a_curve_per_width_for_every_parameterization(found):
-    for verification in found.values():
-        svg = plots.loss_curves(verification)
+def test_the_loss_figure_has_a_curve_per_width_for_every_parameterization(verifications):
+    for verification in verifications.values():
+        svg = loss_curves_figure(verification)
         text = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
         for width in verification.optima:
             assert text.count(str(width)) == 1  # its line in the legend
@@ -90,12 +97,12 @@ def test_the_loss_figure_has_a_curve_per_width_for_every_parameterization(found)
         assert len(set(colours)) == len(verification.optima)
 
 
-def test_the_figures_are_in_the_page(html, page, found):
+def test_the_figures_are_in_the_page(html, page, verifications):
     figures = [tag for tag, _ in page.tags if tag == "svg"]
     assert len(figures) == 2 + 1 + 2 + 2 + 2  # curves, optimum, features, kernels, coordinates: of mup and ntk
-    for verification in found.values():
-        assert plots.loss_curves(verification) in html
-    assert plots.optimum_against_width(found) in html
+    for verification in verifications.values():
+        assert loss_curves_figure(verification) in html
+    assert optimum_figure(verifications) in html
 
 
 def test_the_page_holds_the_plan_the_study_and_how_to_run_it_again(page, finished):
@@ -106,11 +113,11 @@ def test_the_page_holds_the_plan_the_study_and_how_to_run_it_again(page, finishe
     assert (finished.folder / "config.yaml").read_text().strip() in pre
 
 
-def test_markdown_tells_the_same_verdict_and_tables(markdown, page, found):
-    for verification in found.values():
+def test_markdown_tells_the_same_verdict_and_tables(markdown, page, verifications):
+    for verification in verifications.values():
         assert verification.sentence in markdown
         assert verification.reason in markdown
-    assert markdown.splitlines()[2] == f"**TRANSFERS: {found['mup'].sentence}**"
+    assert markdown.splitlines()[2] == f"**TRANSFERS: {verifications['mup'].sentence}**"
     cells = {" ".join(cell.split()) for cell in page.texts["td"]}
     rows = [line.strip("| ").split(" | ") for line in markdown.splitlines() if re.match(r"\| (64|256|512) \|", line)]
     assert len(rows) == 6  # three widths, two parameterizations
@@ -119,9 +126,9 @@ def test_markdown_tells_the_same_verdict_and_tables(markdown, page, found):
     assert "```\nmup for adam, forward form, width 64 -> 512" in markdown
 
 
-def test_the_machine_readable_verdict_is_that_of_the_verification(verdict, found):
-    assert list(verdict) == list(found) == ["mup", "ntk"]
-    for name, v in found.items():
+def test_the_machine_readable_verdict_is_that_of_the_verification(verdict, verifications):
+    assert list(verdict) == list(verifications) == ["mup", "ntk"]
+    for name, v in verifications.items():
         assert (verdict[name]["verdict"], verdict[name]["movement"]) == (v.verdict, v.movement)
         assert verdict[name]["headline"] == v.headline
         assert verdict[name]["optima"] == {str(w): [o.log2_lr, o.low, o.high] for w, o in v.optima.items()}
@@ -138,33 +145,35 @@ def test_the_verdict_inside_the_page_is_the_one_beside_it(html, verdict):
     assert json.loads(inside) == verdict
 
 
-def test_the_table_of_a_width_tells_what_its_runs_were(markdown, found):
-    sweep, optimum = found["mup"].sweeps[512], found["mup"].optima[512]
+def test_the_table_of_a_width_tells_what_its_runs_were(markdown, verifications):
+    sweep, optimum = verifications["mup"].sweeps[512], verifications["mup"].optima[512]
     row = next(line for line in markdown.splitlines() if line.startswith("| 512 |"))
-    at = [r.final_loss for r in sweep.results[found["mup"].transferred_log2_lr]]
+    at = [r.final_loss for r in sweep.results[verifications["mup"].transferred_log2_lr]]
     n_runs = sum(map(len, sweep.results.values()))
     assert f"| {64 * 512 + 512 + 512 * 10 + 10:,} |" in row
     flat = ", flat" if optimum.flat else ""
     assert f"| {optimum.log2_lr:.2f} [{optimum.low:.2f}, {optimum.high:.2f}]{flat} |" in row
-    assert ("flat: over two octaves" in markdown) == any(o.flat for v in found.values() for o in v.optima.values())
+    assert ("flat: over two octaves" in markdown) == any(
+        o.flat for v in verifications.values() for o in v.optima.values()
+    )
     assert f"| {math.prod(at) ** (1 / 3):.4g} |" in row  # a geometric mean, as the fitted curve is of logarithms
     assert f"| {n_runs} (" in row
-    regret = found["mup"].regret[512]
+    regret = verifications["mup"].regret[512]
     assert f"| {100 * math.expm1(regret.value):+.0f} % [" in row
 
 
-def test_what_is_called_small_is_told(markdown, html, found):
-    for v in found.values():
+def test_what_is_called_small_is_told(markdown, html, verifications):
+    for v in verifications.values():
         loss, drift = f"{100 * math.expm1(v.tolerance):.1f} % of loss", f"{v.drift_tolerance:.2f} octaves"
-        told = f"up to {loss}, and a drift of up to {drift}"
-        assert told in markdown
-        assert told in html
+        sentence = f"up to {loss}, and a drift of up to {drift}"
+        assert sentence in markdown
+        assert sentence in html
 
 
-def test_what_watched_runs_saw_is_told(markdown, html, verdict, found):
+def test_what_was_measured_in_watched_runs_is_told(markdown, html, verdict, verifications):
     for name, law in (("mup", 0.0), ("ntk", -1.0)):
-        over = found[name].over_training
-        assert list(over.kernel_drift) == list(over.target_alignment) == list(found[name].sweeps)
+        over = verifications[name].over_training
+        assert list(over.kernel_drift) == list(over.target_alignment) == list(verifications[name].sweeps)
         assert len(over.kernel_slopes) == 3  # an eighth, a half and all of the steps
         assert over.kernel_slope.predicted == law
         assert verdict[name]["kernel_drift_slope"][0] == over.kernel_slope.value
@@ -173,15 +182,73 @@ def test_what_watched_runs_saw_is_told(markdown, html, verdict, found):
         assert f"| 3 | {over.effective['3']} | {over.propagated['3']} |" in markdown
         assert f"n^{over.kernel_slope} after step" in markdown
         assert f"n^{over.kernel_slope} after step" in html
-        assert plots.kernel_drift(found[name]) in html
+        assert kernel_drift_figure(verifications[name]) in html
 
 
-def test_figures_are_the_same_every_time(found):
-    assert plots.loss_curves(found["mup"]) == plots.loss_curves(found["mup"])
-    assert plots.feature_movement(found["ntk"]) == plots.feature_movement(found["ntk"])
+def test_figures_are_the_same_every_time(verifications):
+    assert loss_curves_figure(verifications["mup"]) == loss_curves_figure(verifications["mup"])
+    assert feature_change_figure(verifications["ntk"]) == feature_change_figure(verifications["ntk"])
 
 
-def test_the_feature_figure_tells_fitted_and_predicted_slope(found):
-    svg = plots.feature_movement(found["ntk"])
-    assert f"1: n^{found['ntk'].features['1'].value:+.2f}" in svg
+def test_the_feature_figure_tells_fitted_and_predicted_slope(verifications):
+    svg = feature_change_figure(verifications["ntk"])
+    assert f"1: n^{verifications['ntk'].features['1'].value:+.2f}" in svg
     assert "theory: n^-0.5" in svg
+
+
+def test_a_section_is_a_function_and_a_line_in_the_contents(finished, verifications, tmp_path):
+    flow = Workflow(load_config(finished.folder / "config.yaml"), Folder(finished.folder), refuse_new_runs)
+    study = FinishedStudy(
+        title="A study",
+        config_text="task: digits-mlp",
+        command="mutransfer run there",
+        plan=flow.largest_plan,
+        regime=flow.regime,
+        checks={},
+        tuned=flow.tune(),
+        verifications=verifications,
+    )
+
+    def longest_run_section(study):
+        seconds = max(run.seconds for s in study.main.sweeps.values() for runs in s.results.values() for run in runs)
+        return Section(
+            title="The longest run",
+            notes=("Seconds < a minute & counted.",),
+            table=[{"unit": "seconds", "of the longest run": f"{seconds:.6g}"}],
+            figures=("<svg><text>a drawing</text></svg>",),
+            points=("a point",),
+            code="a < b",
+            data={"mup": {"longest_run_s": seconds}},
+        )
+
+    def depth_section(verification):
+        return Section(notes=(f"{verification.parameterization} is deep.",), data={"depth": 2})
+
+    def silent_section(study):
+        return None
+
+    page = write_report(
+        study,
+        tmp_path,
+        contents=(*STUDY, longest_run_section, silent_section, for_each_parameterization(depth_section)),
+    )
+    html, markdown = page.read_text(), (tmp_path / "report.md").read_text()
+    data = json.loads((tmp_path / "verdict.json").read_text())
+    seconds = f"{data['mup']['longest_run_s']:.6g}"
+
+    assert html.index("<h2>How to reproduce</h2>") < html.index("<h2>The longest run</h2>")
+    for text in ("<p>Seconds &lt; a minute &amp; counted.</p>", f"<td>{seconds}</td>", "<li>a point</li>"):
+        assert text in html
+    assert "<pre>a &lt; b</pre>" in html
+    assert "<svg><text>a drawing</text></svg>" in html
+    assert (
+        "\n## The longest run\n\nSeconds < a minute & counted.\n\n"
+        f"| unit | of the longest run |\n|---|---|\n| seconds | {seconds} |\n\n- a point\n\n```\na < b\n```\n"
+    ) in markdown
+    assert "a drawing" not in markdown
+    assert list(data) == ["mup", "ntk"]
+    assert data["mup"]["verdict"] == verifications["mup"].verdict  # added to what was there
+    for name in data:
+        assert f"<h2>{name}</h2>\n<p>{name} is deep.</p>" in html
+        assert f"## {name}\n\n{name} is deep.\n" in markdown
+        assert data[name]["depth"] == 2

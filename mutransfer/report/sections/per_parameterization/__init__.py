@@ -1,0 +1,1 @@
+"""The sections that stand under the heading of each parameterization."""
