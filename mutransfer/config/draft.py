@@ -62,7 +62,7 @@ model: {name}   # build(width) -> torch.nn.Module
 data: {data}    # TO DO: batch(seed, step) -> (inputs, targets), the same for the same arguments
 loss: cross_entropy          # or mse, or package.module:function (model, batch) -> scalar
 {overrides}
-parameterization: mup        # under study: {", ".join(rules.PARAMETERIZATIONS)}, or a variant (see README)
+parameterization: mup        # under study: {", ".join(rules.PARAMETERIZATIONS)}, a variant, or package.module:TABLE
 compare: [sp, ntk]           # controls: verified in the same way, their verdicts do not change the exit code
 optimizer: adamw             # sgd, adam, adamw or lion
 

@@ -206,8 +206,8 @@ class Workflow:
     @property
     def config_text(self) -> str:
         """The config, and below it the content of tables of the user's own."""
-        own = [f"# {line}" for text in own_tables(self.tables.trained.values()).values() for line in text.splitlines()]
-        return "\n".join([dump_config(self.config).strip(), *own])
+        tables = "".join(own_tables(self.tables.trained.values()).values())
+        return "\n".join([dump_config(self.config).strip(), *(f"# {line}" for line in tables.splitlines())])
 
     @property
     def sequential(self) -> bool:

@@ -35,8 +35,8 @@ def digest_of(table: Parameterization) -> str:
     """Eight hexadecimal digits of the exponents; name, title and sources do not count."""
     content = content_of(table)
     exponents = {role: {k: x for k, x in row.items() if k != "source"} for role, row in content["rows"].items()}
-    told = [content["corrects_init"], content["attention"], exponents]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    text = json.dumps([content["corrects_init"], content["attention"], exponents], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def named_by_content(which: str | Parameterization) -> Parameterization:
