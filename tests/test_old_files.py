@@ -1,7 +1,7 @@
 """Files that an earlier version wrote are read by this one: a run directory with its runs, and plans.
 
-They were written at commit d56513d, before parameterization/, transfer/ and the rest were divided into rooms. runs.sql is
-the text of its SQLite database.
+They were written at commit d56513d, before the package was divided into rooms; runs.sql is the text of a SQLite
+database.
 """
 
 import json

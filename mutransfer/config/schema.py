@@ -34,7 +34,7 @@ def _one_of(allowed: Sequence[str]) -> AfterValidator:
     return AfterValidator(checked)
 
 
-Table = Annotated[str, AfterValidator(_named_table)]
+TableName = Annotated[str, AfterValidator(_named_table)]
 WidthValue = int | dict[str, int]
 
 
@@ -121,8 +121,8 @@ class StudyConfig(_Section):
     model: str | None = None  # or the parts: package.module:factory,
     data: str | None = None  # package.module:batches, called (seed, step) -> (inputs, targets),
     loss: str | None = None  # cross_entropy, mse, or package.module:function, called (model, batch)
-    parameterization: Table = "mup"  # a built-in table, or package.module:TABLE
-    compare: list[Table] = []  # controls
+    parameterization: TableName = "mup"  # a built-in table, or package.module:TABLE
+    compare: list[TableName] = []  # controls
     optimizer: Literal["sgd", "adam", "adamw", "lion"] = "adamw"
     base_width: WidthValue
     widths: list[WidthValue] = Field(min_length=1)

@@ -20,7 +20,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.report.summary import Summary
 from mutransfer.study.cost import StudyCost
 from mutransfer.study.folder import Folder, own_tables
-from mutransfer.study.tables import StudyTables, regime_text, study_tables
+from mutransfer.study.trained_tables import StudyTables, regime_text, study_tables
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
