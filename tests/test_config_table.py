@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from mutransfer.config.table import load_table
+from mutransfer.study.folder import Folder
 from mutransfer.theory import rules
 from mutransfer.transfer.runs.record import Record
 
@@ -36,10 +37,9 @@ STUDY = """\
 task: digits-mlp
 args: {hidden_layers: 2, n_train: 256, batch_size: 32}
 parameterization: brought_tables:MINE
-compare: [sp]
 optimizer: adam
 base_width: 8
-widths: [16, 32]
+widths: [16]
 seeds: 2
 space:
   lr: {log2: [-7, -5]}
@@ -66,45 +66,46 @@ def brought(tmp_path, monkeypatch):
 
 
 def own_names(folder):
-    """Names of the tables of the runs beyond base width, without the control's."""
+    """Names of the tables of the runs beyond base width."""
     with closing(sqlite3.connect(folder / "runs.db")) as database:
         rows = database.execute("SELECT value_json FROM trial_user_attributes WHERE key = 'spec'").fetchall()
     specs = [json.loads(text) for (text,) in rows]
-    return {s["parameterization"] for s in specs if s["width"] != s["base_width"]} - {"sp"}
+    return {s["parameterization"] for s in specs if s["width"] != s["base_width"]}
 
 
 def test_runs_made_under_one_content_are_not_served_to_another_of_the_same_name(brought, mutransfer, tmp_path):
     folder = tmp_path / "runs" / "study"
     brought(1.0)
-    first = mutransfer("run", "study.yaml", "--plain")
+    first = mutransfer("verify", "study.yaml", "--plain")
     assert first.code in (0, 1, 3), first.err
     (name,) = own_names(folder)
     made = len(Record(folder / "runs.db"))
     assert name == load_table("brought_tables:MINE").name != "mine"
     assert name.startswith("mine@")
 
-    assert mutransfer("run", folder, "--plain").runs == []  # the same content: everything is there
+    assert mutransfer("verify", folder, "--plain").runs == []  # the same content: everything is there
 
     brought(0.25)
-    again = mutransfer("run", folder, "--plain")
+    again = mutransfer("verify", folder, "--plain")
     names = own_names(folder)
     assert len(names) == 2
     (other,) = names - {name}
     assert other.startswith("mine@")
-    # Base width and the control are as they were; all of the other content's runs are new ones.
+    # Base width is as it was; all of the other content's runs are new ones, and the content of both is kept.
     assert again.runs
     assert all(f" {other} width " in line for line in again.runs)
     assert len(Record(folder / "runs.db")) == made + len(again.runs)
-    assert list(json.loads((folder / "verdict.json").read_text())) == [other, "sp"]
+    assert f"{other}: " in again.out
+    assert {path.stem for path in (folder / "tables").iterdir()} == names
 
     brought(1.0)
-    assert mutransfer("run", folder, "--plain").runs == []  # back again: what was made is found
+    assert mutransfer("verify", folder, "--plain").runs == []  # back again: what was made is found
 
 
 def test_the_run_directory_and_the_report_show_name_and_content(brought, mutransfer, tmp_path):
     folder = tmp_path / "out"
     brought(0.25)
-    ended = mutransfer("run", "study.yaml", "--out", folder, "--plain", "-o", "widths=[16]")
+    ended = mutransfer("run", "study.yaml", "--out", folder, "--plain")
     name = load_table("brought_tables:MINE").name
     assert f"{name}, mup with another hidden rate: " in ended.out
     content = yaml.safe_load((folder / "tables" / f"{name}.yaml").read_text())
@@ -115,22 +116,18 @@ def test_the_run_directory_and_the_report_show_name_and_content(brought, mutrans
         text = (folder / page).read_text(encoding="utf-8")
         assert name in text
         assert "#       adam: m_in^-0.25" in text
-    assert mutransfer("report", folder).code == 0
-    mutransfer("tune", folder, "--fresh", "--plain", "-o", "parameterization=mup")
+    assert list(json.loads((folder / "verdict.json").read_text())) == [name]
+    Folder(folder).clear()  # as --fresh does
     assert not (folder / "tables").exists()
 
 
 def test_the_other_verbs_take_such_a_table(brought, mutransfer, tmp_path):
     brought(0.25)
     name = load_table("brought_tables:MINE").name
-    assert f"{name} for adam, forward form, width 8 -> 32" in mutransfer("explain", "study.yaml").out
-    assert f"\n{name}: " in mutransfer("coords", "study.yaml", "-o", "compare=[]").out
-    few = ["--out", tmp_path / "out", "-o", "widths=[16]", "-o", "training.steps=2", "-o", "space.lr.spacing=2"]
+    assert f"{name} for adam, forward form, width 8 -> 16" in mutransfer("explain", "study.yaml").out
+    assert f"\n{name}: " in mutransfer("coords", "study.yaml").out
+    few = ["--out", tmp_path / "out", "-o", "training.steps=1", "-o", "space.lr.spacing=2"]
     assert f"{name} at width 16" in mutransfer("falsify", "study.yaml", *few).out
-    compared = mutransfer(
-        "run", "study.yaml", "--dry-run", "-o", "parameterization=mup", "-o", "compare=[brought_tables:MINE]"
-    )
-    assert compared.code == 0
 
 
 def test_a_table_of_ones_own_that_trains_what_a_built_in_one_does_is_not_run_again(brought, mutransfer):
