@@ -13,6 +13,8 @@ import torch
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.intervals import Interval
 from mutransfer.random_state import preserved_random_state
+from mutransfer.theory.content import named_by_content
+from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.extra_hyperparameters import LR_MULTS, MULTIPLIERS
 from mutransfer.training.run import infer_plan, run
@@ -86,7 +88,7 @@ def falsify(
     *,
     width: Width,
     base_width: Width | None = None,
-    parameterization: str = "mup",
+    parameterization: str | Parameterization = "mup",
     optimizer: str = "adamw",
     hyperparameters: Mapping[str, float] | None = None,
     grid: Sequence[float] | None = None,
@@ -135,6 +137,7 @@ def falsify(
     seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if len(set(seed_list)) < 2:
         raise ConfigError(f"falsify needs at least two different seeds for an interval, found {list(seed_list)}")
+    table = named_by_content(parameterization)
     base = width if base_width is None else base_width
     others = dict(hyperparameters or {})
     if "lr" in others:
@@ -146,7 +149,7 @@ def falsify(
     template = make_template(
         check_task(task),
         base_width=base,
-        parameterization=parameterization,
+        parameterization=table,
         point={**others, "lr": 1.0},
         optimizer=optimizer,
         steps=steps,
@@ -160,7 +163,7 @@ def falsify(
     settings: dict[str, Any] = {"record": kept, "device": device, "sink": sink, "members": members}
     frozen = replace(template, parameterization="ntk")
     twin = TwinTask(task, infer_plan(frozen, task))
-    learners: dict[str, tuple[Runner, RunSpec]] = {parameterization: (Runner(task, **settings), template)}
+    learners: dict[str, tuple[Runner, RunSpec]] = {table.name: (Runner(task, tables=[table], **settings), template)}
     left_out: dict[str, str] = {}
     if width == base:
         left_out["ntk"] = "at base width every parameterization is the same model"

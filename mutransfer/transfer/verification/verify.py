@@ -11,6 +11,7 @@ import torch
 
 from mutransfer.errors import ConfigError
 from mutransfer.theory import rules
+from mutransfer.theory.content import named_by_content
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.flops import flops_per_step
@@ -89,7 +90,7 @@ def verify(
         table, searched = rules.parameterization("mup"), list(tuned)
         seed_list, lr_range = _seeds(3 if seeds is None else seeds), None
     if parameterization is not None:
-        table = rules.parameterization(parameterization)
+        table = named_by_content(parameterization)
     template = replace(template, parameterization=table.name)
     transferred = round(math.log2(template.lr), 6)
     if grid is None:
