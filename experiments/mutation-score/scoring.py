@@ -9,7 +9,7 @@ from typing import Any
 from mutations import Mutation
 from studies import Study
 
-from mutransfer.transfer.coordinates.expected import owner
+from mutransfer.parameterization.model.names import owner
 
 Entry = Mapping[str, Any]
 COLUMNS = ("coordinates", "unaided", "movement", "verifier", "mup")

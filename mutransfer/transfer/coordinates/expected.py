@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, equal
 
+from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.theory.rules import Role
@@ -103,11 +104,6 @@ class Expected:
 
 def roles_of(module: str, plan: Plan) -> set[Role]:
     return {s.role for name, s in plan.items() if owner(name) == module}
-
-
-def owner(parameter: str) -> str:
-    """The path of the module that a parameter's name says, the model's own being "model"."""
-    return parameter.rpartition(".")[0] or "model"
 
 
 def is_readout(module: str, plan: Plan) -> bool:

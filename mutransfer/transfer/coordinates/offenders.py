@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mutransfer.intervals import Slope
+from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Family, Role
 from mutransfer.transfer.coordinates.causes import INIT, UPDATE, Causes
-from mutransfer.transfer.coordinates.expected import Expected, owner
+from mutransfer.transfer.coordinates.expected import Expected
 
 TOLERANCE = 0.15  # on exponents; what finite widths leave over at ratios of 16 (theory: 0 or -1/2)
 UPDATE_TOLERANCE = 0.25  # half of the least that a wrong factor does

@@ -13,7 +13,7 @@ from mutransfer.transfer.curves.gaussian_process import N_DRAWS
 from mutransfer.transfer.curves.optimum import FittedCurve
 
 BINS = 8
-Key = TypeVar("Key", bound=Hashable)
+CurveKey = TypeVar("CurveKey", bound=Hashable)  # the width of a curve, or whatever it is listed under
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,11 @@ class Placement:
 
 
 def place_runs(
-    fits: Mapping[Key, FittedCurve],
+    fits: Mapping[CurveKey, FittedCurve],
     n: int,
     *,
-    costs: Mapping[Key, float] | None = None,
-    weights: Mapping[Key, float] | None = None,
+    costs: Mapping[CurveKey, float] | None = None,
+    weights: Mapping[CurveKey, float] | None = None,
 ) -> list[Placement]:
     """The ``n`` learning rates, half way between those that were run, that tell most about the optima per cost.
 
@@ -49,7 +49,7 @@ def place_runs(
     left = {key: fit.at[fit.draws.argmin(axis=0)] for key, fit in fits.items()}
     chosen: list[Placement] = []
     while len(chosen) < n:
-        best: tuple[float, Placement, np.ndarray] | None = None
+        best: tuple[float, CurveKey, Placement, np.ndarray] | None = None
         for key, fit in fits.items():
             cost, weight = (1.0 if costs is None else costs[key]), (1.0 if weights is None else weights[key])
             for x in half_way(fit):
@@ -58,12 +58,12 @@ def place_runs(
                 told = _told(fit, x, left[key])
                 gain = weight * max(float(told.var()) - float(left[key].var()) * (BINS - 1) / (N_DRAWS - 1), 0.0)
                 if best is None or gain / cost > best[0]:
-                    best = (gain / cost, Placement(key=key, log2_lr=x, shrinkage=gain, cost=cost), told)
+                    best = (gain / cost, key, Placement(key=key, log2_lr=x, shrinkage=gain, cost=cost), told)
         if best is None:
             break
-        chosen.append(best[1])
-        key = best[1].key
-        left[key] = left[key] - best[2]  # type: ignore[index]
+        _, key, placement, explained = best
+        chosen.append(placement)
+        left[key] = left[key] - explained
     return chosen
 
 

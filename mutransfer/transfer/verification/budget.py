@@ -21,9 +21,8 @@ from mutransfer.transfer.verification.procedure import (
     affordable,
     estimate,
 )
-from mutransfer.widths import width_size
+from mutransfer.widths import WidthKey, width_size
 
-Key = str | int
 FIRST_SEEDS = 2  # at the largest width
 
 
@@ -54,7 +53,7 @@ class Spending:
     flops: float
     seconds: float
     reason: str  # why it stopped
-    left_out: tuple[Key, ...] = ()  # widths that the budget does not pay for
+    left_out: tuple[WidthKey, ...] = ()  # widths that the budget does not pay for
     room: float = math.inf  # FLOPs that the budget leaves
     perturbing: float = 0.0  # FLOPs, at most, of moving other hyperparameters at the large width, on top
     not_perturbed: tuple[str, ...] = ()  # hyperparameters that the budget does not pay for moving
@@ -79,16 +78,16 @@ class Spending:
 def sequential_sweeps(
     runner: Runner,
     base: Sweep,
-    wider: Mapping[Key, RunSpec],
+    wider: Mapping[WidthKey, RunSpec],
     *,
-    base_key: Key,
+    base_key: WidthKey,
     transferred: float,
     grid: Sequence[float],
     seeds: Sequence[int],
-    judge: Callable[[Mapping[Key, Sweep]], Judgement],
+    judge: Callable[[Mapping[WidthKey, Sweep]], Judgement],
     budget: Budget,
     title: str,
-) -> tuple[dict[Key, Sweep], Spending]:
+) -> tuple[dict[WidthKey, Sweep], Spending]:
     """Sweeps of the widths beyond the base, as few runs as decide, and what they cost.
 
     Args:
@@ -127,9 +126,9 @@ def sequential_sweeps(
         most=most,
         ceilings=dict.fromkeys([base_key, *keys], base.ceiling),
     )
-    sweeps: dict[Key, Sweep] = {base_key: base}
+    sweeps: dict[WidthKey, Sweep] = {base_key: base}
 
-    def ordered() -> dict[Key, Sweep]:
+    def ordered() -> dict[WidthKey, Sweep]:
         return {key: sweeps[key] for key in [base_key, *keys] if key in sweeps}
 
     while True:

@@ -9,24 +9,24 @@ from itertools import chain
 import numpy as np
 
 from mutransfer.intervals import Slope, fit_slope
+from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import Role
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.search.sweep import Sweep
-
-Key = str | int  # a width
+from mutransfer.widths import WidthKey
 
 
 def feature_change(
-    sweeps: Mapping[Key, Sweep], transferred: float, plan: Plan
-) -> dict[str, dict[Key, tuple[float, ...]]]:
+    sweeps: Mapping[WidthKey, Sweep], transferred: float, plan: Plan
+) -> dict[str, dict[WidthKey, tuple[float, ...]]]:
     """Relative change at the transferred learning rate of every module whose output grows with width.
 
     One that does not change at all (a frozen first layer) is no feature and left out.
     """
-    owners = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.m_out > 1}
+    growing = {owner(name) for name, s in plan.items() if s.m_out > 1}
     runs = {key: s.results[transferred] for key, s in sweeps.items()}
-    modules = [m for m in next(iter(runs.values()))[0].movement if m in owners]
+    modules = [m for m in next(iter(runs.values()))[0].movement if m in growing]
     change = {
         module: {key: tuple(_movement(r, module) for r in results) for key, results in runs.items()}
         for module in modules
@@ -40,10 +40,10 @@ def _movement(result: RunResult, module: str) -> float:
 
 
 def overall_slope(
-    change: Mapping[str, Mapping[Key, Sequence[float]]],
-    fitted: Sequence[Key],
+    change: Mapping[str, Mapping[WidthKey, Sequence[float]]],
+    fitted: Sequence[WidthKey],
     sizes: Sequence[float],
-    keys: Sequence[Key],
+    keys: Sequence[WidthKey],
     predicted: float | None,
 ) -> Slope | None:
     """The slope of the median module, each module relative to its own mean at base width.
@@ -62,11 +62,5 @@ def overall_slope(
     return fit_slope([sizes[keys.index(key)] for key in fitted], rows, predicted=predicted)
 
 
-def beyond_base(keys: Sequence[Key], sizes: Sequence[float]) -> list[Key]:
-    """Widths of at least twice the base, where small-width corrections have died out, if three remain."""
-    wide = [key for key, size in zip(keys, sizes, strict=True) if size >= 2 * sizes[0]]
-    return wide if len(wide) >= 3 else list(keys)
-
-
 def is_input(module: str, plan: Plan) -> bool:
-    return any(s.role is Role.INPUT for name, s in plan.items() if name.rpartition(".")[0] == module)
+    return any(s.role is Role.INPUT for name, s in plan.items() if owner(name) == module)

@@ -15,6 +15,7 @@ import numpy as np
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.curves.optimum import Optimum, find_optimum
 from mutransfer.transfer.search.sweep import Sweep
+from mutransfer.widths import WidthKey
 
 PARTS = 4  # of training, at whose ends training losses are read where no evaluation was recorded on the way
 WINDOW = 0.1  # part of the steps over which training losses are averaged
@@ -89,7 +90,7 @@ def differences(tuned: RunSpec, verified: RunSpec) -> tuple[str, ...]:
     return tuple(found)
 
 
-def shift_with_steps(courses: Mapping[str | int, OptimumCourse]) -> str | None:
+def shift_with_steps(courses: Mapping[WidthKey, OptimumCourse]) -> str | None:
     """How the optimum moves with training, at base and at large width, in a sentence."""
     slopes = {key: c.slope for key, c in courses.items()}
     known = [f"{slope:+.2f} at width {key}" for key, slope in slopes.items() if slope is not None]
@@ -110,6 +111,6 @@ def _trained(result: RunResult, step: int) -> float:
     return mean if math.isfinite(mean) else math.inf
 
 
-def courses_of(sweeps: Mapping[str | int, Sweep], keys: Sequence[str | int]) -> dict[str | int, OptimumCourse]:
+def courses_of(sweeps: Mapping[WidthKey, Sweep], keys: Sequence[WidthKey]) -> dict[WidthKey, OptimumCourse]:
     """Those of some widths, where they can be read."""
     return {key: course for key in keys if (course := optimum_course(sweeps[key])) is not None}

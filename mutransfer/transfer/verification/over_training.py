@@ -14,7 +14,7 @@ from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.training.spec import Outcome, RunResult
 from mutransfer.transfer.coordinates.expected import Expected, is_readout
 from mutransfer.transfer.search.sweep import Sweep
-from mutransfer.transfer.verification.feature_movement import Key, beyond_base
+from mutransfer.widths import WidthKey, beyond_base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +26,14 @@ class OverTraining:
     ReLU networks: -3/4 in the limit, see experiments/LOG.md).
     """
 
-    kernel_drift: Mapping[Key, tuple[float, ...]]  # per seed, after the last step
+    kernel_drift: Mapping[WidthKey, tuple[float, ...]]  # per seed, after the last step
     kernel_slopes: Mapping[int, Slope]  # step -> slope of the kernel's relative drift
     target_alignment: Mapping[
-        Key, tuple[tuple[float, float], ...]
+        WidthKey, tuple[tuple[float, float], ...]
     ]  # per seed, before the first and after the last step
     effective: Mapping[str, Slope]  # module -> slope of (W_t - W_0) x_t after the last step
     propagated: Mapping[str, Slope]  # of W_0 (x_t - x_0)
-    update_alignment: Mapping[str, Mapping[Key, float]]  # module -> mean exponent of W_t - W_0 with x_t over seeds
+    update_alignment: Mapping[str, Mapping[WidthKey, float]]  # module -> mean exponent of W_t - W_0 with x_t over seeds
 
     @property
     def kernel_slope(self) -> Slope | None:
@@ -42,13 +42,14 @@ class OverTraining:
 
 
 def over_training(
-    sweeps: Mapping[Key, Sweep], transferred: float, plan: Plan, regime: Regime | None, sizes: Sequence[float]
+    sweeps: Mapping[WidthKey, Sweep], transferred: float, plan: Plan, regime: Regime | None, sizes: Sequence[float]
 ) -> OverTraining:
     """From the looks of the runs at the transferred learning rate; ``sizes``: those of the widths, in order."""
     looks = {key: [r.looks for r in s.results[transferred] if _tells(r)] for key, s in sweeps.items()}
     looks = {key: rows for key, rows in looks.items() if rows}
     size_of = dict(zip(sweeps, sizes, strict=True))
-    keys = beyond_base(list(looks), [size_of[key] for key in looks]) if looks else []
+    present = [size_of[key] for key in looks]
+    keys = beyond_base(list(looks), present, present[0]) if looks else []
 
     def slope(of: Callable[[Look], float | None], at: int, predicted: float | None) -> Slope | None:
         values = {key: [x for row in looks[key] if (x := of(row[at])) is not None] for key in keys}
@@ -94,6 +95,6 @@ def _kernel_law(regime: Regime | None) -> float | None:
     return 2 * regime.change[1]
 
 
-def _mean_alignment(looks: Mapping[Key, Sequence[Sequence[Look]]], module: str) -> dict[Key, float]:
+def _mean_alignment(looks: Mapping[WidthKey, Sequence[Sequence[Look]]], module: str) -> dict[WidthKey, float]:
     found = {key: fmean(row[-1].alignment.get(module, math.nan) for row in rows) for key, rows in looks.items()}
     return {key: x for key, x in found.items() if math.isfinite(x)}

@@ -15,19 +15,19 @@ import numpy as np
 
 from mutransfer.errors import ConfigError
 from mutransfer.transfer.curves.optimum import Curve, log_losses
+from mutransfer.widths import WidthKey
 
 MAX_EXTENSIONS = 6  # steps beyond a bracket that does not hold the minimum
 POINTS = 6  # learning rates that a width usually takes: the transferred one, a bracket of three, two between
 
-Key = str | int
-Curves = Mapping[Key, Curve]
+Curves = Mapping[WidthKey, Curve]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """Runs to do next: these learning rates with the first ``seeds`` seeds, those that are there left out."""
 
-    key: Key
+    key: WidthKey
     points: tuple[float, ...]
     seeds: int
 
@@ -44,7 +44,7 @@ class Judgement:
     """What a judge says of the curves so far."""
 
     verdict: str | None = None  # in words; None while it is open
-    edges: Mapping[Key, str] = field(default_factory=dict)  # width -> "low" or "high", where its optimum is on a border
+    edges: Mapping[WidthKey, str] = field(default_factory=dict)  # width -> border ("low", "high") of its optimum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +61,13 @@ class Procedure:
         ceilings: loss before training, by width; what a diverged run counts as.
     """
 
-    keys: Sequence[Key]
+    keys: Sequence[WidthKey]
     octaves: Sequence[float]
     transferred: float
     spacing: float
     first: int
     most: int
-    ceilings: Mapping[Key, float]
+    ceilings: Mapping[WidthKey, float]
 
     def __post_init__(self) -> None:
         if not 2 <= self.first <= self.most:
@@ -100,12 +100,12 @@ class Procedure:
             return Request(key=largest, points=tuple(sorted(curves[largest])), seeds=len(curves[largest][x0]) + 1)
         return Stop(reason=f"all {self.most} seeds are used")
 
-    def _seeds(self, curves: Curves, key: Key) -> int:
+    def _seeds(self, curves: Curves, key: WidthKey) -> int:
         if key != self.keys[-1]:
             return self.most
         return len(curves[key][self.transferred])
 
-    def _missing(self, curves: Curves, key: Key) -> tuple[float, ...]:
+    def _missing(self, curves: Curves, key: WidthKey) -> tuple[float, ...]:
         """Learning rates that a width still needs for its minimum to be bracketed at half the spacing."""
         curve, h = dict(curves.get(key, {})), self.spacing
         centre = self._expected(curves, key)
@@ -127,7 +127,7 @@ class Procedure:
         reach = self.spacing * (MAX_EXTENSIONS + max(self.octaves))
         return (float(x),) if abs(x - self.transferred) <= reach else ()
 
-    def _expected(self, curves: Curves, key: Key) -> float:
+    def _expected(self, curves: Curves, key: WidthKey) -> float:
         """Where the optimum of a width is expected: a line through those of smaller widths, at a whole step from the
         transferred learning rate so that brackets share points."""
         at = self.keys.index(key)
@@ -139,10 +139,10 @@ class Procedure:
         shift = y.mean() + slope * (self.octaves[at] - x.mean()) - self.transferred
         return self.transferred + self.spacing * round(shift / self.spacing)
 
-    def _lowest(self, curve: Curve, key: Key) -> float:
+    def _lowest(self, curve: Curve, key: WidthKey) -> float:
         return sorted(curve)[int(self._means(curve, key).argmin())]
 
-    def _means(self, curve: Curve, key: Key) -> np.ndarray:
+    def _means(self, curve: Curve, key: WidthKey) -> np.ndarray:
         return log_losses(curve, self.ceilings[key]).mean(axis=1)
 
 

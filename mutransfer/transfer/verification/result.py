@@ -13,8 +13,8 @@ from mutransfer.theory.rules import Parameterization
 from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.transfer.verification.budget import Spending
-from mutransfer.transfer.verification.evidence import Evidence, Key, weigh
-from mutransfer.transfer.verification.feature_movement import beyond_base, feature_change, is_input, overall_slope
+from mutransfer.transfer.verification.evidence import Evidence, weigh
+from mutransfer.transfer.verification.feature_movement import feature_change, is_input, overall_slope
 from mutransfer.transfer.verification.optimum_by_step import OptimumCourse
 from mutransfer.transfer.verification.over_training import OverTraining, over_training
 from mutransfer.transfer.verification.sensitivity import Sensitivity
@@ -27,7 +27,7 @@ from mutransfer.transfer.verification.verdict import (
     judge_transfer,
     sentence,
 )
-from mutransfer.widths import width_size
+from mutransfer.widths import WidthKey, beyond_base, width_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +39,20 @@ class Verification:
     reason: str
     movement: Movement
     movement_reason: str
-    optima: Mapping[str | int, Optimum]
+    optima: Mapping[WidthKey, Optimum]
     drift: Slope | None  # octaves per doubling
-    regret: Mapping[str | int, Interval]  # log loss at the transferred learning rate minus the width's best
+    regret: Mapping[WidthKey, Interval]  # log loss at the transferred learning rate minus the width's best
     tolerance: float  # regret that is called small, in log loss
     drift_tolerance: float  # drift that costs no more than that at the largest width
     transferred_log2_lr: float
-    sweeps: Mapping[str | int, Sweep]
+    sweeps: Mapping[WidthKey, Sweep]
     features: Mapping[str, Slope]  # module -> slope of relative feature change
-    feature_change: Mapping[str, Mapping[str | int, tuple[float, ...]]]  # module -> width -> per seed
+    feature_change: Mapping[str, Mapping[WidthKey, tuple[float, ...]]]  # module -> width -> per seed
     overall_features: Slope | None
     over_training: OverTraining  # kernel drift, alignment and refined coordinate check at the transferred rate
     sensitivity: Mapping[str, Sensitivity] = field(default_factory=dict)  # of other hyperparameters, by name
     spending: Spending | None = None  # of a sequential verification
-    courses: Mapping[str | int, OptimumCourse] = field(default_factory=dict)  # at base and largest width
+    courses: Mapping[WidthKey, OptimumCourse] = field(default_factory=dict)  # at base and largest width
     notes: tuple[str, ...] = ()  # what a reader must know: other steps or batches than when tuning
 
     @property
@@ -77,7 +77,11 @@ class Verification:
 
 
 def judge_sweeps(
-    sweeps: Mapping[Key, Sweep], sizes: Sequence[float], transferred: float, *, predicted_drift: float | None = None
+    sweeps: Mapping[WidthKey, Sweep],
+    sizes: Sequence[float],
+    transferred: float,
+    *,
+    predicted_drift: float | None = None,
 ) -> tuple[Evidence, Verdict, str]:
     """What finished sweeps say about transfer, base width first and largest last: evidence, verdict and reason.
 
@@ -106,7 +110,7 @@ def judge_sweeps(
     return found, verdict, reason
 
 
-def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferred: float, plan: Plan) -> Verification:
+def judge(table: Parameterization, sweeps: Mapping[WidthKey, Sweep], transferred: float, plan: Plan) -> Verification:
     """The verification that finished sweeps amount to, base width first and largest last; no run is made."""
     keys = list(sweeps)
     sizes = [width_size(s.template.width) for s in sweeps.values()]
@@ -121,7 +125,7 @@ def judge(table: Parameterization, sweeps: Mapping[str | int, Sweep], transferre
     if too_large and verdict is not Verdict.UNSTABLE:
         verdict, reason = Verdict.INCONCLUSIVE, f"the memory does not hold width {', '.join(too_large)}"
     change = feature_change(sweeps, transferred, plan)
-    fitted = beyond_base(keys, sizes)
+    fitted = beyond_base(keys, sizes, sizes[0])
     features = {}
     for module, by_width in change.items():
         predicted = None if change_law is None else change_law[0 if is_input(module, plan) else 1]

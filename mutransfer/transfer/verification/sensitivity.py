@@ -18,6 +18,7 @@ from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.curves.optimum import log_of
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.space import Axis, Choice, Value, at_point, value_at
+from mutransfer.widths import WidthKey
 
 TO_ONE = ("momentum", "beta1", "beta2")  # what matters is how far they are from 1
 FACTOR = 2.0
@@ -30,8 +31,8 @@ class Sensitivity:
 
     name: str
     value: Value  # transferred
-    gain: Mapping[str | int, Mapping[Value, Interval]]  # perturbed value -> by how much log loss is lower there
-    regret: Mapping[str | int, Interval]  # log loss at the transferred value minus that at the best, cross-fitted
+    gain: Mapping[WidthKey, Mapping[Value, Interval]]  # perturbed value -> by how much log loss is lower there
+    regret: Mapping[WidthKey, Interval]  # log loss at the transferred value minus that at the best, cross-fitted
     tolerance: float  # regret that is called small
 
     @property
@@ -81,7 +82,7 @@ def neighbours(spec: RunSpec, name: str, axis: Axis | None = None) -> list[Value
 
 def sensitivities(
     runner: Runner,
-    at: Mapping[str | int, RunSpec],
+    at: Mapping[WidthKey, RunSpec],
     axes: Mapping[str, Axis],
     names: Sequence[str],
     *,
@@ -115,7 +116,7 @@ def sensitivities(
 
 
 def judged(
-    name: str, value: Value, others: Sequence[Value], logs: Mapping[str | int, np.ndarray], tolerance: float
+    name: str, value: Value, others: Sequence[Value], logs: Mapping[WidthKey, np.ndarray], tolerance: float
 ) -> Sensitivity:
     """From log losses, (1 + n others, n seeds) for each width, the transferred value's first; seeds are paired.
 

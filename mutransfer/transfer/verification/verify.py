@@ -27,7 +27,7 @@ from mutransfer.transfer.verification.procedure import Judgement
 from mutransfer.transfer.verification.result import Verification, judge
 from mutransfer.transfer.verification.sensitivity import neighbours, sensitivities
 from mutransfer.transfer.verification.verdict import Movement, Verdict
-from mutransfer.widths import Width, show_width, width_size
+from mutransfer.widths import Width, WidthKey, show_width, width_key, width_size
 
 
 def verify(
@@ -98,7 +98,7 @@ def verify(
     ordered = _ordered(template.base_width, widths)
     full = [template.base_width] if sequential or budget else ordered
     sweeps = {
-        _key(width): sweep(
+        width_key(width): sweep(
             runner,
             replace(template, width=width),
             grid,
@@ -109,16 +109,16 @@ def verify(
         for width in full
     }
 
-    def verdict_so_far(some: Mapping[str | int, Sweep]) -> Judgement:
+    def verdict_so_far(some: Mapping[WidthKey, Sweep]) -> Judgement:
         return _judgement(judge(table, some, transferred, runner.plan(list(some.values())[-1].template)))
 
     spending = None
     if sequential or budget:
         sweeps, spending = sequential_sweeps(
             runner,
-            sweeps[_key(template.base_width)],
-            {_key(width): replace(template, width=width) for width in ordered[1:]},
-            base_key=_key(template.base_width),
+            sweeps[width_key(template.base_width)],
+            {width_key(width): replace(template, width=width) for width in ordered[1:]},
+            base_key=width_key(template.base_width),
             transferred=transferred,
             grid=grid,
             seeds=seed_list,
@@ -135,15 +135,15 @@ def verify(
     width = ordered[-1] if perturb_width is None else perturb_width
     if spending is not None and names:
         at_large = replace(template, width=width)
-        known = sweeps[_key(width)].seeds if _key(width) in sweeps else ()
+        known = sweeps[width_key(width)].seeds if width_key(width) in sweeps else ()
         cost = at_large.steps * flops_per_step(at_large, task, runner.plan(at_large), runner.device)
         moved = {n: cost * len(seed_list) * len(neighbours(at_large, n, axes.get(n))) for n in names}
         spending = perturbing(spending, moved, reference=cost * (len(seed_list) - len(known)))
         names = [n for n in names if n not in spending.not_perturbed]
     if spending is not None:
         sink(Note(text=f"{table.name}: {spending}"))
-    at = {_key(w): at_lr(replace(template, width=w), transferred, 0) for w in (template.base_width, width)}
-    courses = courses_of(sweeps, [_key(ordered[0]), _key(ordered[-1])])
+    at = {width_key(w): at_lr(replace(template, width=w), transferred, 0) for w in (template.base_width, width)}
+    courses = courses_of(sweeps, [width_key(ordered[0]), width_key(ordered[-1])])
     notes = () if before is None else differences(before, template)
     for note in notes:
         sink(Note(text=f"{table.name}: {note}"))
@@ -172,10 +172,6 @@ def _ordered(base: Width, widths: Sequence[Width]) -> list[Width]:
     if not rest:
         raise ConfigError(f"verify needs at least one width besides the base {show_width(base)}, found {list(widths)}")
     return [base, *rest]
-
-
-def _key(width: Width) -> str | int:
-    return width if isinstance(width, int) else show_width(width)
 
 
 def _retrained(template: RunSpec, training: Mapping[str, Any]) -> RunSpec:
