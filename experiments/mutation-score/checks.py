@@ -112,7 +112,8 @@ def movement(setting: Setting, plan_of: PlanOf, lr: float, seeds: Sequence[int])
         )
     plan = setting.plan(setting.widths[-1])
     table = rules.parameterization(setting.parameterization)
-    regime = regimes.classify_model(table, [s.role for s in plan.values()], optimizer=setting.optimizer)
+    regime = regimes.regime_of(plan, table)
+    assert regime is not None  # no setting leaves the model's own initialisation as it is
     keys: list[str | int] = list(setting.widths)
     sizes = [float(w) for w in setting.widths]
     change = feature_change(sweeps, lr, plan)

@@ -39,10 +39,10 @@ def explain_factory(name: str, options: Sequence[str]) -> str:
     width: Width = given.pop("width", None) or _grown(base)
     plan = Plan.infer(build, width=width, base_width=base, **given)
     table = rules.parameterization(given.get("parameterization", "mup"), given.get("lr_rule"))
-    if not table.corrects_init:
+    regime = regimes.regime_of(plan, table)
+    if regime is None:
         return f"{table.name}: {table.title}.\n{plan}"
-    found = regimes.classify_model(table, [s.role for s in plan.values()], optimizer=plan.optimizer)
-    return f"{table.name}, {table.title}: {found.kind} ({found.binding}). {found.predictions}.\n{plan}"
+    return f"{table.name}, {table.title}: {regime.kind} ({regime.binding}). {regime.predictions}.\n{plan}"
 
 
 def init_config(name: str) -> str:

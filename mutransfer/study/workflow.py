@@ -124,16 +124,15 @@ class Workflow:
     def regime(self) -> str:
         """What theory says of the parameterization under study, in a sentence."""
         table = rules.parameterization(self.config.parameterization)
-        if not table.corrects_init:
-            return f"{table.name}: {table.title}; its regime depends on the model's own initialisation."
         plan = self.largest_plan
-        roles = [s.role for s in plan.values()]
-        found = regimes.classify_model(table, roles, optimizer=plan.optimizer, scale_eps=plan.scale_eps)
-        tolerated = found.kind is Kind.UNSTABLE and found.usable_with_cross_entropy
+        regime = regimes.regime_of(plan, table)
+        if regime is None:
+            return f"{table.name}: {table.title}; its regime depends on the model's own initialisation."
+        tolerated = regime.kind is Kind.UNSTABLE and regime.usable_with_cross_entropy
         return (
-            f"{table.name}, {table.title}: {'strictly ' if tolerated else ''}{found.kind} with {plan.optimizer} "
-            f"({found.binding}){', but usable with cross-entropy' if tolerated else ''}. As width n grows, "
-            f"{found.predictions}."
+            f"{table.name}, {table.title}: {'strictly ' if tolerated else ''}{regime.kind} with {plan.optimizer} "
+            f"({regime.binding}){', but usable with cross-entropy' if tolerated else ''}. As width n grows, "
+            f"{regime.predictions}."
         )
 
     @property

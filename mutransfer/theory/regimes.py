@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from mutransfer.errors import PlanError
 from mutransfer.theory import rules
@@ -82,15 +83,40 @@ def classify_table(
     )
 
 
-def classify_model(table: Parameterization, roles: Iterable[Role], *, optimizer: str, scale_eps: bool = True) -> Regime:
-    """:func:`classify_table` for a model whose parameters have these ``roles``."""
-    found = list(roles)
+class Scaled(Protocol):
+    """Anything that has the role of a parameter: a Scaling of a Plan."""
+
+    @property
+    def role(self) -> Role: ...
+
+
+class Planned(Protocol):
+    """What a regime depends on besides the table; a Plan has it."""
+
+    @property
+    def optimizer(self) -> str: ...
+
+    @property
+    def scale_eps(self) -> bool: ...
+
+    def values(self) -> Iterable[Scaled]: ...
+
+
+def regime_of(plan: Planned, table: Parameterization) -> Regime | None:
+    """The regime of a planned model under ``table``, by its roles, optimizer and whether eps is scaled.
+
+    None where the table leaves the model's own initialisation as it is: its law was not measured, and nothing can be
+    predicted.
+    """
+    if not table.corrects_init:
+        return None
+    roles = [parameter.role for parameter in plan.values()]
     return classify_table(
         table,
-        optimizer=optimizer,
-        depth=depth_of(found),
-        bottlenecks=Role.BOTTLENECK in found,
-        scale_eps=scale_eps,
+        optimizer=plan.optimizer,
+        depth=depth_of(roles),
+        bottlenecks=Role.BOTTLENECK in roles,
+        scale_eps=plan.scale_eps,
     )
 
 
@@ -112,7 +138,7 @@ def drift(table: Parameterization, *, optimizer: str, depth: int) -> float:
     The least factor n**-x on every learning rate with which no term is negative, logits relaxed to omega_out
     = 1/2 (Everett et al., arXiv:2407.05872: cross-entropy tolerates growing logits).
 
-    >>> from mutransfer.parameterization.rules import MUP, SP
+    >>> from mutransfer.theory.rules import MUP, SP
     >>> drift(MUP, optimizer="adam", depth=3), drift(SP, optimizer="adam", depth=3)
     (0.0, -1.0)
     """

@@ -89,7 +89,9 @@ def test_blocks_of_pairs_make_no_difference(monkeypatch):
     network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
     x = images(count=7)
     whole = infinite_width(network, x, bias_std=B)
-    monkeypatch.setattr("mutransfer.kernels.infinite.infinite_width._BLOCK", 6**2 * 9)  # six pixels are left: blocks of 3 x 3 examples
+    monkeypatch.setattr(
+        "mutransfer.kernels.infinite.infinite_width._BLOCK", 6**2 * 9
+    )  # six pixels are left: blocks of 3 x 3 examples
     torch.testing.assert_close(infinite_width(network, x, bias_std=B).ntk, whole.ntk, rtol=1e-14, atol=0)
 
 

@@ -1,7 +1,8 @@
 """The classifier of abc-parameterizations, against the list of theory and the published conflicts."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,13 +10,28 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.theory import rules
-from mutransfer.theory.regimes import Kind, classify, classify_model, classify_table, drift
+from mutransfer.theory.regimes import Kind, classify, classify_table, drift, regime_of
 from mutransfer.theory.rules import Power
 
 HALF = 0.5
 SP, NTK, MF = ((0, 0, 0), (0, HALF, HALF)), ((0, HALF, HALF), (0, 0, 0)), ((0, HALF, 1), (0, 0, 0))
 T8, T3, T9 = ((0, 0, 1), (0, HALF, 0)), ((0, 0, 0), (0, HALF, 1)), ((-HALF, 0, HALF), (HALF, HALF, HALF))
 FEATURE, KERNEL, UNSTABLE, TRIVIAL = Kind.FEATURE_LEARNING, Kind.KERNEL, Kind.UNSTABLE, Kind.TRIVIAL
+
+ROLES = [rules.Role.INPUT, rules.Role.HIDDEN, rules.Role.OUTPUT]
+
+
+@dataclass
+class Planned:
+    """What theory asks of a plan."""
+
+    roles: list[rules.Role]
+    optimizer: str = "adam"
+    scale_eps: bool = True
+
+    def values(self):
+        return [SimpleNamespace(role=role) for role in self.roles]
+
 
 KINDS = [  # (a, b), optimizer, c, kind
     (T8, "sgd", (-1, 0, -1), FEATURE),
@@ -178,8 +194,26 @@ def test_a_model_without_bottlenecks_is_not_judged_by_them():
         rules.MUP, rows={**rules.MUP.rows, rules.Role.BOTTLENECK: rules.SP.rows[rules.Role.BOTTLENECK]}
     )
     roles = [rules.Role.INPUT, rules.Role.HIDDEN, rules.Role.OUTPUT]
-    assert classify_model(router_off, roles, optimizer="adam").kind is FEATURE
-    assert classify_model(router_off, [*roles, rules.Role.BOTTLENECK], optimizer="adam").kind is UNSTABLE
+    assert regime_of(Planned(roles), router_off).kind is FEATURE
+    assert regime_of(Planned([*roles, rules.Role.BOTTLENECK]), router_off).kind is UNSTABLE
+
+
+def test_the_regime_of_a_plan_says_whether_its_eps_follows_the_gradient():
+    scaled, left = (regime_of(Planned(ROLES, scale_eps=scale), rules.MUP) for scale in (True, False))
+    assert (scaled.faithful, left.faithful) == (True, False)
+    assert "eps unfaithful" in left.binding
+    assert regime_of(Planned(ROLES, optimizer="sgd", scale_eps=False), rules.MUP).faithful
+
+
+def test_the_regime_of_a_plan_knows_whether_anything_is_hidden():
+    shallow = regime_of(Planned([rules.Role.INPUT, rules.Role.OUTPUT]), rules.SP)
+    assert shallow == classify_table(rules.SP, optimizer="adam", depth=1)
+    assert shallow != classify_table(rules.SP, optimizer="adam", depth=2)
+    assert regime_of(Planned(ROLES), rules.NTK) == classify_table(rules.NTK, optimizer="adam", depth=2)
+
+
+def test_a_model_that_is_left_as_it_is_has_no_regime_of_its_table():
+    assert regime_of(Planned(ROLES), rules.AS_IS) is None
 
 
 def test_only_hidden_matrices_are_muons():

@@ -212,9 +212,7 @@ def coordinate_check(
                 measured.take(i, seen, its, ideal)
             sink(Note(text=f"coordinate check, {table.name}: width {show_width(width)} done"))
     # The init law of a model that is left as it is was not measured, so nothing can be predicted for it.
-    roles = [s.role for s in ideal.values()]
-    known = table.corrects_init
-    regime = regimes.classify_model(table, roles, optimizer=optimizer, scale_eps=last.scale_eps) if known else None
+    regime = regimes.regime_of(ideal, table)
     expected = measured.expected(ideal, regime)
     by_step = {step: measured.modules(step, expected) for step in (0, *looks)}
     factored = _factored(ideal)

@@ -116,7 +116,7 @@ def judge(table: Parameterization, sweeps: Mapping[WidthKey, Sweep], transferred
     sizes = [width_size(s.template.width) for s in sweeps.values()]
     optimizer, roles = plan.optimizer, [s.role for s in plan.values()]
     known = table.corrects_init  # the init law of a model left as it is was not measured, so nothing is predicted
-    regime = regimes.classify_model(table, roles, optimizer=optimizer) if known else None
+    regime = regimes.regime_of(plan, table)
     predicted_drift = regimes.drift(table, optimizer=optimizer, depth=regimes.depth_of(roles)) if known else None
     # What is unstable is predicted for the first step alone; nothing is, for the end of training.
     change_law = regime.change if regime is not None and regime.kind in (Kind.KERNEL, Kind.FEATURE_LEARNING) else None
