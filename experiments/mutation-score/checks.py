@@ -19,7 +19,7 @@ from mutransfer.theory.rules import Role
 from mutransfer.training.optimizers.make import make_optimizer
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED
-from mutransfer.transfer.coordinates.offenders import UPDATE_TOLERANCE, off
+from mutransfer.transfer.coordinates.offenders import UPDATE_TOLERANCE, excess
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
@@ -126,7 +126,7 @@ def movement(setting: Setting, plan_of: PlanOf, lr: float, seeds: Sequence[int])
     excesses = {
         module: by
         for module, s in moved.items()
-        if s.predicted is not None and (by := off(s, s.predicted, s.predicted, UPDATE_TOLERANCE))
+        if s.predicted is not None and (by := excess(s, s.predicted, s.predicted, UPDATE_TOLERANCE))
     }
     order = sorted(excesses, key=lambda module: -abs(excesses[module]))
     blames = tuple(Blame(module, f"effective update goes like n^{moved[module]}") for module in order)

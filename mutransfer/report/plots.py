@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from mutransfer.transfer.coordinates.check import CoordinateCheck
+from mutransfer.transfer.coordinates.result import CoordinateCheck
 from mutransfer.transfer.falsification.falsify import Falsification
 from mutransfer.transfer.verification.result import Verification
 from mutransfer.widths import show_width, width_size

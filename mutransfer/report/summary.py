@@ -16,7 +16,7 @@ import torch
 from mutransfer.intervals import Interval
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report import plots
-from mutransfer.transfer.coordinates.check import CoordinateCheck
+from mutransfer.transfer.coordinates.result import CoordinateCheck
 from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.search.space import Value
 from mutransfer.transfer.search.tune import TuneResult

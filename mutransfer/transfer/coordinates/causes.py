@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
-
-from mutransfer.errors import MutransferError
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Parameterization, Power, Role
@@ -26,34 +21,6 @@ TITLES = {
 }
 INIT = ("forward_mult", "init_mult")
 UPDATE = ("lr_mult", "forward_mult")
-
-
-def reference(
-    build: Callable[..., nn.Module],
-    plan: Plan,
-    base_width: Width,
-    table: Parameterization,
-    overrides: Overrides | None,
-    example: Callable[[nn.Module], object],
-) -> Plan | None:
-    """The plan that would be inferred where ``plan`` is; None where nothing can be."""
-    for seen in (example, None):  # the loss may need more than a few examples
-        try:
-            return Plan.infer(
-                build,
-                width=plan.width,
-                base_width=base_width,
-                parameterization=table,
-                optimizer=plan.optimizer,
-                form=plan.form,
-                overrides=overrides,
-                wd_policy=plan.wd_policy,
-                scale_eps=plan.scale_eps,
-                example=seen,
-            )
-        except MutransferError as error:
-            logging.getLogger("mutransfer").info("no plan to compare with: %s", error)
-    return None
 
 
 @dataclass(frozen=True)

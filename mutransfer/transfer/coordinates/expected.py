@@ -119,3 +119,15 @@ def handed_on(outputs: Mapping[str, Tensor], readouts: Collection[str]) -> dict[
         inside = [m for m in outputs if m != module and m.startswith(within) and m in readouts]
         found[module] = next((m for m in inside if equal(outputs[m], output)), module)
     return found
+
+
+def factored_modules(plan: Plan) -> frozenset[str]:
+    """Modules whose output a growing factor follows: the model's own, or the plan's on queries, meant for a product.
+
+    They are not judged; what comes behind the factor is.
+    """
+    own = {owner(name) for name, s in plan.items() if s.own_mult != 1.0}
+    queries = {
+        path for path, s in plan.sites.items() if s.kind == "attention logits" and s.mechanism.startswith("output")
+    }
+    return frozenset(own | queries)
