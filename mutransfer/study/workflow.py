@@ -36,7 +36,7 @@ from mutransfer.transfer.search.space import Axis, Choice, Range
 from mutransfer.transfer.search.sweep import at_lr
 from mutransfer.transfer.search.tune import TuneResult, make_template, tune
 from mutransfer.transfer.verification.budget import FIRST_SEEDS, Budget
-from mutransfer.transfer.verification.procedure import POINTS, Estimate, estimate, usual_seeds
+from mutransfer.transfer.verification.procedure import POINTS, CostEstimate, estimate_cost, usual_seeds
 from mutransfer.transfer.verification.result import Verification
 from mutransfer.transfer.verification.verify import verify
 from mutransfer.widths import Width, show_width, width_size
@@ -268,12 +268,12 @@ class Workflow:
     def sequential(self) -> bool:
         return self.config.sequential or self.budget is not None
 
-    def expected_flops(self) -> Estimate:
+    def expected_flops(self) -> CostEstimate:
         """Of verifying one parameterization beyond the base width, sequentially and by the full grid."""
         specs = [replace(self._template(), width=width) for width in sorted(self.config.widths, key=width_size)]
         costs = [flops_per_step(s, self.task, self.plans[str(s.width)], self.device) * s.steps for s in specs]
         seeds = self.config.seeds
-        return estimate(costs, grid=len(self._grid()), first=min(FIRST_SEEDS, seeds), most=seeds)
+        return estimate_cost(costs, grid=len(self._grid()), first=min(FIRST_SEEDS, seeds), most=seeds)
 
     def _seconds(self, spec: RunSpec, runs: int) -> float:
         """Of one of ``runs`` runs: a short and a longer one after one to warm up, less what training together saves."""

@@ -13,7 +13,7 @@ from mutransfer.training.task_adapters import PartsTask
 
 
 def as_task(build_or_task: Any, batch: Any, loss: Callable[[nn.Module, Any], Tensor] | None) -> Task:
-    """A Task itself, or one of a factory, a batch or function (seed, step) -> batch, and a loss (None: the model's own).
+    """A Task itself, or that of a factory, a batch or function (seed, step) -> batch, and a loss (None: its own).
 
     Raises ConfigError for a factory without a batch.
     """

@@ -1,4 +1,4 @@
-"""What finished sweeps say about transfer: optima, their drift, regrets, and which of these are small."""
+"""Evidence for transfer from finished sweeps: optima, their drift, regrets, and which of these are small."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def drift_slope(sizes: Sequence[float], optima: Sequence[Optimum], predicted: fl
     scatter = weights @ draws
     low, high = np.quantile(draws, [0.16, 0.84], axis=1)
     residuals = places - places.mean() - value * x
-    seen = float((residuals**2 / np.maximum(((high - low) / 2) ** 2, LEAST_SPREAD)).sum())
-    own = (COMMON_COUNTS * (1 - COMMON) + seen) / (COMMON_COUNTS + len(sizes) - 2)
-    scatter = np.median(scatter) + math.sqrt(own) * (scatter - np.median(scatter))
+    excess = float((residuals**2 / np.maximum(((high - low) / 2) ** 2, LEAST_SPREAD)).sum())
+    share = (COMMON_COUNTS * (1 - COMMON) + excess) / (COMMON_COUNTS + len(sizes) - 2)
+    scatter = np.median(scatter) + math.sqrt(share) * (scatter - np.median(scatter))
     low, high = np.quantile(scatter, [TAIL, 1 - TAIL])
     return Slope(value=value, low=float(min(low, value)), high=float(max(high, value)), predicted=predicted)
