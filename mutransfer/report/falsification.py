@@ -9,8 +9,8 @@ import jinja2
 import numpy as np
 
 from mutransfer.report import plots
-from mutransfer.transfer.falsification.falsify import Falsification
 from mutransfer.transfer.falsification.finding import Arm
+from mutransfer.transfer.falsification.result import Falsification
 
 
 def write_falsification(found: Falsification, folder: Path) -> Path:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mutransfer.transfer.coordinates.result import CoordinateCheck
-from mutransfer.transfer.falsification.falsify import Falsification
+from mutransfer.transfer.falsification.result import Falsification
 from mutransfer.transfer.verification.result import Verification
 from mutransfer.widths import show_width, width_size
 

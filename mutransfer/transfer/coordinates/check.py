@@ -128,7 +128,7 @@ def coordinate_check(
 def _offenders(
     checked: CheckedPlans, causes: Causes, measured: Measured, expected: Expected, looks: Sequence[int], attention: bool
 ) -> list[Offender]:
-    """What is off from the start, causes first; before all else a base width that is not one and the same."""
+    """Offenders from the start, causes first; before all others a base width that is not one and the same."""
     offenders = Judge(
         plan=checked.largest,
         expected=expected,

@@ -36,7 +36,7 @@ class CheckedPlans:
 
     @property
     def regime(self) -> Regime | None:
-        """What theory predicts; None: nothing, where the model's own initialisation is left as it is."""
+        """The regime that theory predicts; None where the model's own initialisation is left as it is."""
         return regime_of(self.ideal, self.table)
 
 

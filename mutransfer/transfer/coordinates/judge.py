@@ -33,7 +33,7 @@ Slopes = Mapping[str, Mapping[str, Slope]]  # quantity -> module or parameter ->
 
 @dataclass(frozen=True)
 class Judge:
-    """Looks for offenders. ``init``, ``first`` and ``last``: slopes at step 0, after the first and the last step."""
+    """The search for offenders in slopes at step 0 (``init``), after the ``first`` and after the ``last`` step."""
 
     plan: Plan  # at the largest width
     expected: Expected
@@ -45,7 +45,7 @@ class Judge:
     attention: float | None  # power of the logits before training that the table expects; None: heads do not grow
 
     def offenders(self) -> list[Offender]:
-        """What is off at initialisation and in the first update, else eps; and decay."""
+        """Everything off at initialisation and in the first update, else eps; and decay."""
         at_init = list(self._at_init())
         at_init += self._attention(blamed={o.module for o in at_init})
         offenders = [*at_init, *self._updates(at_init)] or [*self._eps()]

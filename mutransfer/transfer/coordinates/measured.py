@@ -1,4 +1,4 @@
-"""What the first steps of every width and seed measured, and its slopes against width."""
+"""Measurements of the first steps of every width and seed, and their slopes against width."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Measured:
         return by_module
 
     def expected(self, plan: Plan, regime: Regime | None) -> Expected:
-        """What ``regime`` expects of the modules that were seen."""
+        """The powers that ``regime`` expects of the modules that were measured."""
         growth = self.sizes[-1] / width_size(plan.base_width)
         return Expected(plan, regime, self._handed_on, frozenset(self._readouts), growth)
 

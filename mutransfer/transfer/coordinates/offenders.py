@@ -1,4 +1,4 @@
-"""What a coordinate check blames: values, sentences, and how far off a slope is."""
+"""Offenders of a coordinate check: values, their sentences, and how far off a slope is."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class CoordinateCheck:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What does not scale as it should, a sentence each, causes first; empty where the check passes."""
+        """Sentences on what does not scale as it should, causes first; empty where the check passes."""
         sentences = [f"activations are not finite at width {w}" for w in self.diverged]
         if self.regime is not None and self.regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE, Kind.TRIVIAL):
             sentences.append(f"{self.parameterization} is {self.regime.kind} ({self.regime.binding})")

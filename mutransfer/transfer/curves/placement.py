@@ -1,4 +1,4 @@
-"""Where the next runs tell most about the optimum, for what they cost."""
+"""The placement of the next runs: learning rates that tell most about the optimum, for what they cost."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def place_runs(
             for x in half_way(fit):
                 if any(p.key == key and p.log2_lr == x for p in chosen):
                     continue
-                told = _told(fit, x, left[key])
-                gain = weight * max(float(told.var()) - float(left[key].var()) * (BINS - 1) / (N_DRAWS - 1), 0.0)
+                places = _told_places(fit, x, left[key])
+                gain = weight * max(float(places.var()) - float(left[key].var()) * (BINS - 1) / (N_DRAWS - 1), 0.0)
                 if best is None or gain / cost > best[0]:
-                    best = (gain / cost, key, Placement(key=key, log2_lr=x, shrinkage=gain, cost=cost), told)
+                    best = (gain / cost, key, Placement(key=key, log2_lr=x, shrinkage=gain, cost=cost), places)
         if best is None:
             break
         _, key, placement, explained = best
@@ -73,11 +73,11 @@ def half_way(fit: FittedCurve) -> Sequence[float]:
     return [round(float(x), 6) for x in middles if fit.at[0] <= x <= fit.at[-1]]
 
 
-def _told(fit: FittedCurve, x: float, places: np.ndarray) -> np.ndarray:
-    """What the mean loss at ``x`` tells about each draw's place: the mean of places with a loss like it."""
+def _told_places(fit: FittedCurve, x: float, places: np.ndarray) -> np.ndarray:
+    """The place that the mean loss at ``x`` tells of each draw: the mean of places with a loss like it."""
     i = int(np.abs(fit.at - x).argmin())
     error = math.sqrt(fit.noise.variance / fit.logs.shape[1])
-    seen = fit.draws[i] + error * np.random.default_rng(0).standard_normal(N_DRAWS)
-    bins = np.minimum(seen.argsort().argsort() * BINS // N_DRAWS, BINS - 1)
+    heights = fit.draws[i] + error * np.random.default_rng(0).standard_normal(N_DRAWS)
+    bins = np.minimum(heights.argsort().argsort() * BINS // N_DRAWS, BINS - 1)
     means = np.bincount(bins, weights=places, minlength=BINS) / np.bincount(bins, minlength=BINS)
     return means[bins] - places.mean()

@@ -1,4 +1,4 @@
-"""Which part of a network's improvement a frozen-feature control explains, and what follows from it."""
+"""The part of a network's improvement that a frozen-feature control explains, and the finding that follows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def allowed_gain(network: Arm) -> float:
     return UNBRACKETED * float(np.mean(network.initial) - np.mean(network.final))
 
 
-def judge(network: Arm, frozen: Sequence[Arm], explained: Mapping[str, Interval]) -> tuple[Finding, str]:
+def finding_of(network: Arm, frozen: Sequence[Arm], explained: Mapping[str, Interval]) -> tuple[Finding, str]:
     """The finding and its reason, from the frozen control that explains most."""
     if not (np.array(network.initial) > np.array(network.final)).all():
         return Finding.INCONCLUSIVE, "the network itself does not improve with every seed: more steps, or another grid"

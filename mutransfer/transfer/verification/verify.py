@@ -23,8 +23,8 @@ from mutransfer.transfer.verification.optimum_by_step import courses_of
 from mutransfer.transfer.verification.procedure import Judgement
 from mutransfer.transfer.verification.result import Verification, judge
 from mutransfer.transfer.verification.sensitivity import neighbours, sensitivities
-from mutransfer.transfer.verification.setup import Setup, setup_from_search, setup_from_values
 from mutransfer.transfer.verification.verdict import Movement, Verdict
+from mutransfer.transfer.verification.verification_setup import VerificationSetup, setup_from_search, setup_from_values
 from mutransfer.widths import Width, WidthKey, show_width, width_key, width_size
 
 
@@ -102,7 +102,7 @@ def verify(
     )
 
 
-def _full_sweep(runner: Runner, setup: Setup, width: Width) -> Sweep:
+def _full_sweep(runner: Runner, setup: VerificationSetup, width: Width) -> Sweep:
     return sweep(
         runner,
         replace(setup.template, width=width),
@@ -114,7 +114,7 @@ def _full_sweep(runner: Runner, setup: Setup, width: Width) -> Sweep:
 
 
 def _sequential(
-    runner: Runner, setup: Setup, ordered: Sequence[Width], budget: Budget
+    runner: Runner, setup: VerificationSetup, ordered: Sequence[Width], budget: Budget
 ) -> tuple[dict[WidthKey, Sweep], Spending]:
     """The base width in full, then at wider ones as few runs as decide."""
 
@@ -138,13 +138,18 @@ def _sequential(
 
 
 def _pay_for_perturbing(
-    runner: Runner, setup: Setup, spending: Spending, names: Sequence[str], width: Width, known: Sweep | None
+    runner: Runner,
+    setup: VerificationSetup,
+    spending: Spending,
+    names: Sequence[str],
+    width: Width,
+    swept: Sweep | None,
 ) -> Spending:
-    """``spending`` with what of ``names`` its room pays for moving at ``width``, where ``known`` was swept already."""
+    """``spending`` with what of ``names`` its room pays for moving at ``width``, where ``swept`` was run already."""
     spec = replace(setup.template, width=width)
     run = spec.steps * flops_per_step(spec, runner.task, runner.plan(spec), runner.device)
     costs = {name: run * len(setup.seeds) * len(neighbours(spec, name, setup.axes.get(name))) for name in names}
-    missing = len(setup.seeds) - (len(known.seeds) if known is not None else 0)
+    missing = len(setup.seeds) - (len(swept.seeds) if swept is not None else 0)
     return with_perturbations(spending, costs, reference=run * missing)
 
 

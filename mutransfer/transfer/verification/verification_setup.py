@@ -20,7 +20,7 @@ from mutransfer.widths import Width
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class VerificationSetup:
     """Transferred values at base width, where they were searched, and how every width is swept."""
 
     template: RunSpec  # at base width
@@ -44,7 +44,7 @@ def setup_from_search(
     grid: Sequence[float] | None,
     seeds: int | Sequence[int] | None,
     training: Mapping[str, Any],
-) -> Setup:
+) -> VerificationSetup:
     """The setup that goes on where a search stopped; None: as when tuning.
 
     Raises ConfigError for what is no training setting.
@@ -56,7 +56,7 @@ def setup_from_search(
     assert not isinstance(lr, Choice)
     if grid is None:
         grid = _around(_log2_lr(template)) if lr is None else lr.grid()
-    return Setup(
+    return VerificationSetup(
         template=template,
         table=table,
         axes=tuned.space,
@@ -75,7 +75,7 @@ def setup_from_values(
     grid: Sequence[float] | None,
     seeds: int | Sequence[int] | None,
     training: Mapping[str, Any],
-) -> Setup:
+) -> VerificationSetup:
     """The setup of values that came from elsewhere.
 
     Raises ConfigError without a base width, or for what is no training setting.
@@ -84,7 +84,7 @@ def setup_from_values(
         raise ConfigError("verify needs base_width where tuned is a mapping of hyperparameters")
     table = rules.parameterization("mup" if parameterization is None else parameterization)
     template = make_template(task, base_width=base_width, parameterization=table, point=values, **training)
-    return Setup(
+    return VerificationSetup(
         template=template,
         table=table,
         axes={},
