@@ -119,8 +119,8 @@ class Causes:
             row = row.absorbed()
         power = None
         if name == "lr_mult":
-            kind = rules.family_of(rules.family(self.plan.optimizer), right.role, len(self.plan.shapes[parameter]))
-            power = row.lr.get(kind)
+            family = rules.family_of(rules.family(self.plan.optimizer), right.role, len(self.plan.shapes[parameter]))
+            power = row.lr.get(family)
         elif name in ("forward_mult", "eps_mult"):
             power = row.forward if name == "forward_mult" else row.eps
         readout = right.role is Role.OUTPUT and name == "forward_mult"
@@ -166,7 +166,9 @@ def _formula(power: Power) -> str:
     sides = {"m_in": power.fan_in, "m_out": power.fan_out}
     above = "*".join(f"{m}^{x:g}" if x != 1 else m for m, x in sides.items() if x > 0)
     below = "*".join(f"{m}^{-x:g}" if x != -1 else m for m, x in sides.items() if x < 0)
-    return (above or "1") + (f"/({below})" if "*" in below else f"/{below}" if below else "")
+    if not below:
+        return above or "1"
+    return f"{above or '1'}/({below})" if "*" in below else f"{above or '1'}/{below}"
 
 
 def _a(role: Role) -> str:

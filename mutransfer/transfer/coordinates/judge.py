@@ -134,8 +134,8 @@ class Judge:
                 continue
             expected = self.expected.update(name)
             suspect = self.causes.differs(name, *UPDATE)
-            low = float("-inf") if expected is None else expected - (EARLY if sgd or not suspect else 0.0)
-            high = 0.0 if expected is None else expected
+            early = EARLY if sgd or not suspect else 0.0
+            low, high = (float("-inf"), 0.0) if expected is None else (expected - early, expected)
             power = excess(slope, low, high, UPDATE_TOLERANCE, suspect=suspect)
             if power:
                 what, cause = "what its update does after one step", self.causes.of(name, UPDATE, power)
