@@ -10,7 +10,7 @@ from mutransfer.errors import BuildError
 
 Width = int | Mapping[str, int]
 WidthKey = str | int  # a width as the key of a mapping
-Item = TypeVar("Item")
+Listed = TypeVar("Listed")  # whatever stands for a width in a list
 
 
 def check_width(width: Width, name: str) -> Width:
@@ -61,7 +61,7 @@ def width_size(width: Width) -> float:
     return float(width)
 
 
-def beyond_base(widths: Sequence[Item], sizes: Sequence[float], base: float) -> list[Item]:
+def beyond_base(widths: Sequence[Listed], sizes: Sequence[float], base: float) -> list[Listed]:
     """Widths of at least twice the base, where small-width corrections have died out; all if fewer than three remain.
 
     Args:

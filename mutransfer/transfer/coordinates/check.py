@@ -26,7 +26,7 @@ from mutransfer.transfer.coordinates.checked_plans import CheckedPlans, plans_to
 from mutransfer.transfer.coordinates.expected import Expected, factored_modules
 from mutransfer.transfer.coordinates.factory_task import as_task
 from mutransfer.transfer.coordinates.judge import Judge, late_offenders
-from mutransfer.transfer.coordinates.measured import Measured
+from mutransfer.transfer.coordinates.measured import Measurements
 from mutransfer.transfer.coordinates.offenders import Offender
 from mutransfer.transfer.coordinates.result import OF_MODULES, CoordinateCheck
 from mutransfer.transfer.runs.runner import default_device
@@ -96,7 +96,7 @@ def coordinate_check(
     attention = _heads_grow(task, ordered)
     looks = tuple(sorted({*(n for n in LOOKS if n < steps), steps}))
     device = default_device() if device is None else torch.device(device)
-    measured = Measured(ordered, checked.base_width)
+    measured = Measurements(ordered, checked.base_width)
     with preserved_random_state():
         for i, (width, its) in enumerate(zip(ordered, checked.plans, strict=True)):
             specs = _specs(task, its, seed_list, steps, lr or DEFAULT_LR[rules.family(checked.optimizer)])
@@ -126,7 +126,12 @@ def coordinate_check(
 
 
 def _offenders(
-    checked: CheckedPlans, causes: Causes, measured: Measured, expected: Expected, looks: Sequence[int], attention: bool
+    checked: CheckedPlans,
+    causes: Causes,
+    measured: Measurements,
+    expected: Expected,
+    looks: Sequence[int],
+    attention: bool,
 ) -> list[Offender]:
     """Offenders from the start, causes first; before all others a base width that is not one and the same."""
     offenders = Judge(

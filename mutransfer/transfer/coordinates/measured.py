@@ -15,7 +15,7 @@ from mutransfer.transfer.coordinates.result import OF_MODULES, Rows
 from mutransfer.widths import Width, beyond_base, width_size
 
 
-class Measured:
+class Measurements:
     """Numbers by step, quantity and name, for every width and seed.
 
     Args:
