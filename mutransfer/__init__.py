@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mutransfer import kernels as kernels
-    from mutransfer.parameterization.checkpoint import check_plan as check_plan
-    from mutransfer.parameterization.checkpoint import load_plan as load_plan
-    from mutransfer.parameterization.checkpoint import save_plan as save_plan
     from mutransfer.parameterization.groups.clipping import clip_grad_norm_ as clip_grad_norm_
     from mutransfer.parameterization.groups.lr_guard import check_lr as check_lr
     from mutransfer.parameterization.groups.muon_groups import muon_groups as muon_groups
     from mutransfer.parameterization.groups.param_groups import param_groups as param_groups
     from mutransfer.parameterization.groups.param_groups import set_lr as set_lr
     from mutransfer.parameterization.model.layouts import Axes as Axes
-    from mutransfer.parameterization.multipliers.hooks import Site as Site
     from mutransfer.parameterization.plan import Plan as Plan
-    from mutransfer.parameterization.plan import Scaling as Scaling
+    from mutransfer.parameterization.plan_file import check_plan as check_plan
+    from mutransfer.parameterization.plan_file import load_plan as load_plan
+    from mutransfer.parameterization.plan_file import save_plan as save_plan
+    from mutransfer.parameterization.scaling import Scaling as Scaling
+    from mutransfer.parameterization.sites import Site as Site
     from mutransfer.parameterization.wrapping.apply import apply as apply
     from mutransfer.parameterization.wrapping.apply import attach as attach
     from mutransfer.parameterization.wrapping.apply import parameterize as parameterize
@@ -55,9 +55,9 @@ _HOMES = {
     "attach": "parameterization.wrapping.apply:attach",
     "parameterize": "parameterization.wrapping.apply:parameterize",
     "Axes": "parameterization.model.layouts:Axes",
-    "check_plan": "parameterization.checkpoint:check_plan",
-    "load_plan": "parameterization.checkpoint:load_plan",
-    "save_plan": "parameterization.checkpoint:save_plan",
+    "check_plan": "parameterization.plan_file:check_plan",
+    "load_plan": "parameterization.plan_file:load_plan",
+    "save_plan": "parameterization.plan_file:save_plan",
     "clip_grad_norm_": "parameterization.groups.clipping:clip_grad_norm_",
     "fold": "parameterization.wrapping.fold:fold",
     "param_groups": "parameterization.groups.param_groups:param_groups",
@@ -65,8 +65,8 @@ _HOMES = {
     "check_lr": "parameterization.groups.lr_guard:check_lr",
     "muon_groups": "parameterization.groups.muon_groups:muon_groups",
     "Plan": "parameterization.plan:Plan",
-    "Scaling": "parameterization.plan:Scaling",
-    "Site": "parameterization.multipliers.hooks:Site",
+    "Scaling": "parameterization.scaling:Scaling",
+    "Site": "parameterization.sites:Site",
     "Parameterization": "theory.rules:Parameterization",
     "Role": "theory.rules:Role",
     "run": "training.run:run",

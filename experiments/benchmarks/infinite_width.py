@@ -1,9 +1,9 @@
 """Time and memory of the closed-form kernels: dense networks on 1797 digits, convolutional ones on 200, and their law.
 
-    python experiments/benchmarks/infinite_width.py [--threads 2] [--repeats 3] [--json FILE]
+    python -m experiments.benchmarks.infinite_width [--threads 2] [--repeats 3] [--table]
 
 Prints a table (the best of the repeats, since other work only slows) and the exponents, fitted to processor time, which
-other work hardly touches; writes the same as JSON.
+other work hardly touches. Writes results/infinite_width.json and the page's table; --table writes that again.
 Peak memory is the process's growth over its size before the call, sampled by the kernel (ru_maxrss), so that only the
 first of several rows as large shows it.
 """
@@ -15,14 +15,19 @@ import json
 import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from experiments.pages import markdown, write_between
 from mutransfer.kernels import infinite_width
+
+FOLDER = Path(__file__).parent
+RESULTS, PAGE = FOLDER / "results" / "infinite_width.json", FOLDER / "README.md"
 
 
 def dense(activation: Callable[[], nn.Module], depth: int = 3) -> nn.Sequential:
@@ -60,12 +65,26 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
     return math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
+def table(record: Mapping[str, Any]) -> str:
+    """Seconds and memory per network, and the powers that time goes by."""
+    rows = [
+        [label, *(f"{row[k]:.2f}" for k in ("seconds", "cpu_seconds")), f"{row['peak_growth_mb']:.0f}"]
+        for label, row in record["rows"].items()
+    ]
+    powers = " and ".join(f"{what}^{power:.2f}" for what, power in record["exponents"].items())
+    head = f"torch {record['torch'].split('+')[0]}, {record['threads']} thread(s). Global pooling: time like {powers}."
+    return f"{head}\n\n{markdown(('network, examples', 's', 's of processor time', 'peak growth, MB'), rows)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--table", action="store_true", help="the page's table again, from the results on disk")
     options = parser.parse_args()
+    if options.table:
+        write_between(PAGE, "infinite_width", table(json.loads(RESULTS.read_text())))
+        return
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     flat = torch.from_numpy(load_digits().data / 16)
@@ -102,9 +121,10 @@ def main() -> None:
         "positions": exponent([side**2 for side in sides], by_positions),
     }
     print(f"global pooling: time ~ examples^{laws['examples']:.2f} positions^{laws['positions']:.2f}; expected 2 and 2")
-    if options.json:
-        found = {"torch": torch.__version__, "threads": options.threads, "rows": rows, "exponents": laws}
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    record = {"torch": torch.__version__, "threads": options.threads, "rows": rows, "exponents": laws}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    write_between(PAGE, "infinite_width", table(record))
 
 
 if __name__ == "__main__":

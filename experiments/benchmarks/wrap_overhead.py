@@ -1,8 +1,8 @@
 """Cost of a wrapped training step over the plain one, in the forward and the absorbed form, alternating in one process.
 
-    python experiments/benchmarks/wrap_overhead.py [--threads 1] [--rounds 60]
+    python -m experiments.benchmarks.wrap_overhead [--threads 1] [--rounds 60]
 
-Prints medians and ratios; the ratio of two plain models shows what the machine's noise is worth.
+Medians and ratios; the ratio of two plain models shows what the machine's noise is worth. Writes the page's table.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
 
 import mutransfer as mt
+from experiments.pages import markdown, write_between
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
 
@@ -54,6 +56,7 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {options.threads} thread(s), AdamW, mup")
     print(f"median of {options.rounds} alternating steps (median ratio to the plain step of the same round)")
+    rows = []
     for label, task, width, base in (
         ("digits MLP", DigitsMLP(), 256, 64),
         ("digits MLP", DigitsMLP(), 1024, 64),
@@ -73,8 +76,11 @@ def main() -> None:
             name: statistics.median(t / p for t, p in zip(values, times["plain"], strict=True))
             for name, values in times.items()
         }
-        cells = "  ".join(f"{name} {1e3 * median[name]:.2f} ms ({ratio[name]:.3f})" for name in steps)
-        print(f"{label} width {width}: {cells}", flush=True)
+        rows.append([f"{label} width {width}", *(f"{1e3 * median[name]:.2f} ms ({ratio[name]:.3f})" for name in steps)])
+        print(rows[-1], flush=True)
+    head = f"torch {torch.__version__.split('+')[0]}, {options.threads} thread(s), {options.rounds} rounds."
+    found = markdown(("a step of AdamW, mup", "plain", "plain again", "absorbed", "forward"), rows)
+    write_between(Path(__file__).parent / "README.md", "wrap_overhead", f"{head}\n\n{found}")
 
 
 if __name__ == "__main__":

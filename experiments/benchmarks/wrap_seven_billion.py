@@ -1,18 +1,22 @@
 """Time and memory to plan and wrap a Llama-shaped model of seven billion parameters that lies on the meta device.
 
-python experiments/benchmarks/wrap_seven_billion.py
+    python -m experiments.benchmarks.wrap_seven_billion
+
+Prints it and writes the page's lines.
 """
 
 from __future__ import annotations
 
 import resource
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import mutransfer as mt
+from experiments.pages import write_between
 
 
 class Layer(nn.Module):
@@ -70,12 +74,14 @@ def main() -> None:
     mt.apply(model, plan)
     applied, peak = time.perf_counter(), peak_mb()
     size = sum(p.numel() for p in model.parameters())
-    print(f"{size / 1e9:.2f} billion parameters")
-    print(f"build {built - started:.1f} s (torch alone), plan {planned - built:.1f} s, apply {applied - planned:.2f} s")
-    print(
-        f"peak memory {peak - before:.0f} MB above what importing torch takes ({before:.0f} MB): "
-        f"build {at_build - before:.0f} MB (torch alone), plan and apply {peak - at_build:.0f} MB"
-    )
+    lines = [
+        f"{size / 1e9:.2f} billion parameters, torch {torch.__version__.split('+')[0]}, 1 thread.",
+        f"Build {built - started:.1f} s (torch alone), plan {planned - built:.1f} s, apply {applied - planned:.2f} s.",
+        f"Peak memory {peak - before:.0f} MB above what importing torch takes ({before:.0f} MB): "
+        f"build {at_build - before:.0f} MB (torch alone), plan and apply {peak - at_build:.0f} MB.",
+    ]
+    print("\n".join(lines))
+    write_between(Path(__file__).parent / "README.md", "wrap_seven_billion", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from data import DEVICE
 from torch import Tensor, nn
 
+from experiments.claims.data import DEVICE
 from mutransfer.kernels import Scale
 from mutransfer.random_state import seed_everything
 

@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from mutransfer.errors import DataError
 from mutransfer.measure.activations import activations, relative_changes
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Role
 from mutransfer.training.batches import batch_size, device_of, to_device
@@ -147,7 +148,7 @@ def _rows(call: Call, rows: int) -> Call:
 
 def _readouts(plan: Plan) -> list[str]:
     own = [name.rpartition(".")[0] for name, s in plan.items() if s.role is Role.OUTPUT]
-    return [*own, *(path for path, site in plan.sites.items() if site.kind == "tied readout")]
+    return [*own, *(path for path, site in plan.sites.items() if site.kind is SiteKind.TIED_READOUT)]
 
 
 def _is_plain(x: Any) -> bool:

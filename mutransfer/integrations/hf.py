@@ -31,9 +31,9 @@ from torch import nn
 
 from mutransfer.errors import MutransferError, PlanError
 from mutransfer.integrations.monitoring import Monitor
-from mutransfer.parameterization.checkpoint import FILE, check_plan, save_plan
 from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.plan_file import FILE, check_plan, save_plan
 from mutransfer.theory.rules import NO_RULE, OPTIMIZERS
 
 try:

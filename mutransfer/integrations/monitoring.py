@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -14,11 +13,11 @@ from torch import nn
 
 from mutransfer.errors import ConfigError, PlanError
 from mutransfer.integrations.feature_movement import Movement
-from mutransfer.parameterization.checkpoint import differences
 from mutransfer.parameterization.groups.clipping import clip_grad_norm_
 from mutransfer.parameterization.groups.lr_guard import check_lr
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.plan_file import plan_differences
 from mutransfer.parameterization.wrapping.apply import applied_plan
 from mutransfer.widths import show_width
 
@@ -154,7 +153,7 @@ def check_same(found: Plan, plan: Plan, what: str) -> None:
         ...
     mutransfer.errors.PlanError: the checkpoint was saved under another plan: base_width 64, here 128; ...
     """
-    if found != plan and (odd := list(islice(differences(asdict(found), asdict(plan)), 3))):
+    if found != plan and (odd := list(islice(plan_differences(found.to_dict(), plan.to_dict()), 3))):
         raise PlanError(f"{what} under another plan: {'; '.join(odd)}")
 
 

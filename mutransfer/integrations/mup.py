@@ -17,7 +17,8 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.model.factory import Build, skeleton
-from mutransfer.parameterization.plan import Plan, Scaling
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.scaling import Scaling
 from mutransfer.theory.rules import MUP, Family, Role, family, wd_factor
 from mutransfer.widths import Width, scaled
 

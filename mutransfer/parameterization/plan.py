@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 
-from mutransfer.errors import PlanError
-from mutransfer.parameterization.initialisation import infer_law
-from mutransfer.parameterization.initialisation.laws import Measured, law_factor
-from mutransfer.parameterization.model.factory import Build, check_factory
-from mutransfer.parameterization.multipliers.attention import packed_sites, traced_sites
-from mutransfer.parameterization.multipliers.attention_without_softmax import product_sites
-from mutransfer.parameterization.multipliers.hooks import Site
-from mutransfer.parameterization.multipliers.tied_readouts import tied_sites
-from mutransfer.parameterization.multipliers.trials import check_multipliers
+from mutransfer.parameterization.model.builds import Builds
+from mutransfer.parameterization.model.factory import Build
 from mutransfer.parameterization.plan_table import show
-from mutransfer.parameterization.roles.compare_widths import Overrides, Survey, compare, survey
-from mutransfer.parameterization.scaling import Scaling, scaling_of
-from mutransfer.parameterization.tracing.examples import Observed, observe
-from mutransfer.parameterization.tracing.growing_factors import NONE, own_growth
+from mutransfer.parameterization.roles.overrides import Overrides
+from mutransfer.parameterization.scaling import Scaling
+from mutransfer.parameterization.sites import Mechanism, On, Site
 from mutransfer.parameterization.tracing.trace import Example
-from mutransfer.theory import rules
+from mutransfer.theory.recipe import Recipe
 from mutransfer.theory.rules import Parameterization, Role
-from mutransfer.widths import Width, check_width
+from mutransfer.widths import Width, show_width
 
 
 @dataclass(frozen=True, kw_only=True, eq=True)
@@ -107,31 +99,18 @@ class Plan(Mapping[str, Scaling]):
             BuildError: the factory fails at ``width`` or ``base_width``, or what it returns is not a new, plain model
                 whose parameters have their shapes.
         """
-        check_width(width, "width")
-        check_width(base_width, "base_width")
-        if isinstance(width, Mapping) != isinstance(base_width, Mapping) or (
-            isinstance(width, Mapping) and isinstance(base_width, Mapping) and width.keys() != base_width.keys()
-        ):
-            raise PlanError(
-                f"width {width!r} and base_width {base_width!r} must be two ints, or two mappings with the same keys"
-            )
-        table = rules.parameterization(parameterization, lr_rule)
-        check_factory(build, base_width)
-        seen = observe(build, base_width, width, example)
-        found = survey(build, base_width, width, overrides, None if seen is None else seen.base)
-        laws = infer_law.measure(build, found) if table.corrects_init else None
-        plan = _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, seen)
-        if seen is None or not table.corrects_init:
-            return plan
-        logits = {
-            **traced_sites(build, base_width, seen, table),
-            **product_sites(build, base_width, seen, table),
-        }
-        plan = replace(plan, sites={**plan.sites, **logits})
-        lone = {path for path, a in seen.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
-        multiplied = {path: how for path, how, _ in multipliers(plan) if path not in lone}
-        check_multipliers(build, base_width, seen.example, multiplied)
-        return plan
+        from mutransfer.parameterization.infer import infer  # which makes plans, and so stands above them
+
+        recipe = Recipe.of(
+            parameterization,
+            optimizer=optimizer,
+            form=form,
+            lr_rule=lr_rule,
+            wd_policy=wd_policy,
+            scale_eps=scale_eps,
+            embedding_lr_exponent=embedding_lr_exponent,
+        )
+        return infer(Builds(build, base=base_width, target=width), recipe, overrides=overrides, example=example)
 
     @classmethod
     def from_models(
@@ -158,17 +137,42 @@ class Plan(Mapping[str, Scaling]):
         torch's default (checked against whichever of the two has values, and against the model that the plan is
         applied to).
         """
+        from mutransfer.parameterization.infer import infer_from_models  # as above
+
+        recipe = Recipe.of(
+            parameterization,
+            optimizer=optimizer,
+            form=form,
+            lr_rule=lr_rule,
+            wd_policy=wd_policy,
+            scale_eps=scale_eps,
+            embedding_lr_exponent=embedding_lr_exponent,
+        )
         models = [base, model] if delta is None else [base, model, delta]
-        found = compare(models, [base_width, width, -1][: len(models)], overrides)
-        table = rules.parameterization(parameterization, lr_rule)
-        laws = infer_law.from_values(models[:2], found) if table.corrects_init else None
-        return _plan(found, laws, table, optimizer, form, wd_policy, scale_eps, embedding_lr_exponent, None)
+        return infer_from_models(models, [base_width, width, -1][: len(models)], recipe, overrides=overrides)
+
+    def multipliers(self) -> Iterator[tuple[str, Mechanism, float]]:
+        """What is multiplied at run time: path of a module, mechanism and factor, where that is not 1."""
+        for name, scaling in self.items():
+            if scaling.forward_mult != 1.0:
+                yield name.rpartition(".")[0], Mechanism(On.INPUT), scaling.forward_mult
+        for path, site in self.sites.items():
+            if site.factor != 1.0:
+                yield path, site.mechanism, site.factor
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as values that JSON knows."""
+        data = asdict(self)
+        for path, site in self.sites.items():
+            data["sites"][path]["mechanism"] = str(site.mechanism)
+        return data
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
+        """The plan that :meth:`to_json` wrote."""
         data: dict[str, Any] = json.loads(text)
         data["scalings"] = {n: Scaling(**(s | {"role": Role(s["role"])})) for n, s in data["scalings"].items()}
         data["sites"] = {n: Site(**s) for n, s in data["sites"].items()}
@@ -176,60 +180,6 @@ class Plan(Mapping[str, Scaling]):
         return cls(**data)
 
     def __str__(self) -> str:
-        return show(self)
-
-
-def _plan(
-    found: Survey,
-    laws: Mapping[str, Measured] | None,
-    table: Parameterization,
-    optimizer: str,
-    form: str,
-    wd_policy: str,
-    scale_eps: bool,
-    embedding_lr_exponent: float,
-    seen: Observed | None,
-) -> Plan:
-    if form not in rules.FORMS:
-        raise PlanError(f"unknown form {form!r}: expected one of {', '.join(rules.FORMS)}")
-    kind = rules.family(optimizer)
-    # Without a target for the init, the model is left as it is.
-    growth = own_growth(seen.base, seen.target) if seen and table.corrects_init else NONE
-    scalings, fresh = {}, {}
-    for name, parameter in found.parameters.items():
-        law = laws[name] if laws else None
-        own = growth.of(name, seen.base.uses.get(name) if seen else None)
-        scalings[name] = scaling_of(parameter, law, table, kind, form, wd_policy, scale_eps, embedding_lr_exponent, own)
-        if law and law.base_rms and not law.law.constant:  # an identity's size depends on its shape
-            fresh[name] = law.base_rms * law_factor(law.law, parameter, 1)
-    return Plan(
-        parameterization=table.name,
-        optimizer=optimizer.lower(),
-        form=form,
-        base_width=_frozen(found.widths[0]),
-        width=_frozen(found.widths[1]),
-        wd_policy=wd_policy,
-        scale_eps=scale_eps,
-        scalings=scalings,
-        sites={
-            **tied_sites(found, table, seen, growth),
-            **(packed_sites(found.models, table) if table.corrects_init else {}),
-        },
-        shapes={name: p.shapes[1] for name, p in found.parameters.items()},
-        fresh_rms=fresh,
-    )
-
-
-def _frozen(width: Width) -> Width:
-    """A copy that the user's own mapping cannot change, of a type that JSON knows."""
-    return dict(width) if isinstance(width, Mapping) else width
-
-
-def multipliers(plan: Plan) -> Iterator[tuple[str, str, float]]:
-    """Where ``plan`` multiplies at run time: path of a module, mechanism and factor, where that is not 1."""
-    for name, scaling in plan.items():
-        if scaling.forward_mult != 1.0:
-            yield name.rpartition(".")[0], "input", scaling.forward_mult
-    for path, site in plan.sites.items():
-        if site.factor != 1.0:
-            yield path, site.mechanism, site.factor
+        widths = f"width {show_width(self.base_width)} -> {show_width(self.width)}"
+        head = f"{self.parameterization} for {self.optimizer}, {self.form} form, {widths}"
+        return show(head, self.scalings, self.sites, self.shapes)

@@ -3,54 +3,38 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from mutransfer.parameterization.scaling import Scaling
-from mutransfer.widths import show_width
+from mutransfer.parameterization.sites import Site
 
-if TYPE_CHECKING:
-    from mutransfer.parameterization.plan import Plan
+COLUMNS = ("parameter", "role", "shape", "m_in", "m_out", "init", "forward", "lr", "wd", "eps", "why")
 
 
-def show(plan: Plan) -> str:
-    """The text of ``str(plan)``."""
-    head = (
-        f"{plan.parameterization} for {plan.optimizer}, {plan.form} form, "
-        f"width {show_width(plan.base_width)} -> {show_width(plan.width)}"
-    )
-    columns = ("parameter", "role", "shape", "m_in", "m_out", "init", "forward", "lr", "wd", "eps", "why")
-    rows: list[tuple[str, ...]] = [columns]
-    for label, names in _stacked(plan).items():
-        s = plan[names[0]]
+def show(
+    head: str, scalings: Mapping[str, Scaling], sites: Mapping[str, Site], shapes: Mapping[str, tuple[int, ...]]
+) -> str:
+    """The line ``head`` and one row per kind of parameter and per site."""
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    for label, names in _alike(scalings, shapes).items():
+        s = scalings[names[0]]
         numbers = (s.m_in, s.m_out, s.init_mult, s.forward_mult, s.lr_mult, s.wd_mult, s.eps_mult)
-        shape = "x".join(map(str, plan.shapes[names[0]])) or "1"
+        shape = "x".join(map(str, shapes[names[0]])) or "1"
         rows.append((label, str(s.role), shape, *(f"{x:.4g}" for x in numbers), s.reason))
-    for path, site in plan.sites.items():
-        rows.append(
-            (
-                path,
-                site.kind,
-                "",
-                "",
-                "",
-                "",
-                f"{site.factor:.4g}",
-                "",
-                "",
-                "",
-                f"on its {site.mechanism}",
-            )
-        )
-    sizes = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    for path, site in sites.items():
+        cells = {"parameter": path, "role": str(site.kind), "forward": f"{site.factor:.4g}"}
+        cells["why"] = f"on its {site.mechanism}"
+        rows.append(tuple(cells.get(column, "") for column in COLUMNS))
+    sizes = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in rows]
     return "\n".join([head, *lines])
 
 
-def _stacked(plan: Plan) -> dict[str, list[str]]:
+def _alike(scalings: Mapping[str, Scaling], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
     """Names that differ only in a layer's number and are scaled alike, as one line."""
     groups: dict[tuple[str, Scaling, tuple[int, ...]], list[str]] = {}
-    for name, scaling in plan.items():
-        groups.setdefault((re.sub(r"\d+", "#", name), scaling, plan.shapes[name]), []).append(name)
+    for name, scaling in scalings.items():
+        groups.setdefault((re.sub(r"\d+", "#", name), scaling, shapes[name]), []).append(name)
     labels = {}
     for names in groups.values():
         if len(names) == 1:

@@ -6,7 +6,8 @@ The tables themselves are in ``tables`` and ``variants``, their vocabulary in ``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from mutransfer.errors import PlanError
 from mutransfer.theory.exponents import ONE as ONE
@@ -24,8 +25,22 @@ from mutransfer.theory.variants import LR_RULES, VARIANTS
 
 PARAMETERIZATIONS: Mapping[str, Parameterization] = {p.name: p for p in (SP, AS_IS, NTK, MF, MUP)}
 TABLES: Mapping[str, Parameterization] = {**PARAMETERIZATIONS, **VARIANTS}
-WD_POLICIES = ("independent", "sqrt", "standard")
-FORMS = ("forward", "absorbed")
+
+
+class Form(StrEnum):
+    """Where the forward multipliers of a table go; both forms train the same function."""
+
+    FORWARD = "forward"  # on a layer's input, at run time
+    ABSORBED = "absorbed"  # into init, learning rate, weight decay and eps
+
+
+class WdPolicy(StrEnum):
+    """What becomes of weight decay, for optimizers that decay by ``lr * wd * w``."""
+
+    INDEPENDENT = "independent"  # lr * wd constant in width (Wang & Aitchison, arXiv:2405.13698; as MuAdamW does)
+    SQRT = "sqrt"  # lr * wd ~ m^-1/2 for hidden matrices, none for the rest (Fan et al., arXiv:2510.15262)
+    STANDARD = "standard"  # weight decay untouched; it then weakens or grows with the learning rate
+
 
 # All of the Adam row take steps that do not depend on the gradient's size: measured, the forms T8, T3, T9 and mf
 # train to the same losses under each of them.
@@ -94,16 +109,21 @@ def family_of(kind: Family, role: Role, n_dims: int) -> Family:
 
 
 def wd_factor(policy: str, role: Role, lr_factor: float, m_in: float) -> float:
-    """The factor on weight decay, for optimizers that decay by ``lr * wd * w``.
+    """The factor on weight decay under a :class:`WdPolicy`, beside ``lr_factor`` on the learning rate."""
+    match choice(WdPolicy, policy, "wd_policy"):
+        case WdPolicy.INDEPENDENT:
+            return 1.0 / lr_factor
+        case WdPolicy.SQRT:
+            return m_in**-0.5 / lr_factor if role is Role.HIDDEN else 0.0
+        case WdPolicy.STANDARD:
+            return 1.0
 
-    ``independent``: lr * wd constant in width (Wang & Aitchison, arXiv:2405.13698; what MuAdamW does).
-    ``sqrt``: lr * wd ~ m^-1/2 for hidden matrices, none for the rest (Fan et al., arXiv:2510.15262).
-    ``standard``: weight decay untouched; it then weakens or grows with the learning rate.
-    """
-    if policy == "independent":
-        return 1.0 / lr_factor
-    if policy == "sqrt":
-        return m_in**-0.5 / lr_factor if role is Role.HIDDEN else 0.0
-    if policy == "standard":
-        return 1.0
-    raise PlanError(f"unknown wd_policy {policy!r}: expected one of {', '.join(WD_POLICIES)}")
+
+Option = TypeVar("Option", bound=StrEnum)
+
+
+def choice(options: type[Option], text: str, what: str) -> Option:
+    """The option that ``text`` names; PlanError with all options where it names none."""
+    if text not in list(options):
+        raise PlanError(f"unknown {what} {text!r}: expected one of {', '.join(options)}")
+    return options(text)

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mutransfer.errors import ConfigError
-from mutransfer.parameterization.multipliers.attention import KIND as ATTENTION
-from mutransfer.parameterization.multipliers.tied_readouts import KIND as TIED
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
 from mutransfer.theory import rules
 from mutransfer.theory.exponents import SHIFT
 from mutransfer.theory.rules import Role
@@ -78,12 +77,15 @@ def multiplied(plan: Plan, hyperparameters: Mapping[str, float]) -> Plan:
         role = {**LR_MULTS, **INIT_MULTS}.get(name)
         if role is not None and role not in roles:
             raise ConfigError(f"{name}: the model has no parameter of role {role}, only {', '.join(sorted(roles))}")
-    if "attention_mult" in found and ATTENTION not in kinds:
+    if "attention_mult" in found and SiteKind.ATTENTION_LOGITS not in kinds:
         raise ConfigError("attention_mult: no attention was seen in the model, or it has one key alone")
-    if "output_mult" in found and Role.OUTPUT not in roles and TIED not in kinds:
+    if "output_mult" in found and Role.OUTPUT not in roles and SiteKind.TIED_READOUT not in kinds:
         raise ConfigError("output_mult: the model has no parameter of role output, and no tied readout")
     of = {role: factors(hyperparameters, role, plan.optimizer) for role in roles}
-    uses = {ATTENTION: found.get("attention_mult", 1.0), TIED: found.get("output_mult", 1.0)}
+    uses = {
+        SiteKind.ATTENTION_LOGITS: found.get("attention_mult", 1.0),
+        SiteKind.TIED_READOUT: found.get("output_mult", 1.0),
+    }
     scalings = {
         name: replace(
             s,
@@ -101,5 +103,5 @@ def multiplied(plan: Plan, hyperparameters: Mapping[str, float]) -> Plan:
 
 def of_program(plan: Plan) -> tuple[str, ...]:
     """Constants that stand in the forward pass, so that runs which differ in them are different programs."""
-    tied = any(site.kind == TIED for site in plan.sites.values())
+    tied = any(site.kind is SiteKind.TIED_READOUT for site in plan.sites.values())
     return ("attention_mult", "output_mult") if tied else ("attention_mult",)

@@ -13,6 +13,7 @@ from torch import nn
 from mutransfer.errors import BuildError, PlanError
 from mutransfer.parameterization.groups.clipping import clip_grad_norm_
 from mutransfer.parameterization.groups.param_groups import set_lr
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.multipliers.unscaled_sites import with_attention, with_readouts
 from mutransfer.parameterization.plan import Plan
@@ -84,10 +85,11 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
             f"no parameter of {label_of(task)} changes its shape between width {show_width(spec.base_width)} and "
             f"{show_width(spec.width)}: its build ignores the width, so there is nothing to transfer"
         )
+    builds = Builds(task.build, base=spec.base_width, target=spec.width)
     if spec.hyperparameters.get("output_mult", 1.0) != 1.0:
-        plan = with_readouts(plan, task.build)
+        plan = with_readouts(plan, builds)
     if spec.hyperparameters.get("attention_mult", 1.0) != 1.0:
-        plan = with_attention(plan, task.build, task_example(task))
+        plan = with_attention(plan, builds, task_example(task))
     return plan
 
 

@@ -1,66 +1,43 @@
 """The mutation score's own machinery: broken plans are seen and named, right ones pass, mup's criterion is mup's."""
 
-import sys
-from pathlib import Path
+from dataclasses import asdict
 
 import pytest
 import torch
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "mutation-score"
+from experiments.mutation_score.checks import _sizes, coordinates
+from experiments.mutation_score.mutations import MUTATIONS
+from experiments.mutation_score.scoring import named
+from experiments.mutation_score.settings import Setting
+from experiments.mutation_score.studies import Study
+
 WIDTHS = (64, 128, 512)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def folder():
-    """The experiment's modules import each other by plain names, as scripts do."""
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path.remove(str(FOLDER))
-    for name in ("tasks", "settings", "mutations", "studies", "checks", "scoring"):
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture(scope="module")
-def check():
-    from checks import coordinates
-
-    def do(case):
-        return coordinates(case.setting, lambda w: case.change(case.setting.plan(w), case.setting), range(3), WIDTHS)
-
-    return do
+def check(case):
+    return coordinates(case.setting, lambda w: case.change(case.setting.plan(w), case.setting), range(3), WIDTHS)
 
 
 def mutation(name):
-    from mutations import MUTATIONS
-
     return next(m for m in MUTATIONS if m.name == name)
 
 
 @pytest.mark.parametrize(
     "name", ["hidden rate unscaled", "readout multiplier missing", "input rate unscaled under SGD", "decay unscaled"]
 )
-def test_a_broken_plan_is_detected_and_named(check, name):
-    from dataclasses import asdict
-
-    from scoring import named
-
+def test_a_broken_plan_is_detected_and_named(name):
     found = check(mutation(name))
     assert found.alarm
     assert named(mutation(name), asdict(found))
 
 
 @pytest.mark.parametrize(("optimizer", "parameterization"), [("adam", "mup"), ("sgd", "ntk")])
-def test_a_right_plan_passes(check, optimizer, parameterization):
-    from settings import Setting
-    from studies import Study
-
+def test_a_right_plan_passes(optimizer, parameterization):
     found = check(Study(Setting("digits", optimizer, parameterization)))
     assert not found.alarm, found.says
 
 
 def test_every_mutation_changes_plans_beyond_the_base_and_none_at_it():
-    from mutations import MUTATIONS
-
     assert len({m.name for m in MUTATIONS}) == len(MUTATIONS) >= 30
     for case in (m for m in MUTATIONS if "digits" in m.setting.task_name):
         base, wide = (case.setting.plan(w) for w in (case.setting.base, 256))
@@ -75,8 +52,6 @@ def factors(plan):
 
 
 def test_a_name_counts_only_where_nothing_innocent_is_blamed():
-    from scoring import named
-
     case = mutation("hidden rate unscaled")
     right = {"where": "3.weight", "words": "its learning rate is not scaled"}
     assert named(case, {"blames": [right]})
@@ -87,9 +62,7 @@ def test_a_name_counts_only_where_nothing_innocent_is_blamed():
 
 def test_mups_criterion_measures_what_mups_own_module_does():
     pytest.importorskip("pandas")
-    from checks import _sizes
     from mup.coord_check import _get_coord_data
-    from settings import Setting
 
     import mutransfer as mt
     from mutransfer.parameterization.model.factory import build_at

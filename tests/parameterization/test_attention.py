@@ -8,8 +8,8 @@ import transformers
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.multipliers.attention import KIND
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
 from mutransfer.parameterization.tracing.examples import own_example
 from mutransfer.parameterization.tracing.tracer import trace
 from mutransfer.parameterization.wrapping.apply import apply
@@ -83,7 +83,7 @@ ALL = {name: (build, None) for name, build in FAMILIES.items()} | OWN
 
 
 def sites(plan):
-    return {path: site for path, site in plan.sites.items() if site.kind == KIND}
+    return {path: site for path, site in plan.sites.items() if site.kind is SiteKind.ATTENTION_LOGITS}
 
 
 def logits(model, example):
@@ -146,7 +146,7 @@ def test_torchs_own_attention_is_scaled_by_its_keys_in_both_modes(form, training
         return nn.Sequential(nn.Linear(6, width), nn.TransformerEncoder(layer, 1), nn.Linear(width, 3))
 
     plan = Plan.infer(build, width=WIDTH, base_width=BASE, form=form)
-    assert {site.mechanism for site in sites(plan).values()} == {"key"}
+    assert {str(site.mechanism) for site in sites(plan).values()} == {"key"}
     model = apply(build(WIDTH), plan).train(training)
     attention = model[1].layers[0].self_attn
     with torch.no_grad():
@@ -216,7 +216,7 @@ def test_a_projection_that_makes_the_values_too_is_not_the_mechanism():
             return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
     found = sites(Plan.infer(Shared, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6)))
-    assert {path: site.mechanism for path, site in found.items()} == {"q": "output"}
+    assert {path: str(site.mechanism) for path, site in found.items()} == {"q": "output"}
 
 
 def test_compiled_after_a_plain_model_of_the_same_class_the_multipliers_are_in_force():

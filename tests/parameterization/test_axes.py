@@ -7,21 +7,27 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.roles.compare_widths import survey
 from mutransfer.theory.rules import Role
 
 from .models import TiedLM, cnn, mlp, two_widths
 
+
+def surveyed(build, base, width, overrides=None):
+    return survey(Builds(build, base=base, target=width), overrides)
+
+
 IN, HID, OUT, NECK, VEC, SCALAR = list(Role)
 
 
 def roles(build, base=8, width=32, overrides=None):
-    return {name: p.role for name, p in survey(build, base, width, overrides).parameters.items()}
+    return {name: p.role for name, p in surveyed(build, base, width, overrides).parameters.items()}
 
 
 def growth(build, base, width, overrides=None):
-    return {name: (p.m_in, p.m_out) for name, p in survey(build, base, width, overrides).parameters.items()}
+    return {name: (p.m_in, p.m_out) for name, p in surveyed(build, base, width, overrides).parameters.items()}
 
 
 class Bare(nn.Module):
@@ -95,7 +101,7 @@ def test_a_layer_that_narrows_inside_the_network_is_a_bottleneck_and_the_last_on
     def build(w):
         return nn.Sequential(nn.Linear(6, w), nn.Linear(w, 8, bias=False), nn.Linear(8, w), nn.Linear(w, 3))
 
-    found = survey(build, 8, 32).parameters
+    found = surveyed(build, 8, 32).parameters
     assert [p.role for name, p in found.items() if name.endswith("weight")] == [IN, NECK, IN, OUT]
     assert "inside" in found["1.weight"].reason
 
@@ -119,7 +125,7 @@ def test_widths_that_grow_apart_give_each_layer_its_own_multipliers():
 
 
 def test_a_width_that_does_not_grow_is_finite():
-    found = survey(two_widths, {"d_model": 8, "d_ff": 16}, {"d_model": 8, "d_ff": 64}).parameters
+    found = surveyed(two_widths, {"d_model": 8, "d_ff": 16}, {"d_model": 8, "d_ff": 64}).parameters
     assert [p.role for name, p in found.items() if name.endswith("weight")] == [SCALAR, IN, OUT, SCALAR]
 
 
@@ -134,7 +140,7 @@ def test_narrower_than_base_is_a_multiplier_below_one():
 
 def test_a_tied_readout_keeps_the_embeddings_role_whichever_comes_first():
     for head_first in (False, True):
-        found = survey(lambda w, first=head_first: TiedLM(w, head_first=first), 8, 32)
+        found = surveyed(lambda w, first=head_first: TiedLM(w, head_first=first), 8, 32)
         name = "head.weight" if head_first else "embedding.weight"
         assert found.parameters[name].role is IN
         assert found.tied == {"head": name}
@@ -142,7 +148,7 @@ def test_a_tied_readout_keeps_the_embeddings_role_whichever_comes_first():
 
 def test_a_bare_matrix_is_refused_with_its_name_shapes_and_the_override_to_write():
     with pytest.raises(ClassificationError) as error:
-        survey(lambda w: Bare((w,), (w, 7 + w), (w, 5)), 8, 32)
+        surveyed(lambda w: Bare((w,), (w, 7 + w), (w, 5)), 8, 32)
     message = str(error.value)
     assert message.startswith("2 parameter(s) cannot be classified:")
     assert "p1 (in Bare), shape by width {8: (8, 15), 32: (32, 39), 16: (16, 23), 24: (24, 31)}" in message
@@ -154,23 +160,23 @@ def test_a_bare_matrix_is_refused_with_its_name_shapes_and_the_override_to_write
 
 
 def test_the_packed_weights_of_recurrent_layers_and_attention_are_matrices():
-    lstm = survey(lambda w: nn.LSTM(6, w, num_layers=2, proj_size=w // 2), 8, 32).parameters
+    lstm = surveyed(lambda w: nn.LSTM(6, w, num_layers=2, proj_size=w // 2), 8, 32).parameters
     assert [lstm[f"weight_{x}"].role for x in ("ih_l0", "hh_l0", "hr_l0", "ih_l1")] == [IN, HID, HID, HID]
     assert lstm["bias_ih_l0"].role is VEC
-    attention = survey(lambda w: nn.MultiheadAttention(w, w // 4, kdim=5, add_bias_kv=True), 8, 32).parameters
+    attention = surveyed(lambda w: nn.MultiheadAttention(w, w // 4, kdim=5, add_bias_kv=True), 8, 32).parameters
     assert [attention[f"{x}_proj_weight"].role for x in "qkv"] == [HID, IN, HID]
     assert {attention[x].role for x in ("in_proj_bias", "bias_k", "bias_v", "out_proj.bias")} == {VEC}
-    assert survey(lambda w: nn.MultiheadAttention(w, 2), 8, 32).parameters["in_proj_weight"].role is HID
+    assert surveyed(lambda w: nn.MultiheadAttention(w, 2), 8, 32).parameters["in_proj_weight"].role is HID
 
 
 def test_an_embedding_whose_count_grows_is_refused():
     with pytest.raises(ClassificationError, match=r"weight \(in Embedding\), .* growing dimensions \[0, 1\]"):
-        survey(lambda w: nn.Embedding(w, w), 8, 32)
+        surveyed(lambda w: nn.Embedding(w, w), 8, 32)
 
 
 @pytest.mark.parametrize("override", [Role.HIDDEN, "hidden", Axes(fan_in=(1,), fan_out=(0,))])
 def test_an_override_settles_a_bare_matrix(override):
-    found = survey(lambda w: Bare((w, w)), 8, 32, {"p*": override}).parameters["p0"]
+    found = surveyed(lambda w: Bare((w, w)), 8, 32, {"p*": override}).parameters["p0"]
     assert (found.role, found.m_in, found.m_out) == (HID, 4, 4)
     assert found.reason.startswith("override")
 
@@ -178,28 +184,28 @@ def test_an_override_settles_a_bare_matrix(override):
 def test_an_override_by_axes_decides_the_role_and_the_multipliers():
     experts = lambda w: Bare((w["experts"], w["d"], w["ff"]))  # noqa: E731
     base, wide = {"experts": 2, "d": 8, "ff": 16}, {"experts": 2, "d": 32, "ff": 32}
-    found = survey(experts, base, wide, {"p0": Axes(fan_in=(2,), fan_out=(1,))}).parameters["p0"]
+    found = surveyed(experts, base, wide, {"p0": Axes(fan_in=(2,), fan_out=(1,))}).parameters["p0"]
     assert (found.role, found.m_in, found.m_out) == (HID, 2, 4)
 
 
 def test_hidden_needs_axes_where_the_two_sides_grow_differently():
     build = lambda w: Bare((w["d"], w["ff"]))  # noqa: E731
     with pytest.raises(ClassificationError, match=r"override for 'p0': dimensions 0 and 1 .*which is contracted"):
-        survey(build, {"d": 8, "ff": 8}, {"d": 16, "ff": 32}, {"p0": "hidden"})
+        surveyed(build, {"d": 8, "ff": 8}, {"d": 16, "ff": 32}, {"p0": "hidden"})
     with pytest.raises(ClassificationError, match=r"'hidden' needs two growing dimensions"):
-        survey(lambda w: Bare((w, 5)), 8, 32, {"p0": "hidden"})
+        surveyed(lambda w: Bare((w, 5)), 8, 32, {"p0": "hidden"})
 
 
 def test_axes_that_leave_a_growing_dimension_out_are_refused():
     with pytest.raises(ClassificationError, match=re.escape("dimensions [0, 1] of shape (8, 8) grow")):
-        survey(lambda w: Bare((w, w)), 8, 32, {"p0": Axes(fan_in=(1,), fan_out=())})
+        surveyed(lambda w: Bare((w, w)), 8, 32, {"p0": Axes(fan_in=(1,), fan_out=())})
 
 
 def test_an_override_that_matches_nothing_or_says_nothing_known_is_an_error():
     with pytest.raises(ClassificationError, match=r"override 'head\.\*' matches no parameter; .* '0\.weight'"):
-        survey(mlp, 8, 32, {"head.*": "output"})
+        surveyed(mlp, 8, 32, {"head.*": "output"})
     with pytest.raises(ClassificationError, match=r"override '\*': expected one of input, .* found 'matrix'"):
-        survey(mlp, 8, 32, {"*": "matrix"})
+        surveyed(mlp, 8, 32, {"*": "matrix"})
 
 
 def test_probe_widths_that_the_factory_refuses_are_done_without():
@@ -216,4 +222,4 @@ def test_probe_widths_that_the_factory_refuses_are_done_without():
 def test_layers_that_come_and_go_with_width_are_refused():
     build = lambda w: nn.Sequential(*[nn.Linear(w, w) for _ in range(w // 8)])  # noqa: E731
     with pytest.raises(ClassificationError, match=r"'1\.bias', '1\.weight'.* exist in only one of them"):
-        survey(build, 8, 16)
+        surveyed(build, 8, 16)

@@ -11,6 +11,7 @@ from torch import nn
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.initialisation.infer_law import measure
 from mutransfer.parameterization.initialisation.laws import CONSTANT, InitLaw
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import survey
@@ -23,7 +24,8 @@ FLAT, FAN_IN, FAN_OUT, GLOROT = InitLaw(), InitLaw(0.5), InitLaw(0, 0.5), InitLa
 
 
 def laws(build, base=8, width=32, overrides=None):
-    return {name: m.law for name, m in measure(build, survey(build, base, width, overrides)).items()}
+    builds = Builds(build, base=base, target=width)
+    return {name: m.law for name, m in measure(builds, survey(builds, overrides)).items()}
 
 
 def drawn(initialise, build=UNBIASED):

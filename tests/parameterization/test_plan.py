@@ -73,7 +73,7 @@ def test_the_absorbed_form_has_no_forward_multiplier_and_the_same_products(name,
 
 
 def test_weight_decay_follows_the_policy():
-    wd = {policy: infer(mlp, wd_policy=policy) for policy in rules.WD_POLICIES}
+    wd = {policy: infer(mlp, wd_policy=policy) for policy in rules.WdPolicy}
     found = {policy: (plan["0.weight"].wd_mult, plan["2.weight"].wd_mult) for policy, plan in wd.items()}
     assert found == {"independent": (1, 4), "sqrt": (0, 2), "standard": (1, 1)}  # with lr factors (1, 1/4)
 
@@ -84,7 +84,7 @@ def test_eps_stays_where_it_is_asked_to():
 
 
 @pytest.mark.parametrize(("name", "factor"), [("mup", 1 / 4), ("mf", 1 / 4), ("ntk", 1 / 2), ("sp", 1 / 2)])
-@pytest.mark.parametrize("form", rules.FORMS)
+@pytest.mark.parametrize("form", list(rules.Form))
 def test_a_tied_readout_multiplies_its_use_and_not_the_tensor_in_either_form(name, factor, form):
     plan = infer(TiedLM, parameterization=name, form=form)
     assert plan.sites == {"head": Site(kind="tied readout", factor=factor, mechanism="input")}

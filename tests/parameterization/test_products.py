@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mutransfer.parameterization.multipliers.attention import KIND
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.theory.rules import Role
 
@@ -83,7 +83,7 @@ class Written(Attention):
 
 
 def sites(plan):
-    return {path: site for path, site in plan.sites.items() if site.kind == KIND}
+    return {path: site for path, site in plan.sites.items() if site.kind is SiteKind.ATTENTION_LOGITS}
 
 
 FORMS = [sigmoid, linear, quadratic, causal, capped, squared, gated]

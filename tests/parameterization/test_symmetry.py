@@ -84,7 +84,7 @@ def test_forward_and_absorbed_form_train_to_the_same_losses_bit_for_bit(model, n
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("form", rules.FORMS)
+@pytest.mark.parametrize("form", list(rules.Form))
 @pytest.mark.parametrize("model", MODELS)
 def test_mean_field_and_mup_train_to_the_same_losses_bit_for_bit(model, form, optimizer):
     build, more = MODELS[model]
@@ -98,7 +98,7 @@ def test_multipliers_that_are_no_powers_of_two_agree_to_rounding(width, optimize
     runs = [
         trained(mlp, optimizer, width=width, parameterization=name, form=form)
         for name in ("mup", "mf")
-        for form in rules.FORMS
+        for form in list(rules.Form)
     ]
     for other in runs[1:]:
         assert other == pytest.approx(runs[0], rel=1e-10)

@@ -19,7 +19,7 @@ from torch import nn
 from mutransfer import muon_groups, param_groups
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply, parameterize
-from mutransfer.theory.rules import DEFAULT_EPS, FORMS, Family, Parameterization, Power, Role, Row
+from mutransfer.theory.rules import DEFAULT_EPS, Family, Form, Parameterization, Power, Role, Row
 
 from .models import D_IN, D_OUT, VOCAB, losses
 from .test_forms import Lion
@@ -213,7 +213,7 @@ def test_one_exponent_off_by_a_half_is_seen(optimizer, shape, widths, table, dat
     width=fours.map(lambda pair: pair[1]),
     table=tables(WILD),
     optimizer=st.sampled_from(["sgd", "adam", "adafactor", "muon"]),
-    form=st.sampled_from(FORMS),
+    form=st.sampled_from(list(Form)),
 )
 @settings(max_examples=15)
 def test_at_base_width_a_random_table_is_the_users_own_model_bit_for_bit(shape, width, table, optimizer, form):

@@ -1,33 +1,19 @@
-"""A small part of experiments/verdict-calibration: rates of right verdicts and of intervals that hold the truth."""
+"""A small part of experiments/verdict_calibration: rates of right verdicts and of intervals that hold the truth."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "verdict-calibration"
+from experiments.verdict_calibration.synthetic import study
+from experiments.verdict_calibration.table import right
+
 FAMILIES = ("asymmetric", "cliff", "saturating", "heavy_tails")
 N_EACH = 5  # drift 0, 0, 0.25, 0.5, 1
 
 
 @pytest.fixture(scope="module")
-def calibration():
-    """The experiment's own modules, which are scripts and no package."""
-    sys.path.insert(0, str(FOLDER))
-    import run
-    import table
-
-    yield run, table
-    sys.path.remove(str(FOLDER))
-    for name in ("run", "table", "simulate", "families", "methods"):
-        del sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def studies(calibration):
-    run, _ = calibration
-    return [run.study((family, 4, i)) for family in FAMILIES for i in range(N_EACH)]
+def studies():
+    return [study((family, 4, i)) for family in FAMILIES for i in range(N_EACH)]
 
 
 def least(rate, n):
@@ -35,10 +21,9 @@ def least(rate, n):
     return rate - 3.1 * math.sqrt(rate * (1 - rate) / n)
 
 
-def test_verdicts_are_right_at_the_rate_that_is_promised(calibration, studies):
-    _, table = calibration
+def test_verdicts_are_right_at_the_rate_that_is_promised(studies):
     told = [s for s in studies if s["drift"] != 0.25]
-    assert sum(map(table.right, told)) / len(told) >= least(0.8, len(told))
+    assert sum(map(right, told)) / len(told) >= least(0.8, len(told))
 
 
 def test_false_verdicts_are_as_rare_as_is_promised(studies):

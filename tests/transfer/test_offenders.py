@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer.intervals import Slope
-from mutransfer.parameterization.multipliers.hooks import Site
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import Site
 from mutransfer.theory.rules import Role
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.coordinates.check import coordinate_check

@@ -8,7 +8,7 @@ from torch import nn
 
 from mutransfer.errors import ConfigError
 from mutransfer.parameterization.model.names import canonical
-from mutransfer.parameterization.plan import Scaling
+from mutransfer.parameterization.scaling import Scaling
 
 
 def layer_factors(

@@ -20,7 +20,7 @@ from mutransfer.kernels.empirical.untouched import aliases, untouched
 from mutransfer.parameterization.model.names import unwrapped
 
 if TYPE_CHECKING:
-    from mutransfer.parameterization.plan import Scaling
+    from mutransfer.parameterization.scaling import Scaling
 
 Outputs = Literal["trace", "mean", "full"]
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.model.names import unwrapped
-from mutransfer.parameterization.plan import Plan, Scaling
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.wrapping.awaited_values import check_rescaled
 from mutransfer.parameterization.wrapping.fit import fitting
 from mutransfer.theory.rules import DEFAULT_EPS, Role, wd_factor

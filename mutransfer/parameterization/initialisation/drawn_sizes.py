@@ -20,7 +20,7 @@ from mutransfer.parameterization.initialisation.laws import (
     default_rms,
     law_factor,
 )
-from mutransfer.parameterization.roles.compare_widths import Survey
+from mutransfer.parameterization.roles.compare_widths import ModelSurvey
 from mutransfer.parameterization.roles.parameter import Parameter
 from mutransfer.widths import show_width
 
@@ -118,7 +118,7 @@ class Samples:
         )
 
 
-def sampled_once(models: Sequence[nn.Module], local: Survey) -> dict[str, Samples]:
+def sampled_once(models: Sequence[nn.Module], local: ModelSurvey) -> dict[str, Samples]:
     """One sample of each parameter from models that exist."""
     samples = {name: Samples(len(models)) for name in local.parameters}
     for i, model in enumerate(models):
@@ -127,7 +127,7 @@ def sampled_once(models: Sequence[nn.Module], local: Survey) -> dict[str, Sample
     return samples
 
 
-def decided(samples: Mapping[str, Samples], local: Survey) -> dict[str, Measured]:
+def decided(samples: Mapping[str, Samples], local: ModelSurvey) -> dict[str, Measured]:
     """The law of every parameter; ClassificationError naming those whose sizes fit none."""
     measured, odd = {}, []
     for name, sample in samples.items():

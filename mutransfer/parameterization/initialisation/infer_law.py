@@ -17,23 +17,23 @@ from dataclasses import replace
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.initialisation.builds import measuring_widths, sample
 from mutransfer.parameterization.initialisation.drawn_sizes import Samples, decided, sampled_once, sums
+from mutransfer.parameterization.initialisation.draws import measuring_widths, sample
 from mutransfer.parameterization.initialisation.laws import Measured, default_law, default_rms
-from mutransfer.parameterization.model.factory import Build
-from mutransfer.parameterization.roles.compare_widths import Survey
+from mutransfer.parameterization.model.builds import Builds
+from mutransfer.parameterization.roles.compare_widths import ModelSurvey
 from mutransfer.widths import growth
 
 MAX_BUILDS = 256
 MAX_SECONDS = 5.0
 
 
-def measure(build: Build, survey: Survey) -> dict[str, Measured]:
+def measure(builds: Builds, surveyed: ModelSurvey) -> dict[str, Measured]:
     """The law of every parameter, from real builds at a few small widths under several seeds.
 
     Raises ClassificationError naming each parameter whose sizes fit no law, with what was measured.
     """
-    widths, sizes = measuring_widths(build, survey)
+    widths, sizes = measuring_widths(builds, surveyed)
     # Roles come from the full survey; the shapes here are those of the few widths that are built for real.
     parameters = {
         name: replace(
@@ -42,16 +42,16 @@ def measure(build: Build, survey: Survey) -> dict[str, Measured]:
             growth=tuple(growth(widths[0], w) for w in widths),
             bias_fan_in=None if p.bias_fan_in is None else tuple(s.fan_ins[name] for s in sizes),
         )
-        for name, p in survey.parameters.items()
+        for name, p in surveyed.parameters.items()
     }
-    local = replace(survey, widths=tuple(widths), parameters=parameters)
+    local = replace(surveyed, widths=tuple(widths), parameters=parameters)
     samples = {name: Samples(len(widths)) for name in parameters}
     started = time.monotonic()
-    sample(build, widths, 0, samples)
+    sample(builds, widths, 0, samples)
     once = deepcopy(samples)
     for seed in range(1, MAX_BUILDS):
-        sample(build, widths, seed, samples)
-        if all(samples[n].settled(p, survey.parameters[n]) for n, p in parameters.items()):
+        sample(builds, widths, seed, samples)
+        if all(samples[n].settled(p, surveyed.parameters[n]) for n, p in parameters.items()):
             break
         if time.monotonic() - started > MAX_SECONDS:
             break
@@ -61,7 +61,7 @@ def measure(build: Build, survey: Survey) -> dict[str, Measured]:
     return decided(samples, local)
 
 
-def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measured]:
+def from_values(models: Sequence[nn.Module], surveyed: ModelSurvey) -> dict[str, Measured]:
     """The laws from one sample each of existing models.
 
     Where a model holds no values (meta device), the laws are taken to be torch's defaults, and so are the sizes: a
@@ -70,9 +70,9 @@ def from_values(models: Sequence[nn.Module], survey: Survey) -> dict[str, Measur
     values = [dict(model.named_parameters()) for model in models]
     real = [i for i, found in enumerate(values) if not any(p.is_meta for p in found.values())]
     if 0 in real and 1 in real:
-        return decided(sampled_once(models, survey), survey)
+        return decided(sampled_once(models, surveyed), surveyed)
     measured, odd = {}, []
-    for name, parameter in survey.parameters.items():
+    for name, parameter in surveyed.parameters.items():
         law = default_law(parameter)
         expected_at_base = default_rms(parameter, 0)
         if real:  # one side has values: they must at least look like the default

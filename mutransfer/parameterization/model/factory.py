@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mutransfer.errors import BuildError
-from mutransfer.random_state import preserved_random_state
+from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.widths import Width, show_width
 
 Build = Callable[..., nn.Module]  # called with exactly the Width
@@ -33,18 +33,17 @@ def build_at(build: Build, width: Width) -> nn.Module:
     return model
 
 
-def check_factory(build: Build, width: Width) -> None:
-    """Refuse a factory that hands out the same parameters again: what is done to one model would reach the others.
+def check_unshared(build: Build, model: nn.Module, known: Collection[int]) -> None:
+    """Refuse a model with parameters of an earlier one, ``known`` by id: what is done to one would reach the other.
 
     Raises BuildError.
     """
-    first, second = (dict(skeleton(build, width).named_parameters()) for _ in range(2))
-    ids = {id(p) for p in first.values()}
-    if same := [name for name, p in second.items() if id(p) in ids]:
+    parameters = dict(model.named_parameters())
+    if shared := [name for name, p in parameters.items() if id(p) in known]:
         raise BuildError(
-            f"the factory {_name(build)} returned {same[0]!r} of its last model again ({len(same)} of {len(second)} "
-            "parameters are shared by two calls): every call must build a new model. Is the factory cached, or does it "
-            "hand out a module that was made outside of it? Build all of it inside"
+            f"the factory {_name(build)} returned {shared[0]!r} of its last model again ({len(shared)} of "
+            f"{len(parameters)} parameters are shared by two calls): every call must build a new model. Is the factory "
+            "cached, or does it hand out a module that was made outside of it? Build all of it inside"
         )
 
 
@@ -68,6 +67,13 @@ def skeleton(build: Build, width: Width) -> nn.Module:
                 return build_at(build, width)
         except BuildError:
             return build_at(build, width)
+
+
+def fresh(build: Build, width: Width, seed: int = 0) -> nn.Module:
+    """``build(width)`` with the values of ``seed``, whatever the random state, which is left as it was."""
+    with preserved_random_state():
+        seed_everything(seed)
+        return build_at(build, width)
 
 
 def _name(build: Build) -> str:

@@ -14,14 +14,11 @@ from typing import Any
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.model.factory import Build, skeleton
-from mutransfer.parameterization.multipliers.hooks import Site
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.trials import logits_mechanism
-from mutransfer.parameterization.tracing.examples import Observed
+from mutransfer.parameterization.sites import Mechanism, On, Site, SiteKind
+from mutransfer.parameterization.tracing.examples import Traces
 from mutransfer.theory.exponents import Parameterization
-from mutransfer.widths import Width
-
-KIND = "attention logits"
 
 
 def head_sizes(model: nn.Module) -> dict[str, int]:
@@ -47,11 +44,11 @@ def packed_sites(models: Sequence[nn.Module], table: Parameterization) -> dict[s
                 f"the heads of {path} grow from size {size / growth:g} to {size}, and its logits cannot be rescaled "
                 "beside add_bias_kv or add_zero_attn; let the number of heads grow with width instead of their size"
             )
-        sites[path] = Site(kind=KIND, factor=growth ** (0.5 - table.attention), mechanism="key")
+        sites[path] = _site(growth ** (0.5 - table.attention), Mechanism(On.KEY))
     return sites
 
 
-def traced_sites(build: Build, base_width: Width, seen: Observed, table: Parameterization) -> dict[str, Site]:
+def traced_sites(builds: Builds, traces: Traces, table: Parameterization) -> dict[str, Site]:
     """Sites of every other attention with a softmax, as forward passes at base and target width showed it.
 
     The mechanism is found by trial on the model at base width: a multiplier of 2 must double the logits, exactly.
@@ -59,40 +56,40 @@ def traced_sites(build: Build, base_width: Width, seen: Observed, table: Paramet
     Raises ClassificationError where heads grow and nothing outside the model reaches their logits alone.
     """
     sites: dict[str, Site] = {}
-    by_class: dict[Any, tuple[str, str]] = {}
+    by_class: dict[Any, tuple[str, Mechanism]] = {}
     grows = {
         path: attention.head_size / first.head_size
-        for path, attention in seen.target.attention.items()
-        if (first := seen.base.attention.get(path)) is not None and attention.head_size != first.head_size
+        for path, attention in traces.target.attention.items()
+        if (first := traces.base.attention.get(path)) is not None and attention.head_size != first.head_size
     }
-    _warn_of_groups(seen)
-    model = skeleton(build, base_width)
+    _warn_of_groups(traces)
+    model = builds.skeleton(builds.base)
     for path, growth in grows.items():
-        module, first, attention = model.get_submodule(path), seen.base.attention[path], seen.target.attention[path]
+        module, first, attention = model.get_submodule(path), traces.base.attention[path], traces.target.attention[path]
         if isinstance(module, nn.MultiheadAttention):
             continue
         factor = growth**-table.attention / (attention.scale / first.scale)
         if math.isclose(factor, 1.0):  # the model's own scale grows as it should
             continue
-        if path in seen.base.shared:
+        if path in traces.base.shared:
             raise ClassificationError(
                 f"{path or 'the model'} computes several attentions in one module, and their heads grow: no multiplier "
                 "reaches each alone. Put each into a module of its own, or let the number of heads grow"
             )
         like = (type(module), *(type(m) for m in module.modules()))
         if like not in by_class:
-            by_class[like] = logits_mechanism(build, base_width, seen.example, path)
+            by_class[like] = logits_mechanism(builds, traces.example, path)
         child, mechanism = by_class[like]
-        sites[".".join(filter(None, (path, child)))] = Site(kind=KIND, factor=factor, mechanism=mechanism)
+        sites[".".join(filter(None, (path, child)))] = _site(factor, mechanism)
     return sites
 
 
-def _warn_of_groups(seen: Observed) -> None:
+def _warn_of_groups(traces: Traces) -> None:
     """Keys that more and more heads of queries share."""
     changed = {
         path: (first.shared_by, attention.shared_by)
-        for path, attention in seen.target.attention.items()
-        if (first := seen.base.attention.get(path)) is not None and first.shared_by != attention.shared_by
+        for path, attention in traces.target.attention.items()
+        if (first := traces.base.attention.get(path)) is not None and first.shared_by != attention.shared_by
     }
     if changed:
         path, (before, after) = next(iter(changed.items()))
@@ -104,3 +101,7 @@ def _warn_of_groups(seen: Observed) -> None:
             "query heads",
             stacklevel=4,
         )
+
+
+def _site(factor: float, mechanism: Mechanism) -> Site:
+    return Site(kind=SiteKind.ATTENTION_LOGITS, factor=factor, mechanism=mechanism)

@@ -10,16 +10,14 @@ import math
 import warnings
 from typing import Any
 
-from mutransfer.parameterization.model.factory import Build, skeleton
-from mutransfer.parameterization.multipliers.attention import KIND
-from mutransfer.parameterization.multipliers.hooks import Site
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.trials import Unaffected, product_mechanism
-from mutransfer.parameterization.tracing.examples import Observed
+from mutransfer.parameterization.sites import Mechanism, Site, SiteKind
+from mutransfer.parameterization.tracing.examples import Traces
 from mutransfer.theory.exponents import Parameterization
-from mutransfer.widths import Width
 
 
-def product_sites(build: Build, base_width: Width, seen: Observed, table: Parameterization) -> dict[str, Site]:
+def product_sites(builds: Builds, traces: Traces, table: Parameterization) -> dict[str, Site]:
     """Sites of products of activations over growing dimensions that are not the logits of a softmax.
 
     A mechanism must be proven on the model at base width: at 2 it does to the outputs what doubling the product does.
@@ -27,11 +25,11 @@ def product_sites(build: Build, base_width: Width, seen: Observed, table: Parame
     size; where neither holds and no mechanism is found, the user is warned.
     """
     sites: dict[str, Site] = {}
-    by_class: dict[Any, tuple[str, str] | None] = {}
-    model = skeleton(build, base_width)
+    by_class: dict[Any, tuple[str, Mechanism] | None] = {}
+    model = builds.skeleton(builds.base)
     unreached = []
-    for path, indices in _grown(seen).items():
-        factors = {_factor(seen, i, table) for i in indices}
+    for path, indices in _growing_products(traces).items():
+        factors = {_factor(traces, i, table) for i in indices}
         factor = next(iter(factors))
         same = all(math.isclose(factor, other, rel_tol=1e-6) for other in factors)
         if same and math.isclose(factor, 1.0, rel_tol=1e-6):
@@ -40,14 +38,16 @@ def product_sites(build: Build, base_width: Width, seen: Observed, table: Parame
         like = (type(module), len(indices), *(type(m) for m in module.modules()))
         try:
             if like not in by_class:
-                by_class[like] = product_mechanism(build, base_width, seen.example, path, indices)
+                by_class[like] = product_mechanism(builds, traces.example, path, indices)
         except Unaffected:
             continue
-        found = by_class[like] if same else None
-        if found is None:
+        reached = by_class[like] if same else None
+        if reached is None:
             unreached.append(path)
         else:
-            sites[".".join(filter(None, (path, found[0])))] = Site(kind=KIND, factor=factor, mechanism=found[1])
+            child, mechanism = reached
+            place = ".".join(filter(None, (path, child)))
+            sites[place] = Site(kind=SiteKind.ATTENTION_LOGITS, factor=factor, mechanism=mechanism)
     if unreached:
         warnings.warn(
             f"{', '.join(map(repr, unreached))}: a product of two activations sums over a dimension that grows, no "
@@ -58,16 +58,16 @@ def product_sites(build: Build, base_width: Width, seen: Observed, table: Parame
     return sites
 
 
-def _grown(seen: Observed) -> dict[str, list[int]]:
-    """By path, which products sum over a dimension that grows."""
-    found: dict[str, list[int]] = {}
-    for i, (base, target) in enumerate(zip(seen.base.products, seen.target.products, strict=False)):
-        if base.size != target.size and base.path not in seen.base.attention:
-            found.setdefault(base.path, []).append(i)
-    return found
+def _growing_products(traces: Traces) -> dict[str, list[int]]:
+    """Products that sum over a dimension that grows, by path."""
+    products: dict[str, list[int]] = {}
+    for i, (base, target) in enumerate(zip(traces.base.products, traces.target.products, strict=False)):
+        if base.size != target.size and base.path not in traces.base.attention:
+            products.setdefault(base.path, []).append(i)
+    return products
 
 
-def _factor(seen: Observed, i: int, table: Parameterization) -> float:
-    base, target = seen.base.products[i], seen.target.products[i]
+def _factor(traces: Traces, i: int, table: Parameterization) -> float:
+    base, target = traces.base.products[i], traces.target.products[i]
     scale = target.scale / base.scale if base.scale else 1.0
     return (target.size / base.size) ** -table.attention / scale

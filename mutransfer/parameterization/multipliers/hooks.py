@@ -9,23 +9,11 @@ import torch
 import torch._dynamo.config
 from torch import nn
 
-from mutransfer.errors import PlanError
+from mutransfer.parameterization.sites import Mechanism, On
 
 # Kept with the module: unpickling it reserves the hook's id, which another hook would otherwise take.
 _HANDLES = "_mutransfer_hooks"
 _ATTRIBUTES = "_mutransfer_attributes"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """A multiplier that belongs to a use of a tensor, not to the tensor."""
-
-    kind: str  # "tied readout", "attention logits"
-    factor: float
-    # "input": the module's first input is multiplied. "key": the keys that an nn.MultiheadAttention is given, whose
-    # bias shifts all logits of a query alike and so drops out of the softmax. "output", or "output 1/3" for the second
-    # third of its features. "attribute NAME": a float that the module multiplies with.
-    mechanism: str
 
 
 @dataclass(frozen=True)
@@ -69,28 +57,27 @@ class OutputMultiplier:
         return torch.cat(pieces, dim=-1)
 
 
-def install(module: nn.Module, mechanism: str, factor: float) -> None:
-    """Put a multiplier on a module."""
+def put_on(module: nn.Module, mechanism: Mechanism, factor: float) -> None:
+    """Multiply by ``factor`` what ``mechanism`` says, from now on."""
     # Else torch.compile reuses the graph of a plain model of the same class that it compiled before, without the hook.
     torch._dynamo.config.skip_nnmodule_hook_guards = False
-    kind, _, detail = mechanism.partition(" ")
-    if kind == "attribute":
-        setattr(module, detail, getattr(module, detail) * factor)
-        vars(module).setdefault(_ATTRIBUTES, {})[detail] = factor
-        return
-    if kind == "output":
-        part, parts = map(int, detail.split("/")) if detail else (0, 1)
-        handle: Any = module.register_forward_hook(OutputMultiplier(factor, part, parts))
-    elif kind in ("input", "key"):
-        hook = InputMultiplier(factor) if kind == "input" else KeyMultiplier(factor)
-        handle = module.register_forward_pre_hook(hook, with_kwargs=True)
-    else:
-        raise PlanError(f"unknown mechanism {mechanism!r}: was the plan made by a newer version?")
+    match mechanism.on:
+        case On.ATTRIBUTE:
+            setattr(module, mechanism.name, getattr(module, mechanism.name) * factor)
+            vars(module).setdefault(_ATTRIBUTES, {})[mechanism.name] = factor
+            return
+        case On.OUTPUT:
+            hook = OutputMultiplier(factor, mechanism.part, mechanism.parts)
+            handle: Any = module.register_forward_hook(hook)
+        case On.INPUT:
+            handle = module.register_forward_pre_hook(InputMultiplier(factor), with_kwargs=True)
+        case On.KEY:
+            handle = module.register_forward_pre_hook(KeyMultiplier(factor), with_kwargs=True)
     vars(module).setdefault(_HANDLES, []).append(handle)
 
 
-def uninstall(module: nn.Module) -> None:
-    """Take off what :func:`install` put on."""
+def take_off(module: nn.Module) -> None:
+    """Undo every :func:`put_on`."""
     for handle in vars(module).pop(_HANDLES, []):
         handle.remove()
     for name, factor in vars(module).pop(_ATTRIBUTES, {}).items():

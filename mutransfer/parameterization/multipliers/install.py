@@ -6,31 +6,27 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.model.names import canonical, unwrapped
-from mutransfer.parameterization.multipliers import hooks
-from mutransfer.parameterization.plan import Plan, multipliers
+from mutransfer.parameterization.multipliers.hooks import put_on, take_off
+from mutransfer.parameterization.plan import Plan
 
 
 def install(inner: nn.Module, plan: Plan) -> None:
-    """Put every run-time multiplier of ``plan`` on ``inner``, or none.
+    """Put every run-time multiplier of ``plan`` on ``inner``.
 
     Raises:
-        PlanError: ``inner`` lacks a module that the plan multiplies, or a mechanism is unknown.
+        PlanError: ``inner`` lacks a module that the plan multiplies; nothing is put on it then.
     """
     modules = dict(inner.named_modules())
-    found = {path: modules.get(canonical(path, modules.keys())) for path, _, _ in multipliers(plan)}
-    if odd := sorted(path for path, module in found.items() if module is None):
+    places = {path: modules.get(canonical(path, modules.keys())) for path, _, _ in plan.multipliers()}
+    if odd := sorted(path for path, module in places.items() if module is None):
         raise PlanError(f"the plan is for another model: it multiplies {', '.join(odd)}, which this one lacks")
-    try:
-        for path, mechanism, factor in multipliers(plan):
-            if (module := found[path]) is not None:
-                # Inside what activation checkpointing put around a block: the attributes are there.
-                hooks.install(unwrapped(module), mechanism, factor)
-    except PlanError:
-        uninstall(inner)
-        raise
+    for path, mechanism, factor in plan.multipliers():
+        if (module := places[path]) is not None:
+            # Inside what activation checkpointing put around a block: the attributes are there.
+            put_on(unwrapped(module), mechanism, factor)
 
 
 def uninstall(inner: nn.Module) -> None:
     """Undo :func:`install`."""
     for module in inner.modules():
-        hooks.uninstall(module)
+        take_off(module)

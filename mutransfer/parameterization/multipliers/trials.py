@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.model.factory import Build
-from mutransfer.parameterization.multipliers.hooks import install
-from mutransfer.parameterization.tracing.examples import fresh
+from mutransfer.parameterization.model.builds import Builds
+from mutransfer.parameterization.multipliers.hooks import put_on
+from mutransfer.parameterization.sites import Mechanism, On
+from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping
 from mutransfer.parameterization.tracing.trace import Example, call, tensors
-from mutransfer.parameterization.tracing.tracer import Tracer, run, trace
+from mutransfer.parameterization.tracing.tracer import outputs_under, trace
 from mutransfer.random_state import preserved_random_state, seed_everything
-from mutransfer.widths import Width
 
 UNAFFECTED = 1e-5  # relative change of outputs, in single precision, that is none
 PROVABLE = 1e-3  # and one of which a hundredth is still above rounding
@@ -24,12 +24,12 @@ class Unaffected(Exception):
     """What the model computes does not depend on the size of these products."""
 
 
-def logits_mechanism(build: Build, width: Width, example: Example, path: str) -> tuple[str, str]:
+def logits_mechanism(builds: Builds, example: Example, path: str) -> tuple[str, Mechanism]:
     """The path of a module below ``path`` and the mechanism on it that multiplies the logits and nothing else."""
-    plain = trace(lively(build, width), example).attention[path]
-    for child, mechanism in candidates(fresh(build, width).get_submodule(path)):
-        model = lively(build, width)
-        install(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
+    plain = trace(filled_model(builds), example).attention[path]
+    for child, mechanism in candidates(builds.skeleton(builds.base).get_submodule(path)):
+        model = filled_model(builds)
+        put_on(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
         found = trace(model, example).attention.get(path)
         if found is not None and _is_twice(found.logits, plain.logits) and _is_same(found.values, plain.values):
             return child, mechanism
@@ -52,9 +52,9 @@ def _is_same(found: torch.Tensor | None, expected: torch.Tensor | None) -> bool:
     return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def lively(build: Build, width: Width) -> nn.Module:
+def filled_model(builds: Builds) -> nn.Module:
     """A fresh model in which nothing is zero: a readout or a branch that starts at zero hides what is before it."""
-    model = fresh(build, width)
+    model = builds.fresh(builds.base)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -63,44 +63,46 @@ def lively(build: Build, width: Width) -> nn.Module:
     return model
 
 
-def candidates(module: nn.Module) -> Iterator[tuple[str, str]]:
+def candidates(module: nn.Module) -> Iterator[tuple[str, Mechanism]]:
     """What to try, the exact first: scale attributes, norms of queries or keys, projections, fused projections."""
     for name, value in vars(module).items():
         if isinstance(value, float):
-            yield "", f"attribute {name}"
+            yield "", Mechanism(On.ATTRIBUTE, name=name)
+    output = Mechanism(On.OUTPUT)
     children = [(name, child) for name, child in module.named_modules() if name and not list(child.children())]
-    yield from ((name, "output") for name, child in children if "norm" in type(child).__name__.lower())
-    yield from ((name, "output") for name, _ in children)
-    yield from ((name, f"output {part}/{n}") for name, _ in children for n in (3, 2) for part in (1, 0))
+    yield from ((name, output) for name, child in children if "norm" in type(child).__name__.lower())
+    yield from ((name, output) for name, _ in children)
+    pieces = [Mechanism(On.OUTPUT, part=part, parts=parts) for parts in (3, 2) for part in (1, 0)]
+    yield from ((name, piece) for name, _ in children for piece in pieces)
 
 
 def product_mechanism(
-    build: Build, width: Width, example: Example, path: str, products: Collection[int]
-) -> tuple[str, str] | None:
-    """As :func:`logits_mechanism`, for ``products`` of activations that anything may follow; None where none is found.
+    builds: Builds, example: Example, path: str, products: Collection[int]
+) -> tuple[str, Mechanism] | None:
+    """What :func:`logits_mechanism` finds, for ``products`` that anything may follow; None where nothing is found.
 
     A mechanism at 2 must do to the model's outputs what doubling these products themselves does.
 
     Raises Unaffected where that changes nothing, as where the products are divided by their own sum.
     """
-    plain = _run(lively(build, width), example)
-    model = lively(build, width)
-    doubled = [t.double() for t in run(model, example, Tracer(model, products)) if t.is_floating_point()]
+    plain = _run(filled_model(builds), example)
+    model = filled_model(builds)
+    doubled = [t.double() for t in outputs_under(Bookkeeping(model, products), model, example) if t.is_floating_point()]
     effect = _distance(doubled, plain)
     if effect < UNAFFECTED:
         raise Unaffected
     if effect < PROVABLE:
         return None
-    for child, mechanism in candidates(fresh(build, width).get_submodule(path)):
-        model = lively(build, width)
-        install(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
+    for child, mechanism in candidates(builds.skeleton(builds.base).get_submodule(path)):
+        model = filled_model(builds)
+        put_on(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
         if _distance(_run(model, example), doubled) < 0.01 * effect:
             return child, mechanism
     return None
 
 
 def _run(model: nn.Module, example: Example) -> list[torch.Tensor]:
-    return [t.double() for t in run(model, example, Tracer(model)) if t.is_floating_point()]
+    return [t.double() for t in outputs_under(Bookkeeping(model), model, example) if t.is_floating_point()]
 
 
 def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
@@ -109,14 +111,14 @@ def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
     return max((float((a - b).norm() / b.norm()) for a, b in pairs if a.shape == b.shape), default=0.0)
 
 
-def check_multipliers(build: Build, width: Width, example: Example, multipliers: Mapping[str, str]) -> None:
+def check_multipliers(builds: Builds, example: Example, multipliers: Mapping[str, Mechanism]) -> None:
     """Refuse a multiplier, by path and mechanism, that changes nothing in what the model computes, in either mode.
 
     A weight that is read without calling its module, or a fused kernel that skips an attribute, would be missed.
     """
     for path, mechanism in multipliers.items():
         for training in (True, False):
-            if not _has_effect(lively(build, width).train(training), example, path, mechanism):
+            if not _has_effect(filled_model(builds).train(training), example, path, mechanism):
                 mode = "train" if training else "eval"
                 raise ClassificationError(
                     f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
@@ -124,9 +126,9 @@ def check_multipliers(build: Build, width: Width, example: Example, multipliers:
                 )
 
 
-def _has_effect(model: nn.Module, example: Example, path: str, mechanism: str) -> bool:
+def _has_effect(model: nn.Module, example: Example, path: str, mechanism: Mechanism) -> bool:
     before = _outputs(model, example)
-    install(model.get_submodule(path), mechanism, 0.5)
+    put_on(model.get_submodule(path), mechanism, 0.5)
     after = _outputs(model, example)
     if not before:
         return True  # nothing to see the effect in

@@ -9,7 +9,7 @@ from math import prod
 from torch import nn
 
 from mutransfer.errors import BuildError, ClassificationError
-from mutransfer.parameterization.model.factory import Build, skeleton
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED
 from mutransfer.parameterization.roles.classify import classify_parameter, mark_bottlenecks
 from mutransfer.parameterization.roles.overrides import Overrides, checked, plea, some
@@ -19,7 +19,7 @@ from mutransfer.widths import Width, growth, scaled, show_width
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class ModelSurvey:
     """The parameters of a model at several widths; ``widths[0]`` is the base, ``widths[1]`` the target."""
 
     widths: tuple[Width, ...]
@@ -28,22 +28,16 @@ class Survey:
     models: tuple[nn.Module, nn.Module]  # at base and target, possibly on the meta device
 
 
-def survey(
-    build: Build,
-    base_width: Width,
-    width: Width,
-    overrides: Overrides | None = None,
-    traced: Trace | None = None,
-) -> Survey:
+def survey(builds: Builds, overrides: Overrides | None = None, traced: Trace | None = None) -> ModelSurvey:
     """Build at base, target and non-proportional widths between, compare shapes and assign roles.
 
     Raises ClassificationError naming every parameter whose role cannot be known, with the override to write.
     """
-    models = [skeleton(build, base_width), skeleton(build, width)]
-    widths = [base_width, width]
-    for probe in _probes(base_width, width):
+    widths = [builds.base, builds.target]
+    models = [builds.skeleton(width) for width in widths]
+    for probe in _probes(builds.base, builds.target):
         try:
-            models.append(skeleton(build, probe))
+            models.append(builds.skeleton(probe))
         except BuildError:
             continue  # a probe width is our choice, not the user's: the factory may refuse it
         widths.append(probe)
@@ -55,7 +49,7 @@ def compare(
     widths: Sequence[Width],
     overrides: Overrides | None = None,
     traced: Trace | None = None,
-) -> Survey:
+) -> ModelSurvey:
     """Roles from models that exist already; ``models[0]`` is the base and ``models[1]`` the target.
 
     ``traced`` is what a forward pass at base width does with each parameter, where that could be run.
@@ -96,7 +90,7 @@ def compare(
                 else "\nOr give example=, inputs that the model runs on: a forward pass shows what is contracted."
             )
         )
-    return Survey(
+    return ModelSurvey(
         widths=tuple(widths),
         parameters=mark_bottlenecks(parameters, overrides, list(traced.uses) if traced else []),
         tied=_tied(uses),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,12 +13,42 @@ from mutransfer.parameterization.tracing.tags import NOTHING, Tag
 from mutransfer.parameterization.tracing.trace import Taken, Trace, Use
 
 
-class Ledger:
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the pass that has been done: torch's function, its arguments, what is known of them, its output.
+
+    The arguments of ``cat`` and ``stack`` are the tensors that they put together.
+    """
+
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tags: list[Tag]
+    out: Any
+
+    @property
+    def name(self) -> str:
+        return self.func.overloadpacket.__name__
+
+    @property
+    def first(self) -> Tag:
+        """What is known of the first argument."""
+        return self.tags[0] if self.tags else NOTHING
+
+    @property
+    def alpha(self) -> float:
+        """The number that torch's sums multiply their second term with."""
+        return float(self.kwargs.get("alpha", 1))
+
+
+class Bookkeeping:
     """Tags of tensors, and the ``result`` that they add up to."""
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+    def __init__(self, model: nn.Module, doubled: Collection[int] = ()) -> None:
+        """``doubled``: those of ``result.products``, by number, that the pass is to multiply by 2."""
         self.result = Trace()
+        self.doubled = doubled
+        self.modules: list[str] = [""]  # paths of those that are running, the innermost last
         self.parameters = dict(model.named_parameters())
         self.tags: dict[int, Tag] = {id(b): Tag(constant=True) for b in model.buffers() if b.numel() > 1}
         self.tags |= {id(p): Tag(parameter=name) for name, p in self.parameters.items()}
@@ -72,6 +104,11 @@ class Ledger:
                 use = self.use(weighed.name)
                 use.elementwise = True
                 use.rows.append(Taken(weighed.own, None))
+
+    @property
+    def here(self) -> str:
+        """The path of the module that is running."""
+        return self.modules[-1]
 
     def note_number(self, args: Any, out: Any) -> None:
         """A number that depends on data is no factor of the model."""

@@ -14,18 +14,16 @@ import torch
 from torch import nn
 
 from mutransfer.errors import BuildError, ExampleError
-from mutransfer.parameterization.model.factory import Build, build_at, skeleton
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.tracing.trace import Example, Trace
 from mutransfer.parameterization.tracing.tracer import trace
-from mutransfer.random_state import preserved_random_state, seed_everything
-from mutransfer.widths import Width
 
 LARGE = 50_000_000  # parameters above which a target is not run for its trace
 NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"
 
 
 @dataclass(frozen=True)
-class Observed:
+class Traces:
     """Traces at base and at target width, and the example on which they were made."""
 
     example: Example
@@ -33,7 +31,7 @@ class Observed:
     target: Trace
 
 
-def observe(build: Build, base: Width, target: Width, example: Example | None) -> Observed | None:
+def observe(builds: Builds, example: Example | None) -> Traces | None:
     """What forward passes show; None where no example is given and none can be made up.
 
     A target that is too large to be run here is extrapolated from a model of half or twice the base width.
@@ -42,16 +40,16 @@ def observe(build: Build, base: Width, target: Width, example: Example | None) -
     """
     if example is not None:
         try:
-            return _observed(build, base, target, example)
+            return _traced(builds, example)
         except BuildError as error:
             raise ExampleError(str(error)) from error
-    model = skeleton(build, base)
+    model = builds.skeleton(builds.base)
     if _size(model) > LARGE:
         return None
     own = own_example(model)
     for candidate in _guesses(model) if own is None else [own]:
         try:
-            return _observed(build, base, target, candidate)
+            return _traced(builds, candidate)
         except BuildError as error:
             if own is not None:
                 warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=2)
@@ -63,13 +61,6 @@ def observe(build: Build, base: Width, target: Width, example: Example | None) -
 @cache
 def _tell_once(text: str) -> None:
     logging.getLogger("mutransfer").warning(text)
-
-
-def fresh(build: Build, width: Width) -> nn.Module:
-    """``build(width)`` as it always comes out, whatever the random state; which is left as it was."""
-    with preserved_random_state():
-        seed_everything(0)
-        return build_at(build, width)
 
 
 def own_example(model: nn.Module) -> Example | None:
@@ -115,20 +106,21 @@ def _guesses(model: nn.Module) -> Iterator[Example]:
         yield torch.randn(shape, generator=generator).to(dtype)
 
 
-def _observed(build: Build, base: Width, target: Width, example: Example) -> Observed:
-    first = trace(fresh(build, base), example)
+def _traced(builds: Builds, example: Example) -> Traces:
+    base, target = builds.base, builds.target
+    first = trace(builds.fresh(base), example)
     if target == base:
-        return Observed(example, first, first)
-    if _size(skeleton(build, target)) <= LARGE or not isinstance(base, int) or not isinstance(target, int):
-        return Observed(example, first, trace(fresh(build, target), example))
+        return Traces(example, first, first)
+    if _size(builds.skeleton(target)) <= LARGE or not isinstance(base, int) or not isinstance(target, int):
+        return Traces(example, first, trace(builds.fresh(target), example))
     for other in (base // 2, 2 * base):  # half, if it builds: models may be large at base already
         try:
-            second = trace(fresh(build, other), example)
+            second = trace(builds.fresh(other), example)
         except BuildError:
             if other > base:
                 raise
             continue
-        return Observed(example, first, _extrapolated(first, second, math.log(target / base) / math.log(other / base)))
+        return Traces(example, first, _extrapolated(first, second, math.log(target / base) / math.log(other / base)))
     raise AssertionError("not reached")
 
 

@@ -99,7 +99,7 @@ class Use:
 
 
 @dataclass
-class Attention:
+class AttentionUse:
     """A product of queries and keys."""
 
     head_size: int
@@ -114,7 +114,7 @@ class Trace:
     """The uses of parameters by name, and attention by the path of the module that computes it."""
 
     uses: dict[str, Use] = field(default_factory=dict)
-    attention: dict[str, Attention] = field(default_factory=dict)
+    attention: dict[str, AttentionUse] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)  # paths that compute more than one attention
     products: list[Product] = field(default_factory=list)
 

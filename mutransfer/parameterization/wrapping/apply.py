@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.model.factory import Build, build_at, skeleton
+from mutransfer.parameterization.infer import infer
+from mutransfer.parameterization.model.builds import Builds
+from mutransfer.parameterization.model.factory import Build
 from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.multipliers.install import install, uninstall
 from mutransfer.parameterization.plan import Plan
@@ -14,6 +16,7 @@ from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.parameterization.wrapping.awaited_values import is_pending, settle, wait
 from mutransfer.parameterization.wrapping.fit import check_fresh, fitting, has_values
+from mutransfer.theory.recipe import Recipe
 from mutransfer.theory.rules import Parameterization
 from mutransfer.widths import Width
 
@@ -50,23 +53,20 @@ def parameterize(
     >>> plan["2.weight"].forward_mult
     0.25
     """
-    plan = Plan.infer(
-        build,
-        width=width,
-        base_width=base_width,
-        parameterization=parameterization,
+    recipe = Recipe.of(
+        parameterization,
         optimizer=optimizer,
         form=form,
-        overrides=overrides,
         lr_rule=lr_rule,
         wd_policy=wd_policy,
         scale_eps=scale_eps,
         embedding_lr_exponent=embedding_lr_exponent,
-        example=example,
     )
+    builds = Builds(build, base=base_width, target=width)
+    plan = infer(builds, recipe, overrides=overrides, example=example)
     if device is not None and torch.device(device).type == "meta":
-        return apply(skeleton(build, width).to(device=device, dtype=dtype), plan), plan
-    return apply(build_at(build, width), plan).to(device=device, dtype=dtype), plan
+        return apply(builds.skeleton(width).to(device=device, dtype=dtype), plan), plan
+    return apply(builds.drawn(width), plan).to(device=device, dtype=dtype), plan
 
 
 def apply(model: nn.Module, plan: Plan) -> nn.Module:

@@ -13,6 +13,7 @@ from mutransfer.errors import PlanError
 from mutransfer.parameterization.initialisation.drawn_sizes import sums
 from mutransfer.parameterization.model.names import canonical
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
 
 
 def fitting(inner: nn.Module, plan: Plan) -> dict[str, nn.Parameter]:
@@ -35,7 +36,7 @@ def fitting(inner: nn.Module, plan: Plan) -> dict[str, nn.Parameter]:
 def untied(name: str, plan: Plan) -> str:
     """What to do about a parameter that is not in ``plan`` because it was tied to another; else nothing."""
     path = name.rpartition(".")[0]
-    if path not in plan.sites or plan.sites[path].kind != "tied readout":
+    if path not in plan.sites or plan.sites[path].kind is not SiteKind.TIED_READOUT:
         return ""
     return (
         f". {name} was tied to another parameter when the plan was made, and torch unties on to_empty, "

@@ -8,6 +8,7 @@ from torch import nn
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
 from mutransfer.parameterization.wrapping.apply import applied_plan, remove
 from mutransfer.theory.exponents import SHIFT
 from mutransfer.theory.rules import Family, family
@@ -34,7 +35,7 @@ def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
     if applied_plan(model) != plan:
         raise PlanError("this plan is not on the model: nothing to fold")
     sites = {path: site.kind for path, site in plan.sites.items() if site.factor != 1.0}
-    if tied := [path for path, kind in sites.items() if kind == "tied readout"]:
+    if tied := [path for path, kind in sites.items() if kind is SiteKind.TIED_READOUT]:
         raise PlanError(
             f"{', '.join(tied)} reads out with a tensor it shares with an embedding, and a multiplier on one use "
             "of a tensor cannot be folded into it. Untie the two first, or keep the wrapped model."

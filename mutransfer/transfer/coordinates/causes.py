@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.scaling import Scaling
+from mutransfer.parameterization.sites import SiteKind
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Parameterization, Power, Role
 from mutransfer.widths import Width, show_width
@@ -53,7 +54,7 @@ class Causes:
         actual, right = self.plan[parameter], self.right[parameter]
         return any(not math.isclose(getattr(actual, n), getattr(right, n), rel_tol=1e-6, abs_tol=1e-12) for n in names)
 
-    def site(self, module: str, kind: str, what: str) -> str | None:
+    def site(self, module: str, kind: SiteKind, what: str) -> str | None:
         """The cause in a multiplier on a use, a tied readout's or that of attention logits; None where it is right."""
         actual, right = (self._site(plan, module, kind) for plan in (self.plan, self.right))
         if right is None and actual is None:
@@ -66,7 +67,7 @@ class Causes:
             return None
         actual, right = self.plan.sites.get(module), self.right.sites.get(module)
         site = actual or right
-        if site is None or site.kind == "attention logits":
+        if site is None or site.kind is SiteKind.ATTENTION_LOGITS:
             return None
         what = f"a multiplier on its {site.mechanism}"
         return self._compared(what, actual.factor if actual else 1.0, right.factor if right else 1.0, None)
@@ -147,12 +148,12 @@ class Causes:
         return f"{what} {how}: factor {actual:.4g} {at} where {self.table.name} has {right:.4g}{formula}"
 
     @staticmethod
-    def _site(plan: Plan | None, module: str, kind: str) -> float | None:
+    def _site(plan: Plan | None, module: str, kind: SiteKind) -> float | None:
         """The factor of the site on a module or within it."""
         within = [
             site.factor
             for path, site in (plan.sites if plan else {}).items()
-            if site.kind == kind and (path == module or path.startswith(f"{module}.") or not module)
+            if site.kind is kind and (path == module or path.startswith(f"{module}.") or not module)
         ]
         return within[0] if within else None
 

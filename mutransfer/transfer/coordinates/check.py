@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError
+from mutransfer.parameterization.model.factory import fresh
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
-from mutransfer.parameterization.tracing.examples import fresh
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Family, Parameterization

@@ -10,6 +10,7 @@ from torch import Tensor, equal
 
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import On, SiteKind
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.theory.rules import Role
 
@@ -107,7 +108,7 @@ def roles_of(module: str, plan: Plan) -> set[Role]:
 
 
 def is_readout(module: str, plan: Plan) -> bool:
-    tied = module in plan.sites and plan.sites[module].kind == "tied readout"
+    tied = module in plan.sites and plan.sites[module].kind is SiteKind.TIED_READOUT
     return tied or Role.OUTPUT in roles_of(module, plan)
 
 
@@ -128,6 +129,6 @@ def factored_modules(plan: Plan) -> frozenset[str]:
     """
     grown = {owner(name) for name, s in plan.items() if s.own_mult != 1.0}
     queries = {
-        path for path, s in plan.sites.items() if s.kind == "attention logits" and s.mechanism.startswith("output")
+        path for path, s in plan.sites.items() if s.kind is SiteKind.ATTENTION_LOGITS and s.mechanism.on is On.OUTPUT
     }
     return frozenset(grown | queries)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mutransfer.intervals import Slope
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Family, Role
 from mutransfer.transfer.coordinates.causes import INIT, TITLES, UPDATE, Causes
@@ -92,7 +93,9 @@ class Judge:
     def _size_offender(self, module: str, slope: Slope, power: float, into: float, reached: bool) -> Offender:
         what = "its output at initialisation"
         inner = self.expected.handed_on.get(module, module)
-        if inner in self.expected.readouts and (cause := self.causes.site(inner, "tied readout", "readout multiplier")):
+        if inner in self.expected.readouts and (
+            cause := self.causes.site(inner, SiteKind.TIED_READOUT, "readout multiplier")
+        ):
             return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
         if (cause := self.causes.use(inner)) is not None:
             return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
@@ -166,7 +169,7 @@ class Judge:
                 grown = max(self.attention, self.attention + 0.5 + self.expected.regime.change[1])
                 power = excess(slope, float("-inf"), grown, UPDATE_TOLERANCE)
             if power:
-                cause = self.causes.site(path, "attention logits", "their multiplier")
+                cause = self.causes.site(path, SiteKind.ATTENTION_LOGITS, "their multiplier")
                 twice = "they are scaled more than once" if power < 0 else "they are not scaled by 1/head_size"
                 where = f"attention logits of {path or 'the model'}"
                 what = f"their size {'at initialisation' if path in start else 'in training'}"

@@ -1,0 +1,87 @@
+"""How a Plan is made: the model is looked at from several sides, and every parameter gets its factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from mutransfer.parameterization.factors import scaling_of
+from mutransfer.parameterization.initialisation import infer_law
+from mutransfer.parameterization.initialisation.laws import Measured, law_factor
+from mutransfer.parameterization.model.builds import Builds
+from mutransfer.parameterization.multipliers.attention import packed_sites, traced_sites
+from mutransfer.parameterization.multipliers.attention_without_softmax import product_sites
+from mutransfer.parameterization.multipliers.tied_readouts import tied_sites
+from mutransfer.parameterization.multipliers.trials import check_multipliers
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.roles.compare_widths import ModelSurvey, compare, survey
+from mutransfer.parameterization.roles.overrides import Overrides
+from mutransfer.parameterization.tracing.examples import Traces, observe
+from mutransfer.parameterization.tracing.growing_factors import NONE, own_growth
+from mutransfer.parameterization.tracing.trace import Example
+from mutransfer.theory.recipe import Recipe
+from mutransfer.widths import Width
+
+
+def infer(
+    builds: Builds, recipe: Recipe, *, overrides: Overrides | None = None, example: Example | None = None
+) -> Plan:
+    """The plan of ``recipe`` for a factory, from small and meta-device builds; see :meth:`Plan.infer`."""
+    builds.skeleton(builds.base)  # what is wrong with the factory is told before what is wrong with an example
+    traces = observe(builds, example)
+    surveyed = survey(builds, overrides, None if traces is None else traces.base)
+    laws = infer_law.measure(builds, surveyed) if recipe.table.corrects_init else None
+    builds.check_new()
+    plan = _plan(surveyed, laws, recipe, traces)
+    if traces is None or not recipe.table.corrects_init:
+        return plan
+    logits = {**traced_sites(builds, traces, recipe.table), **product_sites(builds, traces, recipe.table)}
+    plan = replace(plan, sites={**plan.sites, **logits})
+    lone = {path for path, a in traces.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
+    multiplied = {path: mechanism for path, mechanism, _ in plan.multipliers() if path not in lone}
+    check_multipliers(builds, traces.example, multiplied)
+    return plan
+
+
+def infer_from_models(
+    models: Sequence[nn.Module], widths: Sequence[Width], recipe: Recipe, *, overrides: Overrides | None = None
+) -> Plan:
+    """The plan of ``recipe`` for ``models[1]``, from itself and ``models[0]`` at base; see :meth:`Plan.from_models`."""
+    surveyed = compare(models, widths, overrides)
+    laws = infer_law.from_values(models[:2], surveyed) if recipe.table.corrects_init else None
+    return _plan(surveyed, laws, recipe, None)
+
+
+def _plan(surveyed: ModelSurvey, laws: Mapping[str, Measured] | None, recipe: Recipe, traces: Traces | None) -> Plan:
+    # Without a target for the init, the model is left as it is.
+    growth = own_growth(traces.base, traces.target) if traces and recipe.table.corrects_init else NONE
+    scalings, fresh = {}, {}
+    for name, parameter in surveyed.parameters.items():
+        law = laws[name] if laws else None
+        own = growth.of(name, traces.base.uses.get(name) if traces else None)
+        scalings[name] = scaling_of(parameter, law, own, recipe)
+        if law and law.base_rms and not law.law.constant:  # an identity's size depends on its shape
+            fresh[name] = law.base_rms * law_factor(law.law, parameter, 1)
+    return Plan(
+        parameterization=recipe.table.name,
+        optimizer=recipe.optimizer,
+        form=str(recipe.form),
+        base_width=_frozen(surveyed.widths[0]),
+        width=_frozen(surveyed.widths[1]),
+        wd_policy=str(recipe.wd_policy),
+        scale_eps=recipe.scale_eps,
+        scalings=scalings,
+        sites={
+            **tied_sites(surveyed, recipe.table, traces, growth),
+            **(packed_sites(surveyed.models, recipe.table) if recipe.table.corrects_init else {}),
+        },
+        shapes={name: p.shapes[1] for name, p in surveyed.parameters.items()},
+        fresh_rms=fresh,
+    )
+
+
+def _frozen(width: Width) -> Width:
+    """A copy that the user's own mapping cannot change, of a type that JSON knows."""
+    return dict(width) if isinstance(width, Mapping) else width
