@@ -23,7 +23,8 @@ from mutransfer.theory.rules import Family, Parameterization
 from mutransfer.training.batches import few
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.first_steps import FirstSteps, attention_logits, first_steps
-from mutransfer.training.spec import HYPERPARAMETERS, RunSpec
+from mutransfer.training.optimizers.table import optimizer_rule
+from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED, Task, label_of
 from mutransfer.training.task_adapters import PartsTask
 from mutransfer.transfer.coordinates.causes import TITLES, Causes, reference
@@ -32,7 +33,6 @@ from mutransfer.transfer.coordinates.offenders import EARLY, TOLERANCE, Judge, O
 from mutransfer.transfer.runs.runner import default_device
 from mutransfer.widths import Width, show_width, width_size
 
-DEFAULT_LR = {Family.SGD: 0.1, Family.ADAM: 2.0**-8}
 LOOKS = (1, 2)  # steps after which there is a look besides the last one
 OF_MODULES = ("size", "change", "effective", "propagated")
 
@@ -189,9 +189,8 @@ def coordinate_check(
         optimizer = plans[0].optimizer
         if not isinstance(parameterization, Parameterization):
             parameterization = plans[0].parameterization
-    if optimizer not in HYPERPARAMETERS:
-        raise ConfigError(f"optimizer must be one of {', '.join(HYPERPARAMETERS)}, found {optimizer!r}")
-    table, kind = rules.parameterization(parameterization), rules.family(optimizer)
+    lr = lr or optimizer_rule(optimizer).check_lr
+    table = rules.parameterization(parameterization)
     if not plans:
         what = {"parameterization": table, "optimizer": optimizer, "overrides": overrides}
         plans = [_plan(task.build, example, width=w, base_width=base, **what) for w in ordered]
@@ -207,7 +206,7 @@ def coordinate_check(
     measured = _Measured(ordered, base)
     with preserved_random_state():
         for i, (width, its) in enumerate(zip(ordered, plans, strict=True)):
-            specs = _specs(task, its, seed_list, steps, lr or DEFAULT_LR[kind])
+            specs = _specs(task, its, seed_list, steps, lr)
             for seen in first_steps(specs, task, its, where, looks, attention=attention):
                 measured.take(i, seen, its, ideal)
             sink(Note(text=f"coordinate check, {table.name}: width {show_width(width)} done"))

@@ -15,6 +15,7 @@ from mutransfer.intervals import Interval
 from mutransfer.random_state import preserved_random_state
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.extra_hyperparameters import LR_MULTS, MULTIPLIERS
+from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.training.run import infer_plan, run
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task, label_of
@@ -38,7 +39,6 @@ from mutransfer.transfer.search.tune import make_template
 from mutransfer.widths import Width, show_width
 
 MOMENTS = 8  # evaluations of a curve against time, beyond the first
-GRIDS = {"sgd": (-6, 2), "adam": (-12, -4), "adamw": (-12, -4), "lion": (-15, -7)}  # log2 learning rates, by 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,8 @@ def falsify(
         **training,
     )
     template = replace(template, width=width)
-    points = list(grid) if grid is not None else list(range(GRIDS[optimizer][0], GRIDS[optimizer][1] + 1, 2))
+    lowest, highest = optimizer_rule(optimizer).log2_lrs
+    points = list(grid) if grid is not None else list(range(lowest, highest + 1, 2))
     if not points:
         raise ConfigError("falsify needs at least one log2 learning rate in grid")
     kept = Record() if record is None else record
