@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from mutransfer.errors import PlanError
 from mutransfer.theory import rules
+from mutransfer.training.optimizers.table import OPTIMIZER_RULES
 
 
 def _named_table(name: str) -> str:
@@ -17,7 +19,16 @@ def _named_table(name: str) -> str:
         raise ValueError(f"unknown parameterization {name!r}: expected one of {', '.join(rules.TABLES)}") from error
 
 
+def _named_optimizer(name: str) -> str:
+    if name not in OPTIMIZER_RULES:
+        *others, last = map(repr, OPTIMIZER_RULES)
+        expected = {"expected": f"{', '.join(others)} or {last}"}
+        raise PydanticCustomError("literal_error", "Input should be {expected}", expected)  # as of a Literal
+    return name
+
+
 Table = Annotated[str, AfterValidator(_named_table)]
+Optimizer = Annotated[str, AfterValidator(_named_optimizer)]
 RoleName = Literal["input", "hidden", "output", "bottleneck", "vector", "scalar"]
 WidthValue = int | dict[str, int]
 
@@ -107,7 +118,7 @@ class StudyConfig(_Section):
     loss: str | None = None  # cross_entropy, mse, or package.module:function, called (model, batch)
     parameterization: Table = "mup"
     compare: list[Table] = []  # controls
-    optimizer: Literal["sgd", "adam", "adamw", "lion"] = "adamw"
+    optimizer: Optimizer = "adamw"
     base_width: WidthValue
     widths: list[WidthValue] = Field(min_length=1)
     seeds: int = Field(3, ge=2)

@@ -14,11 +14,11 @@ from mutransfer.parameterization.model.factory import fresh
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.random_state import preserved_random_state
-from mutransfer.theory import rules
-from mutransfer.theory.rules import Family, Parameterization
+from mutransfer.theory.rules import Parameterization
 from mutransfer.training.batches import few
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.first_steps import attention_logits, first_steps
+from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED, Task, label_of
 from mutransfer.transfer.coordinates.causes import Causes
@@ -33,7 +33,6 @@ from mutransfer.transfer.runs.runner import default_device
 from mutransfer.transfer.runs.seeds import seed_tuple
 from mutransfer.widths import Width, show_width, width_key, width_size
 
-DEFAULT_LR = {Family.SGD: 0.1, Family.ADAM: 2.0**-8}
 LOOKS = (1, 2)  # steps after which there is a look besides the last one
 
 
@@ -99,7 +98,7 @@ def coordinate_check(
     measured = Measurements(ordered, checked.base_width)
     with preserved_random_state():
         for i, (width, its) in enumerate(zip(ordered, checked.plans, strict=True)):
-            specs = _specs(task, its, seed_list, steps, lr or DEFAULT_LR[rules.family(checked.optimizer)])
+            specs = _specs(task, its, seed_list, steps, lr or optimizer_rule(checked.optimizer).check_lr)
             for one_seed in first_steps(specs, task, its, device, looks, attention=attention):
                 measured.add(i, one_seed, its, checked.ideal)
             sink(Note(text=f"coordinate check, {checked.table.name}: width {show_width(width)} done"))

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mutransfer.errors import ConfigError, MutransferError
+from mutransfer.errors import MutransferError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.theory import rules
 from mutransfer.theory.regimes import Regime, regime_of
 from mutransfer.theory.rules import Parameterization
-from mutransfer.training.spec import HYPERPARAMETERS
+from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.training.task import Task
 from mutransfer.training.task_plan import infer_for_task
 from mutransfer.widths import Width
@@ -60,8 +60,7 @@ def plans_to_check(
             base = plans[0].base_width
         if not isinstance(parameterization, Parameterization):
             parameterization = plans[0].parameterization
-    if optimizer not in HYPERPARAMETERS:
-        raise ConfigError(f"optimizer must be one of {', '.join(HYPERPARAMETERS)}, found {optimizer!r}")
+    optimizer_rule(optimizer)  # raises for one that is not known, before plans are inferred
     table = rules.parameterization(parameterization)
     if plan is None:
         asked = {"base_width": base, "parameterization": table, "optimizer": optimizer, "overrides": overrides}

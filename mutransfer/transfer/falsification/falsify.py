@@ -12,6 +12,7 @@ import torch
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.extra_hyperparameters import LR_MULTS, MULTIPLIERS
+from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task, check_task, label_of
@@ -24,8 +25,6 @@ from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.runs.seeds import seed_tuple
 from mutransfer.transfer.search.tune import make_template
 from mutransfer.widths import Width
-
-GRIDS = {"sgd": (-6, 2), "adam": (-12, -4), "adamw": (-12, -4), "lion": (-15, -7)}  # log2 learning rates, by 2
 
 
 def falsify(
@@ -95,7 +94,8 @@ def falsify(
         **training,
     )
     template = replace(template, width=width)
-    points = list(grid) if grid is not None else list(range(GRIDS[optimizer][0], GRIDS[optimizer][1] + 1, 2))
+    lowest, highest = optimizer_rule(optimizer).log2_lrs
+    points = list(range(lowest, highest + 1, 2)) if grid is None else list(grid)
     if not points:
         raise ConfigError("falsify needs at least one log2 learning rate in grid")
     record = Record() if record is None else record
