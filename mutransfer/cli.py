@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mutransfer.errors import ConfigError, MutransferError
+from mutransfer.errors import ConfigError, Interruption, MutransferError
 
 if TYPE_CHECKING:
     from mutransfer.study.workflow import Workflow
-    from mutransfer.transfer.search.tune import TuneResult
     from mutransfer.transfer.verification.result import Verification
 
 USAGE_ERROR, INTERRUPTED = 2, 130
@@ -49,8 +46,8 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the run direct
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it would cost.")]
 
 
-@app.command()
-def run(
+@app.command("run")
+def run_command(
     target: Target,
     option: Options = None,
     out: Out = None,
@@ -64,32 +61,33 @@ def run(
 
     Exit codes: 0 pass, 1 negative verdict, 2 usage or config, 3 inconclusive, 130 interrupted.
     """
-    with _session(target, option, out, json_lines, plain, quiet, fresh=fresh and not dry_run, keep=not dry_run) as (
-        flow,
-        say,
-    ):
-        say(flow.regime)
-        for note in flow.notes:
-            say(note)
+    from mutransfer.study.messages import announcement, flops_text, tuned_text
+    from mutransfer.study.session import View, open_session
+
+    view = View(json_lines=json_lines, plain=plain, quiet=quiet)
+    with open_session(
+        target, option, print_line, view=view, out=out, fresh=fresh and not dry_run, keep=not dry_run
+    ) as (flow, say):
+        for text in (flow.regime, *flow.tables.notes):
+            say(text)
         if dry_run:
             flow.without_record(always=fresh)
-        if dry_run:
-            _tell_flops(flow, say)
-        _announce(flow, say)
+            say(flops_text(flow))
+        say(announcement(flow))
         if dry_run:
             return
         checks = flow.coordinates()
         for name, check in checks.items():
             say(f"coordinate check, {name}: {'passes' if check.passed else 'does not pass'}")
         tuned = flow.tune()
-        say(_tuned(flow, tuned))
-        found = flow.verify(tuned)
-        page = flow.report(checks, tuned, found)
-        _conclude(flow, found, page, json_lines, say)
+        say(tuned_text(flow, tuned))
+        verifications = flow.verify(tuned)
+        page = flow.report(checks, tuned, verifications)
+        _conclude(flow, verifications, page, json_lines)
 
 
-@app.command()
-def explain(target: Explained, option: Options = None) -> None:
+@app.command("explain")
+def explain_command(target: Explained, option: Options = None) -> None:
     """The Plan: role and factors of every parameter at the largest width, and what theory says of it.
 
     For a factory, -o base_width=64 -o width=256 -o parameterization=mup -o optimizer=adamw say what to plan.
@@ -99,13 +97,15 @@ def explain(target: Explained, option: Options = None) -> None:
 
         print_line(explain_factory(str(target), option or []))
         return
-    with _session(target, option, None, False, False, False, keep=False) as (flow, say):
+    from mutransfer.study.session import open_session
+
+    with open_session(target, option, print_line, keep=False) as (flow, say):
         say(flow.regime)
         say(str(flow.largest_plan))
 
 
-@app.command()
-def init(
+@app.command("init")
+def init_command(
     factory: Annotated[str, typer.Argument(metavar="PACKAGE.MODULE:FACTORY", help="build(width) -> torch.nn.Module.")],
     out: Annotated[Path | None, typer.Option("--out", help="File to write [default: print it].")] = None,
 ) -> None:
@@ -122,10 +122,12 @@ def init(
     print_line(f"wrote {out}: fill in `data`, then `mutransfer explain {out}` and `mutransfer run {out}`")
 
 
-@app.command()
-def coords(target: Target, option: Options = None, json_lines: Json = False) -> None:
+@app.command("coords")
+def coords_command(target: Target, option: Options = None, json_lines: Json = False) -> None:
     """The coordinate check: how activations and their change scale with width, for every parameterization."""
-    with _session(target, option, None, json_lines, False, False, keep=False) as (flow, say):
+    from mutransfer.study.session import View, open_session
+
+    with open_session(target, option, print_line, view=View(json_lines=json_lines), keep=False) as (flow, say):
         checks = flow.coordinates()
         for name, check in checks.items():
             say(f"\n{name}: {'passes' if check.passed else 'does not pass'}")
@@ -134,12 +136,12 @@ def coords(target: Target, option: Options = None, json_lines: Json = False) -> 
                 say(f"  - {failure}")
         if json_lines:
             verdicts = {name: {"passed": c.passed, "failures": c.failures} for name, c in checks.items()}
-            print(json.dumps({"event": "coordinates", "checks": verdicts}))
+            print_event("coordinates", checks=verdicts)
         raise typer.Exit(0 if checks[flow.studied[0]].passed else 1)
 
 
 @app.command("tune")
-def tune_(
+def tune_command(
     target: Target,
     option: Options = None,
     out: Out = None,
@@ -149,16 +151,20 @@ def tune_(
     fresh: Fresh = False,
 ) -> None:
     """The search at base width."""
-    with _session(target, option, out, json_lines, plain, quiet, fresh=fresh) as (flow, _):
+    from mutransfer.study.messages import tuned_text
+    from mutransfer.study.session import View, open_session
+
+    view = View(json_lines=json_lines, plain=plain, quiet=quiet)
+    with open_session(target, option, print_line, view=view, out=out, fresh=fresh) as (flow, _):
         tuned = flow.tune()
         if json_lines:
-            print(json.dumps({"event": "tuned", "best": dict(tuned.best), "interval": dict(tuned.interval)}))
+            print_event("tuned", best=dict(tuned.best), interval=dict(tuned.interval))
         else:
-            print(_tuned(flow, tuned))
+            print_line(tuned_text(flow, tuned))
 
 
-@app.command()
-def verify(
+@app.command("verify")
+def verify_command(
     target: Target,
     option: Options = None,
     out: Out = None,
@@ -168,14 +174,17 @@ def verify(
     fresh: Fresh = False,
 ) -> None:
     """The transfer check: tunes first, where that has not been done."""
-    with _session(target, option, out, json_lines, plain, quiet, fresh=fresh) as (flow, say):
-        _announce(flow, say)
-        found = flow.verify(flow.tune())
-        _conclude(flow, found, None, json_lines, say)
+    from mutransfer.study.messages import announcement
+    from mutransfer.study.session import View, open_session
+
+    view = View(json_lines=json_lines, plain=plain, quiet=quiet)
+    with open_session(target, option, print_line, view=view, out=out, fresh=fresh) as (flow, say):
+        say(announcement(flow))
+        _conclude(flow, flow.verify(flow.tune()), None, json_lines)
 
 
 @app.command("falsify")
-def falsify_(
+def falsify_command(
     target: Target,
     option: Options = None,
     out: Out = None,
@@ -188,28 +197,30 @@ def falsify_(
 
     Exit codes: 0 features are needed, 1 frozen features suffice, 2 usage or config, 3 inconclusive, 130 interrupted.
     """
-    with _session(target, option, out, json_lines, plain, quiet, fresh=fresh) as (flow, _):
-        from mutransfer.report.falsification import write_falsification
+    from mutransfer.report.falsification import write_falsification
+    from mutransfer.study.session import View, open_session
 
-        found = flow.falsify()
-        page = write_falsification(found, flow.folder.path)
+    view = View(json_lines=json_lines, plain=plain, quiet=quiet)
+    with open_session(target, option, print_line, view=view, out=out, fresh=fresh) as (flow, _):
+        falsification = flow.falsify()
+        page = write_falsification(falsification, flow.folder.path)
+        finding, sentence, code = str(falsification.finding), falsification.sentence, falsification.exit_code
         if json_lines:
-            fields = {"finding": str(found.finding), "sentence": found.sentence, "exit_code": found.exit_code}
-            print_line(json.dumps({"event": "falsification", **fields}))
+            print_event("falsification", finding=finding, sentence=sentence, exit_code=code)
         else:
-            print_line(f"\n{found.finding}: {found.sentence}\nreport: {page}")
-        raise typer.Exit(found.exit_code)
+            print_line(f"\n{finding}: {sentence}\nreport: {page}")
+        raise typer.Exit(code)
 
 
-@app.command()
-def report(target: Target, option: Options = None) -> None:
+@app.command("report")
+def report_command(target: Target, option: Options = None) -> None:
     """Write the report of a finished run directory again; makes no new run."""
-    from mutransfer.study.workflow import refuse_new_runs
+    from mutransfer.study.session import open_session
 
-    with _session(target, option, None, False, False, False, sink=refuse_new_runs) as (flow, say):
+    with open_session(target, option, print_line, new_runs=False) as (flow, say):
         tuned = flow.tune()
-        found = flow.verify(tuned)
-        say(f"report: {flow.report(flow.coordinates(), tuned, found)}")
+        verifications = flow.verify(tuned)
+        say(f"report: {flow.report(flow.coordinates(), tuned, verifications)}")
 
 
 def main() -> None:
@@ -219,122 +230,33 @@ def main() -> None:
     except MutransferError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
+    except Interruption as interruption:
+        print(interruption, file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception:  # in the user's own model, data or loss, more likely than in ours: not a verdict (exit code 1)
         traceback.print_exc()
         print("error: the study stopped on the exception above; finished runs are kept", file=sys.stderr)
         sys.exit(USAGE_ERROR)
 
 
-@contextmanager
-def _session(
-    target: Path,
-    options: list[str] | None,
-    out: Path | None,
-    json_lines: bool,
-    plain: bool,
-    quiet: bool,
-    *,
-    fresh: bool = False,
-    keep: bool = True,
-    sink: Any = None,
-) -> Iterator[tuple[Workflow, Any]]:
-    """An open study and a function that speaks to the person; interruptions and the record are taken care of."""
-    from rich.console import Console
-
-    from mutransfer.report.console import JsonSink, PlainSink, TerminalSink, fan_out
-    from mutransfer.report.tensorboard import TensorBoardSink
-    from mutransfer.study.folder import open_study
-    from mutransfer.study.workflow import Workflow
-    from mutransfer.training.events import Note, silent
-
-    config, folder = open_study(target, out, options or [])
-    if fresh and config.storage is not None:
-        raise ConfigError(
-            f"--fresh forgets what is in the run directory, but the runs are in {config.storage}; "
-            "name another storage to start anew"
-        )
-    console = Console(stderr=json_lines)
-    if json_lines:
-        shown: Any = JsonSink(print_line)
-    elif quiet:
-        shown = silent
-    elif plain or not console.is_terminal:
-        shown = PlainSink(print_line)
-    else:
-        shown = TerminalSink(console)
-    # Each run has its own event file; verbs that keep nothing write none.
-    sinks = [shown, sink or (TensorBoardSink(folder.tensorboard) if keep else silent)]
-    flow = Workflow(config, folder, fan_out(*sinks))
-
-    def say(text: str) -> None:
-        shown(Note(text=text))
-
-    try:
-        if keep:
-            with flow:
-                if fresh:
-                    flow.forget()
-                yield flow, say
-        else:
-            yield flow, say
-    except KeyboardInterrupt:
-        if isinstance(shown, TerminalSink):
-            shown.close()
-        if keep and folder.config.exists():
-            done = f"{len(flow.stored())} finished runs are kept in {folder.path}"
-            print(f"interrupted: {done}. Go on with: mutransfer run {shlex.quote(str(folder.path))}", file=sys.stderr)
-        else:
-            print("interrupted before the first run; nothing was kept", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    finally:
-        if isinstance(shown, TerminalSink):
-            shown.close()
-
-
 def print_line(text: str) -> None:
     print(text, flush=True)
 
 
-def _tuned(flow: Workflow, tuned: TuneResult) -> str:
-    from mutransfer.report.console import widths_text
-
-    return f"tuned at width {widths_text([flow.config.base_width])}: {tuned}"
-
-
-def _announce(flow: Workflow, say: Any) -> None:
-    from mutransfer.report.console import duration, widths_text
-
-    runs, seconds = flow.expected_cost()
-    say(
-        f"{runs} runs to do ({len(flow.record)} in the record) at widths "
-        f"{widths_text([flow.config.base_width, *flow.config.widths])} on {flow.device}, about {duration(seconds)}; "
-        f"results in {flow.folder.path}. Interrupt at will: `mutransfer run {flow.folder.path}` goes on."
-    )
+def print_event(event: str, **fields: object) -> None:
+    """The last line of ``--json``."""
+    print_line(json.dumps({"event": event, **fields}))
 
 
-def _tell_flops(flow: Workflow, say: Any) -> None:
-    expected = flow.expected_flops()
-    how = "sequential" if flow.sequential else "the full grid; sequential: true would take"
-    say(
-        f"verifying one parameterization beyond width {flow.config.base_width}: {how} {expected} "
-        f"({expected.usual:.2g} of {expected.full:.2g} FLOPs)"
-    )
+def _conclude(flow: Workflow, verifications: Mapping[str, Verification], page: Path | None, json_lines: bool) -> None:
+    """Tell the verdicts, and end with the exit code of the one under study."""
+    from mutransfer.study.messages import conclusion
 
-
-def _conclude(flow: Workflow, found: dict[str, Verification], page: Path | None, json_lines: bool, say: Any) -> None:
-    first = found[flow.studied[0]]
+    main = verifications[flow.studied[0]]
     if json_lines:
-        fields = {
-            "verdict": str(first.verdict),
-            "movement": str(first.movement),
-            "exit_code": first.exit_code,
-        }
-        print_line(json.dumps({"event": "verdict", "headline": first.headline, **fields}))
+        verdict, movement = str(main.verdict), str(main.movement)
+        print_event("verdict", headline=main.headline, verdict=verdict, movement=movement, exit_code=main.exit_code)
     else:
-        print_line(f"\n{first.headline}: {first.sentence}\n  {first.reason}; {first.movement_reason}.")
-        for name in flow.studied[1:]:
-            print_line(f"  control {name}: {found[name].verdict}, {found[name].movement}. {found[name].sentence}")
-        if page is not None:
-            print_line(f"report: {page}")
-            print_line(f"curves: tensorboard --logdir {flow.folder.tensorboard}")
-    raise typer.Exit(first.exit_code)
+        for line in conclusion(flow, verifications, page):
+            print_line(line)
+    raise typer.Exit(main.exit_code)

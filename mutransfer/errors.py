@@ -39,3 +39,7 @@ class RecordError(MutransferError):
 
 class StackError(MutransferError):
     """Runs cannot be trained as one program; they can be one by one."""
+
+
+class Interruption(Exception):
+    """A study that the person stopped: no error. The message says what was kept and how to go on."""

@@ -62,16 +62,56 @@ def flow(tmp_path, **fields):
         ("mup", ["mup", "sp", "sp"], ("mup", "sp")),
         ("mup", ["mf", "sp"], ("mup", "sp")),
         ("mf", ["mup"], ("mf",)),
+        ("mup_t3", ["sp", "mup_t9", "mup", "mf"], ("mup_t3", "sp")),
+        ("sp", ["mf", "mup_t9"], ("sp", "mf")),
     ],
 )
-def test_what_is_studied_is_the_parameterization_then_its_controls_without_twins(tmp_path, main, compare, studied):
+def test_what_is_studied_is_the_parameterization_then_its_controls_each_function_once(tmp_path, main, compare, studied):
     one = flow(tmp_path, parameterization=main, compare=compare)
     assert one.studied == studied
-    both = {"mf", "mup"} <= {main, *compare}
-    assert len(one.notes) == both
-    if both:
-        other = "mf" if main == "mup" else "mup"
-        assert f"so {other} is not run again next to {main}" in one.notes[0]
+    left_out = [name for name in dict.fromkeys(compare) if name not in studied]
+    assert list(one.tables.same_as) == left_out
+    assert len(one.tables.notes) == bool(left_out)
+
+
+@pytest.mark.parametrize(
+    ("compare", "note"),
+    [
+        (["mf"], "mf and mup train the same function: they differ by forward multipliers that init, learning rates and "
+         "eps make up for (Tensor Programs IV Eq. 5, IVb Eq. 2.5), so mf is not run again next to mup."),
+        (["mup_t3", "sp", "mup_t9", "mf"], "so mup_t3, mup_t9 and mf are not run again next to mup."),
+    ],
+)  # fmt: skip
+def test_a_note_says_which_tables_were_not_run_again_and_next_to_which(tmp_path, compare, note):
+    (told,) = flow(tmp_path, compare=compare).tables.notes
+    assert told.endswith(note)
+
+
+@pytest.mark.parametrize(
+    ("fields", "studied"),
+    [
+        ({"training": {"steps": 3, "scale_eps": False}}, ("mup", "mf")),
+        ({"training": {"steps": 3, "scale_eps": False}, "optimizer": "sgd"}, ("mup",)),  # has no eps
+        ({"training": {"steps": 3, "wd_policy": "standard"}, "optimizer": "adamw"}, ("mup",)),  # no decay either
+        (
+            {
+                "training": {"steps": 3, "wd_policy": "standard"},
+                "optimizer": "adamw",
+                "fixed": {"weight_decay": 0.1},
+            },
+            ("mup", "mf"),
+        ),
+    ],
+)
+def test_forms_that_an_unscaled_eps_or_decay_tells_apart_are_all_run(tmp_path, fields, studied):
+    assert flow(tmp_path, compare=["mf"], **fields).studied == studied
+
+
+def test_forms_of_one_function_are_run_once_and_the_report_says_so(tmp_path):
+    one = flow(tmp_path, compare=["mup_t3", "mf"], widths=[16])
+    _, _, verifications, page, verdict = whole(one)
+    assert list(verifications) == list(verdict) == ["mup"]
+    assert "so mup_t3 and mf are not run again next to mup." in page
 
 
 def test_the_plan_that_is_shown_is_of_the_largest_width_in_any_order(tmp_path):
@@ -91,17 +131,22 @@ def test_the_regime_is_told_in_a_sentence(tmp_path):
     assert flow(tmp_path, parameterization="as_is").regime.endswith("depends on the model's own initialisation.")
 
 
+def test_the_regime_says_that_an_eps_left_as_it_is_does_not_follow_the_gradient(tmp_path):
+    assert "eps unfaithful" not in flow(tmp_path).regime
+    assert "eps unfaithful" in flow(tmp_path, training={"steps": 3, "scale_eps": False}).regime
+
+
 def test_the_cost_is_that_of_all_sweeps_and_falls_as_runs_are_done(tmp_path):
     with flow(tmp_path, compare=["sp"]) as one:
         # 5 learning rates, 2 refinements, 1 transferred; 2 seeds; the base once, each width for mup and sp.
-        assert one.expected_cost()[0] == (5 + 2 + 1) * 2 * (1 + 2 * 2)
+        assert one.cost.remaining(one.record)[0] == (5 + 2 + 1) * 2 * (1 + 2 * 2)
         one.tune()
-        left, seconds = one.expected_cost()
+        left, seconds = one.cost.remaining(one.record)
         # The tuner has done all at base width, but for the transferred learning rate where it is none of the grid's.
         assert left == (5 + 2 + 1) * 2 * (2 * 2)
         assert seconds > 0
         one.verify(one.tune())
-        assert one.expected_cost() == (0, 0.0)
+        assert one.cost.remaining(one.record) == (0, 0.0)
 
 
 def test_what_the_study_says_arrives_in_the_runs(tmp_path):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from mutransfer.config.task import import_string
+from mutransfer.config.imports import import_string
+from mutransfer.config.table import load_table
 from mutransfer.errors import BuildError, ClassificationError, ConfigError
 from mutransfer.parameterization.model.factory import Build, skeleton
 from mutransfer.parameterization.plan import Plan
@@ -23,13 +22,11 @@ _OPTIONS = ("base_width", "width", "parameterization", "optimizer", "form", "lr_
 
 
 def load_factory(name: str) -> Build:
-    """The factory, looked up beside the working directory too."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    found = import_string(name, "factory")
-    if not callable(found):
-        raise ConfigError(f"{name} is a {type(found).__name__}; expected a function build(width) -> torch.nn.Module")
-    return found
+    """The factory that ``package.module:factory`` names."""
+    factory = import_string(name, "factory")
+    if not callable(factory):
+        raise ConfigError(f"{name} is a {type(factory).__name__}; expected a function build(width) -> torch.nn.Module")
+    return factory
 
 
 def explain_factory(name: str, options: Sequence[str]) -> str:
@@ -38,8 +35,8 @@ def explain_factory(name: str, options: Sequence[str]) -> str:
     build = load_factory(name)
     base: Width = given.pop("base_width", None) or _base_width(build)
     width: Width = given.pop("width", None) or _grown(base)
-    plan = Plan.infer(build, width=width, base_width=base, **given)
-    table = rules.parameterization(given.get("parameterization", "mup"), given.get("lr_rule"))
+    table = rules.parameterization(load_table(str(given.pop("parameterization", "mup"))), given.pop("lr_rule", None))
+    plan = Plan.infer(build, width=width, base_width=base, parameterization=table, **given)
     regime = regimes.regime_of(plan, table)
     if regime is None:
         return f"{table.name}: {table.title}.\n{plan}"
@@ -53,7 +50,7 @@ def init_config(name: str) -> str:
     widths = [w for w in (scaled(base, k) for k in (2, 4, 8, 16)) if w is not None and _builds(build, w)]
     try:
         plan = Plan.infer(build, width=widths[0] if widths else base, base_width=base)
-        notes, overrides = _found(plan), "# overrides: {}              # nothing had to be said by hand\n"
+        notes, overrides = _notes(plan), "# overrides: {}              # nothing had to be said by hand\n"
     except ClassificationError as error:
         notes = [f"Not yet clear, see overrides: {line.strip()}" for line in str(error).splitlines()[:8]]
         overrides = "overrides: {}                # role or {fan_in: [..], fan_out: [..]} of each parameter above\n"
@@ -85,13 +82,13 @@ training:
 
 
 def _parsed(options: Sequence[str]) -> dict[str, Any]:
-    found = {}
+    values = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or key not in _OPTIONS:
             raise ConfigError(f"option -o {option}: for a factory, expected one of {', '.join(_OPTIONS)}, as key=value")
-        found[key] = yaml.safe_load(value)
-    return found
+        values[key] = yaml.safe_load(value)
+    return values
 
 
 def _base_width(build: Build) -> int:
@@ -123,7 +120,7 @@ def _grown(base: Width) -> Width:
     return {k: 4 * v for k, v in base.items()} if isinstance(base, Mapping) else 4 * base
 
 
-def _found(plan: Plan) -> list[str]:
+def _notes(plan: Plan) -> list[str]:
     roles = Counter(str(s.role) for s in plan.values())
     counted = ", ".join(f"{n} {role}" for role, n in roles.most_common())
     notes = [f"At width {show_width(plan.width)} over {show_width(plan.base_width)}: {counted} parameters."]

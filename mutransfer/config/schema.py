@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mutransfer.errors import PlanError
 from mutransfer.theory import rules
+from mutransfer.theory.rules import Role
 from mutransfer.training.optimizers.table import OPTIMIZER_RULES
+from mutransfer.training.spec import PRECISIONS, SCHEDULES
+from mutransfer.widths import width_size
 
 
 def _named_table(name: str) -> str:
-    try:
-        return rules.parameterization(name).name
-    except PlanError as error:
-        raise ValueError(f"unknown parameterization {name!r}: expected one of {', '.join(rules.TABLES)}") from error
+    if ":" in name or name in rules.TABLES:  # an import string is followed when the study begins
+        return name
+    raise ValueError(
+        f"unknown parameterization {name!r}: expected one of {', '.join(rules.TABLES)}, "
+        "or package.module:TABLE, a mutransfer.Parameterization of your own"
+    )
+
+
+def _one_of(allowed: Sequence[str]) -> AfterValidator:
+    """A validator for names that are listed elsewhere, in the words of pydantic's own for a Literal."""
+    *others, last = map(repr, allowed)
+
+    def checked(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"Input should be {', '.join(others)} or {last}, found {value!r}")
+        return value
+
+    return AfterValidator(checked)
 
 
 def _named_optimizer(name: str) -> str:
@@ -29,7 +46,6 @@ def _named_optimizer(name: str) -> str:
 
 Table = Annotated[str, AfterValidator(_named_table)]
 Optimizer = Annotated[str, AfterValidator(_named_optimizer)]
-RoleName = Literal["input", "hidden", "output", "bottleneck", "vector", "scalar"]
 WidthValue = int | dict[str, int]
 
 
@@ -68,15 +84,15 @@ class TrainingConfig(_Section):
     """How every run trains; fields of RunSpec."""
 
     steps: int = Field(100, ge=1)
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Annotated[str, _one_of(SCHEDULES)] = "constant"
     warmup_steps: int = Field(0, ge=0)
     eval_every: int = Field(0, ge=0)  # steps; 0: at the start and the end
     batch_size: int = Field(0, ge=0)  # examples per step; 0: as many as the task's batches have
     accumulate: int = Field(1, ge=1)  # micro-batches per step
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Annotated[str, _one_of(PRECISIONS)] = "float32"
     clip_norm: float = Field(0.0, ge=0)  # largest width-invariant gradient norm; 0: no clipping
-    form: Literal["forward", "absorbed"] = "forward"
-    wd_policy: Literal["independent", "sqrt", "standard"] = "independent"
+    form: Annotated[str, _one_of([*map(str, rules.Form)])] = "forward"
+    wd_policy: Annotated[str, _one_of([*map(str, rules.WdPolicy)])] = "independent"
     scale_eps: bool = True
 
     @model_validator(mode="after")
@@ -116,7 +132,7 @@ class StudyConfig(_Section):
     model: str | None = None  # or the parts: package.module:factory,
     data: str | None = None  # package.module:batches, called (seed, step) -> (inputs, targets),
     loss: str | None = None  # cross_entropy, mse, or package.module:function, called (model, batch)
-    parameterization: Table = "mup"
+    parameterization: Table = "mup"  # a built-in table, or package.module:TABLE
     compare: list[Table] = []  # controls
     optimizer: Optimizer = "adamw"
     base_width: WidthValue
@@ -131,11 +147,15 @@ class StudyConfig(_Section):
     budget: BudgetConfig | None = None  # sequential too
     training: TrainingConfig = TrainingConfig()
     coordinates: CoordinatesConfig = CoordinatesConfig()
-    overrides: dict[str, RoleName | AxesConfig] = {}  # parameter pattern: role, for what cannot be inferred
+    overrides: dict[str, Role | AxesConfig] = {}  # parameter pattern: role, for what cannot be inferred
     device: str = "auto"  # cuda where there is one, else cpu
     threads: int | None = Field(None, ge=1)  # of torch on the CPU
     members: int | None = Field(None, ge=1)  # most runs to train as one program; null: what is fastest, 1: one by one
     storage: str | None = None  # URL of another Optuna storage; None: runs.db in the run directory
+
+    @property
+    def largest_width(self) -> WidthValue:
+        return max(self.widths, key=width_size)
 
     @model_validator(mode="after")
     def _task_or_parts(self) -> StudyConfig:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mutransfer.config.imports import import_string
 from mutransfer.config.schema import AxesConfig, StudyConfig
 from mutransfer.errors import ConfigError
 
@@ -21,9 +19,7 @@ BUILT_IN_TASKS = {
 
 
 def load_task(config: StudyConfig) -> Any:
-    """The Task that the study names. Names are looked up beside the working directory too."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    """The Task that the study names."""
     task = _from_parts(config) if config.task is None else _named_task(config)
     return _overridden(task, config.overrides) if config.overrides else task
 
@@ -51,24 +47,11 @@ def _named_task(config: StudyConfig) -> Any:
         )
     from mutransfer.training.task import check_task
 
-    kind = import_string(BUILT_IN_TASKS.get(config.task, config.task), "task")
+    make = import_string(BUILT_IN_TASKS.get(config.task, config.task), "task")
     try:
-        return check_task(kind(**config.args))
+        return check_task(make(**config.args))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"task {config.task} does not accept args {config.args}: {error}") from error
-
-
-def import_string(text: str, key: str) -> Any:
-    """The object that ``package.module:name`` names."""
-    module, _, name = text.partition(":")
-    if not module or not name:
-        raise ConfigError(f"{key}: expected package.module:name, found {text!r}")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise ConfigError(f"{key}: cannot import {module!r}: {error}") from error
-    except AttributeError:
-        raise ConfigError(f"{key}: module {module!r} has no {name!r}") from None
 
 
 def _from_parts(config: StudyConfig) -> Any:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mutransfer.config.loading import load_config
 from mutransfer.config.schema import StudyConfig
+from mutransfer.config.table import table_yaml
 from mutransfer.errors import ConfigError
+from mutransfer.theory.content import is_built_in
+from mutransfer.theory.rules import Parameterization
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A run directory: config.yaml, runs.db, tensorboard/, report.{html,md}, verdict.json, falsify.{html,json}."""
+    """A run directory: config.yaml, runs.db, tensorboard/, report.{html,md}, verdict.json, falsify.{html,json}.
+
+    Beside them tables/ holds the content of every parameterization of the user's own that runs were made under.
+    """
 
     path: Path
 
@@ -24,6 +31,30 @@ class Folder:
     @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
+
+    @property
+    def tables(self) -> Path:
+        return self.path / "tables"
+
+    def clear(self) -> None:
+        """Remove what earlier runs left, but for the config."""
+        for path in self.path.glob("runs.db*"):  # with the journal that a crash leaves
+            path.unlink()
+        for name in ("report.html", "report.md", "verdict.json", "falsify.html", "falsify.json"):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.tensorboard, self.tables):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep_tables(self, tables: Iterable[Parameterization]) -> None:
+        """Write down the user's own among ``tables``, beside what is there: each is named by its content."""
+        for name, text in own_tables(tables).items():
+            self.tables.mkdir(exist_ok=True)
+            (self.tables / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+
+def own_tables(tables: Iterable[Parameterization]) -> dict[str, str]:
+    """The content of those tables that are not built in, by name, as YAML."""
+    return {table.name: table_yaml(table) for table in tables if not is_built_in(table)}
 
 
 def open_study(target: Path, out: Path | None, options: Sequence[str]) -> tuple[StudyConfig, Folder]:

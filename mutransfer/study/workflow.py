@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import shutil
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,17 +13,16 @@ from filelock import FileLock, Timeout
 
 from mutransfer.config.loading import dump_config
 from mutransfer.config.schema import StudyConfig
+from mutransfer.config.search import lr_grid, search_space, study_template
 from mutransfer.config.task import load_task
 from mutransfer.errors import ConfigError, RecordError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report.summary import Summary
-from mutransfer.study.folder import Folder
-from mutransfer.theory import regimes, rules
-from mutransfer.theory.regimes import Kind
+from mutransfer.study.cost import StudyCost
+from mutransfer.study.folder import Folder, own_tables
+from mutransfer.study.tables import StudyTables, regime_text, study_tables
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
-from mutransfer.training.flops import flops_per_step
 from mutransfer.training.run import infer_plan
-from mutransfer.training.run import run as run_once
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
 from mutransfer.transfer.coordinates.check import coordinate_check
@@ -33,19 +31,11 @@ from mutransfer.transfer.falsification.falsify import falsify
 from mutransfer.transfer.falsification.result import Falsification
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner, default_device
-from mutransfer.transfer.search.space import Axis, Choice, Range
-from mutransfer.transfer.search.sweep import at_lr
-from mutransfer.transfer.search.tune import TuneResult, make_template, tune
-from mutransfer.transfer.verification.budget import FIRST_SEEDS, Budget
-from mutransfer.transfer.verification.procedure import POINTS, CostEstimate, estimate_cost, usual_seeds
+from mutransfer.transfer.search.tune import TuneResult, tune
+from mutransfer.transfer.verification.budget import Budget
 from mutransfer.transfer.verification.result import Verification
 from mutransfer.transfer.verification.verify import verify
-from mutransfer.widths import Width, show_width, width_size
-
-SAME_FUNCTION = (
-    "mf and mup are the same trained function up to Adam's eps (Everett et al.: shift by theta = 1/2 on every "
-    "layer), so {drop} is not run again next to {keep}."
-)
+from mutransfer.widths import show_width
 
 
 class Workflow:
@@ -56,6 +46,7 @@ class Workflow:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.task = load_task(config)
+        self.tables: StudyTables = study_tables(config)
         self.device = default_device() if config.device == "auto" else _device(config.device)
 
     def __enter__(self) -> Workflow:
@@ -71,6 +62,7 @@ class Workflow:
         except OSError as error:
             raise RecordError(f"{self.folder.path} cannot be a run directory: {error.strerror or error}") from None
         self.folder.config.write_text(dump_config(self.config), encoding="utf-8")
+        self.folder.keep_tables(self.tables.trained.values())
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -78,11 +70,8 @@ class Workflow:
 
     def forget(self) -> None:
         """Remove what the run directory holds of earlier runs. Call it before anything is looked up."""
-        for path in self.folder.path.glob("runs.db*"):  # with the journal that a crash leaves
-            path.unlink()
-        for name in ("report.html", "report.md", "verdict.json", "falsify.html", "falsify.json"):
-            (self.folder.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder.tensorboard, ignore_errors=True)
+        self.folder.clear()
+        self.folder.keep_tables(self.tables.trained.values())
 
     @cached_property
     def record(self) -> Record:
@@ -97,49 +86,29 @@ class Workflow:
         if always or (self.config.storage is None and not (self.folder.path / "runs.db").exists()):
             self.record = Record()
 
-    @cached_property
+    @property
     def studied(self) -> tuple[str, ...]:
-        """The parameterization under study, then the controls; of mf and mup only the first."""
-        names: list[str] = []
-        for name in (self.config.parameterization, *self.config.compare):
-            twin = {"mf": "mup", "mup": "mf"}.get(name)
-            if name not in names and twin not in names:
-                names.append(name)
-        return tuple(names)
+        """Names of the parameterization under study, then of the controls; each function once."""
+        return tuple(self.tables.trained)
 
     @cached_property
-    def notes(self) -> tuple[str, ...]:
-        wanted = {self.config.parameterization, *self.config.compare}
-        if not {"mf", "mup"} <= wanted:
-            return ()
-        keep = "mf" if "mf" in self.studied else "mup"
-        return (SAME_FUNCTION.format(drop="mup" if keep == "mf" else "mf", keep=keep),)
+    def template(self) -> RunSpec:
+        return study_template(self.config, self.task, self.tables.main)
 
     @cached_property
     def plans(self) -> dict[str, Plan]:
         """Plans of the parameterization under study at every width: one that cannot be built is found early."""
-        template = self._template()
-        widths = [self.config.base_width, *self.config.widths]
-        return {str(w): infer_plan(replace(template, width=w), self.task) for w in widths}
+        specs = [replace(self.template, width=w) for w in (self.config.base_width, *self.config.widths)]
+        return {show_width(spec.width): infer_plan(spec, self.task, table=self.tables.main) for spec in specs}
 
     @cached_property
     def regime(self) -> str:
         """What theory says of the parameterization under study, in a sentence."""
-        table = rules.parameterization(self.config.parameterization)
-        plan = self.largest_plan
-        regime = regimes.regime_of(plan, table)
-        if regime is None:
-            return f"{table.name}: {table.title}; its regime depends on the model's own initialisation."
-        tolerated = regime.kind is Kind.UNSTABLE and regime.usable_with_cross_entropy
-        return (
-            f"{table.name}, {table.title}: {'strictly ' if tolerated else ''}{regime.kind} with {plan.optimizer} "
-            f"({regime.binding}){', but usable with cross-entropy' if tolerated else ''}. As width n grows, "
-            f"{regime.predictions}."
-        )
+        return regime_text(self.tables.main, self.largest_plan)
 
     @property
     def largest_plan(self) -> Plan:
-        return self.plans[str(_largest(self.config))]
+        return self.plans[show_width(self.config.largest_width)]
 
     def coordinates(self) -> dict[str, CoordinateCheck]:
         c = self.config.coordinates
@@ -148,23 +117,23 @@ class Workflow:
                 self.task,
                 widths=c.widths or [self.config.base_width, *self.config.widths],
                 base_width=self.config.base_width,
-                parameterization=name,
+                parameterization=table,
                 optimizer=self.config.optimizer,
                 lr=c.lr,
                 steps=c.steps,
                 seeds=c.seeds,
                 device=self.device,
             )
-            for name in self.studied
+            for name, table in self.tables.trained.items()
         }
 
     def tune(self) -> TuneResult:
         return tune(
             self.task,
             base_width=self.config.base_width,
-            space=self._space(),
+            space=search_space(self.config),
             optimizer=self.config.optimizer,
-            parameterization=self.config.parameterization,
+            parameterization=self.tables.main,
             seeds=self.config.seeds,
             n_trials=self.config.n_trials,
             fixed=self.config.fixed,
@@ -176,24 +145,24 @@ class Workflow:
         )
 
     def verify(self, tuned: TuneResult) -> dict[str, Verification]:
-        found = {}
-        for name in self.studied:
-            found[name] = verify(
+        verifications = {}
+        for name, table in self.tables.trained.items():
+            verifications[name] = verification = verify(
                 self.task,
                 tuned,
                 widths=self.config.widths,
-                parameterization=name,
+                parameterization=table,
                 record=self.record,
                 device=self.device,
                 sink=self.sink,
                 members=self.config.members,
-                perturb=self.config.perturb if name == self.studied[0] else (),
+                perturb=self.config.perturb if table is self.tables.main else (),
                 perturb_width=self.config.perturb_width,
                 sequential=self.config.sequential,
                 budget=self.budget,
             )
-            self.sink(Note(text=f"{name}: {found[name].headline}: {found[name].sentence}"))
-        return found
+            self.sink(Note(text=f"{name}: {verification.headline}: {verification.sentence}"))
+        return verifications
 
     @cached_property
     def budget(self) -> Budget | None:
@@ -202,15 +171,15 @@ class Workflow:
 
     def falsify(self) -> Falsification:
         """The frozen-feature control at the largest width, with the search range of the learning rate as its grid."""
-        template = self._template()
+        point = self.template.hyperparameters
         return falsify(
             self.task,
-            width=_largest(self.config),
+            width=self.config.largest_width,
             base_width=self.config.base_width,
-            parameterization=self.config.parameterization,
+            parameterization=self.tables.main,
             optimizer=self.config.optimizer,
-            hyperparameters={name: x for name, x in template.hyperparameters.items() if name != "lr"},
-            grid=self._grid() if "lr" in self._space() else [math.log2(template.lr)],
+            hyperparameters={name: x for name, x in point.items() if name != "lr"},
+            grid=lr_grid(self.config) if "lr" in self.config.space else [math.log2(self.template.lr)],
             seeds=self.config.seeds,
             record=self.record,
             device=self.device,
@@ -222,99 +191,48 @@ class Workflow:
     def report(
         self, checks: dict[str, CoordinateCheck], tuned: TuneResult, verifications: dict[str, Verification]
     ) -> Path:
+        widths = f"{show_width(self.config.base_width)} -> {show_width(self.config.largest_width)}"
         summary = Summary(
-            title=f"{label_of(self.task)}: {self.config.parameterization}, width {_arrow(self.config)}",
-            config_text=dump_config(self.config).strip(),
+            title=f"{label_of(self.task)}: {self.tables.main.name}, width {widths}",
+            config_text=self.config_text,
             command=f"mutransfer run {shlex.quote(str(self.folder.path))}",
             plan=self.largest_plan,
             regime=self.regime,
             checks=checks,
             tuned=tuned,
             verifications=verifications,
-            notes=self.notes,
+            notes=self.tables.notes,
         )
         return summary.write(self.folder.path)
 
-    def expected_cost(self) -> tuple[int, float]:
-        """Number of runs of the whole study that are still to be done, and their seconds.
-
-        A sweep is counted with two points of refinement and the transferred learning rate, without extensions; where
-        verification is sequential, with what it usually takes. Seconds come from a few steps of training at every
-        width.
-        """
-        template = self._template()
-        runs, seconds = 0, 0.0
-        for width in [self.config.base_width, *self.config.widths]:
-            per_sweep = self._runs_at(width)
-            names = self.studied[:1] if width == self.config.base_width else self.studied
-            sweeps = [replace(template, width=width, parameterization=name) for name in names]
-            missing = [per_sweep - self.record.count(sweep) for sweep in sweeps]
-            # Where only the transferred learning rate's are missing, it may be one of the grid: nothing is left then.
-            left = sum(n for n in missing if n > self.config.seeds)
-            if left:
-                seconds += left * self._seconds(replace(template, width=width), left)
-            runs += left
-        return runs, seconds
-
-    def _runs_at(self, width: Width) -> int:
-        """Usual number of runs of one sweep."""
-        seeds = self.config.seeds
-        if width == self.config.base_width or not self.sequential:
-            return (len(self._grid()) + 3) * seeds
-        if width != _largest(self.config):
-            return POINTS * seeds
-        return round(POINTS * usual_seeds(min(FIRST_SEEDS, seeds), seeds))
+    @property
+    def config_text(self) -> str:
+        """The config, and below it the content of tables of the user's own."""
+        own = [f"# {line}" for text in own_tables(self.tables.trained.values()).values() for line in text.splitlines()]
+        return "\n".join([dump_config(self.config).strip(), *own])
 
     @property
     def sequential(self) -> bool:
         return self.config.sequential or self.budget is not None
 
-    def expected_flops(self) -> CostEstimate:
-        """Of verifying one parameterization beyond the base width, sequentially and by the full grid."""
-        specs = [replace(self._template(), width=width) for width in sorted(self.config.widths, key=width_size)]
-        costs = [flops_per_step(s, self.task, self.plans[str(s.width)], self.device) * s.steps for s in specs]
-        seeds = self.config.seeds
-        return estimate_cost(costs, grid=len(self._grid()), first=min(FIRST_SEEDS, seeds), most=seeds)
-
-    def _seconds(self, spec: RunSpec, runs: int) -> float:
-        """Of one of ``runs`` runs: a short and a longer one after one to warm up, less what training together saves."""
-        plan = self.plans[str(spec.width)]
-        _, short, longer = (
-            run_once(
-                replace(spec, steps=n, warmup_steps=0, eval_every=0), self.task, plan=plan, device=self.device
-            ).seconds
-            for n in (1, 2, 8)
+    @cached_property
+    def cost(self) -> StudyCost:
+        return StudyCost(
+            template=self.template,
+            widths=self.config.widths,
+            tables=self.studied,
+            grid_points=len(lr_grid(self.config)),
+            seeds=self.config.seeds,
+            sequential=self.sequential,
+            plans=self.plans,
+            runner=Runner(
+                self.task,
+                device=self.device,
+                sink=self.sink,
+                tables=[self.tables.main],
+                members=self.config.members,
+            ),
         )
-        per_step = max(longer - short, 0.0) / 6
-        runner = Runner(self.task, device=self.device, sink=self.sink, members=self.config.members)
-        saving = runner.saving([at_lr(spec, math.log2(spec.lr), seed) for seed in range(runs)])
-        return max(short - 2 * per_step, 0.0) + saving * spec.steps * per_step
-
-    def _template(self) -> RunSpec:
-        start = {name: axis.start for name, axis in self._space().items()}
-        return make_template(
-            self.task,
-            base_width=self.config.base_width,
-            parameterization=self.config.parameterization,
-            point={"lr": 2.0**-8, **self.config.fixed, **start},
-            optimizer=self.config.optimizer,
-            **self.config.training.model_dump(),
-        )
-
-    def _grid(self) -> list[float]:
-        lr = self._space().get("lr")
-        return lr.grid() if isinstance(lr, Range) else [float(x) for x in range(-4, 5)]
-
-    def _space(self) -> dict[str, Axis]:
-        ranges: dict[str, Axis] = {}
-        for name, r in self.config.space.items():
-            if r.log2 is not None:
-                ranges[name] = Range(low=2.0 ** r.log2[0], high=2.0 ** r.log2[1], spacing=r.spacing)
-            elif r.linear is not None:
-                ranges[name] = Range(low=r.linear[0], high=r.linear[1], log=False, spacing=r.spacing)
-            elif r.choices is not None:
-                ranges[name] = Choice(tuple(r.choices))
-        return ranges
 
 
 def refuse_new_runs(event: Event) -> None:
@@ -332,11 +250,3 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
     return device
-
-
-def _largest(config: StudyConfig) -> Width:
-    return max(config.widths, key=width_size)
-
-
-def _arrow(config: StudyConfig) -> str:
-    return f"{show_width(config.base_width)} -> {show_width(_largest(config))}"

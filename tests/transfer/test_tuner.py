@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mutransfer.errors import ConfigError
+from mutransfer.theory.content import named_by_content
 from mutransfer.theory.rules import MUP
 from mutransfer.training.events import RunStarted
 from mutransfer.training.spec import Outcome
@@ -102,7 +103,7 @@ def test_at_base_width_the_parameterization_makes_no_difference(tuned):
 def test_a_table_of_the_users_own_can_be_tuned(tuned):
     mine = replace(MUP, name="mine")
     found = tuned(parameterization=mine)
-    assert found.template.parameterization == "mine"
+    assert found.template.parameterization == named_by_content(mine).name
     assert found.best == tuned().best
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from mutransfer.errors import ConfigError
 from mutransfer.intervals import Interval, Slope
+from mutransfer.theory.content import named_by_content
 from mutransfer.theory.rules import MUP
 from mutransfer.training.events import RunStarted
 from mutransfer.training.tasks.digits import DigitsMLP
@@ -130,7 +131,7 @@ def test_a_table_of_the_users_own_that_was_tuned_is_verified(digits, record):
     tuned = tune(digits, base_width=8, parameterization=mine, record=record, **SEARCH)
     found = verify(digits, tuned, widths=[16], record=record, device="cpu")
     same = verify(digits, tuned, widths=[16], parameterization="mup", record=record, device="cpu")
-    assert found.parameterization == "mine"
+    assert found.parameterization == named_by_content(mine).name
     assert [o.log2_lr for o in found.optima.values()] == [o.log2_lr for o in same.optima.values()]
 
 

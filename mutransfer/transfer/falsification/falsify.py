@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from mutransfer.errors import ConfigError, DataError, KernelError
+from mutransfer.theory.content import named_by_content
+from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.extra_hyperparameters import LR_MULTS, MULTIPLIERS
 from mutransfer.training.optimizers.table import optimizer_rule
@@ -32,7 +34,7 @@ def falsify(
     *,
     width: Width,
     base_width: Width | None = None,
-    parameterization: str = "mup",
+    parameterization: str | Parameterization = "mup",
     optimizer: str = "adamw",
     hyperparameters: Mapping[str, float] | None = None,
     grid: Sequence[float] | None = None,
@@ -78,16 +80,14 @@ def falsify(
     Source: Chizat, Oyallon & Bach 2019, "On lazy training in differentiable programming"; Fort et al. 2020, "Deep
     learning versus kernel learning".
     """
-    seed_list, base, others = (
-        seed_tuple(seeds),
-        width if base_width is None else base_width,
-        dict(hyperparameters or {}),
-    )
+    seed_list, others = seed_tuple(seeds), dict(hyperparameters or {})
+    base = width if base_width is None else base_width
+    table = named_by_content(parameterization)
     _check_asked(seed_list, others)
     template = make_template(
         check_task(task),
         base_width=base,
-        parameterization=parameterization,
+        parameterization=table,
         point={**others, "lr": 1.0},
         optimizer=optimizer,
         steps=steps,
@@ -99,7 +99,7 @@ def falsify(
     if not points:
         raise ConfigError("falsify needs at least one log2 learning rate in grid")
     record = Record() if record is None else record
-    learners = _learners(task, template, record=record, device=device, sink=sink, members=members)
+    learners = _learners(task, template, table, record=record, device=device, sink=sink, members=members)
     left_out: dict[str, str] = {}
     if width == base:
         left_out["ntk"] = "at base width every parameterization is the same model"
@@ -138,11 +138,13 @@ def _check_asked(seeds: Sequence[int], hyperparameters: Mapping[str, float]) -> 
         )
 
 
-def _learners(task: Task, template: RunSpec, **settings: Any) -> dict[str, tuple[Runner, RunSpec]]:
+def _learners(
+    task: Task, template: RunSpec, table: Parameterization, **settings: Any
+) -> dict[str, tuple[Runner, RunSpec]]:
     """The network under its parameterization, under ntk where that is another model, and the linearised twin."""
     frozen = replace(template, parameterization="ntk")
     twin = TwinTask(task, infer_plan(frozen, task))
-    learners: dict[str, tuple[Runner, RunSpec]] = {template.parameterization: (Runner(task, **settings), template)}
+    learners: dict[str, tuple[Runner, RunSpec]] = {table.name: (Runner(task, tables=[table], **settings), template)}
     if template.width != template.base_width:
         learners["ntk"] = (Runner(task, **settings), frozen)
     learners[TWIN] = (TwinRunner(twin, **settings), replace(frozen, task=label_of(twin)))

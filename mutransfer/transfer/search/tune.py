@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from mutransfer.errors import ConfigError
 from mutransfer.intervals import CONFIDENCE
-from mutransfer.theory import rules
+from mutransfer.theory.content import named_by_content
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Sink, silent
 from mutransfer.training.spec import RunResult, RunSpec
@@ -117,7 +117,7 @@ def tune(
         **training,
     )
     check_corners(template, ranges)
-    table = rules.parameterization(parameterization)
+    table = named_by_content(parameterization)
     runner = Runner(task, record=record, device=device, sink=sink, tables=[table], members=members)
     study = _point_study(runner.record, template, ranges, seed_list)
     if isinstance(lr := ranges.get("lr"), Range) and len(ranges) == 1:
@@ -141,7 +141,7 @@ def make_template(
             task=label_of(task),
             width=base_width,
             base_width=base_width,
-            parameterization=rules.parameterization(parameterization).name,
+            parameterization=named_by_content(parameterization).name,
             **fields,
         )
     except TypeError as error:

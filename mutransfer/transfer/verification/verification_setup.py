@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mutransfer.errors import ConfigError
-from mutransfer.theory import rules
+from mutransfer.theory.content import named_by_content
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task, label_of
@@ -49,7 +49,7 @@ def setup_from_search(
 
     Raises ConfigError for what is no training setting.
     """
-    table = tuned.table if parameterization is None else rules.parameterization(parameterization)
+    table = tuned.table if parameterization is None else named_by_content(parameterization)
     template = _retrained(replace(tuned.template, task=label_of(task)), training)
     template = replace(template, parameterization=table.name)
     lr = tuned.space.get("lr")
@@ -82,7 +82,7 @@ def setup_from_values(
     """
     if base_width is None:
         raise ConfigError("verify needs base_width where tuned is a mapping of hyperparameters")
-    table = rules.parameterization("mup" if parameterization is None else parameterization)
+    table = named_by_content("mup" if parameterization is None else parameterization)
     template = make_template(task, base_width=base_width, parameterization=table, point=values, **training)
     return VerificationSetup(
         template=template,

@@ -1,0 +1,87 @@
+"""The cost of a study before it is run: runs, seconds and floating-point operations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mutransfer.parameterization.plan import Plan
+from mutransfer.training.flops import flops_per_step
+from mutransfer.training.run import run
+from mutransfer.training.spec import RunSpec
+from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.runs.runner import Runner
+from mutransfer.transfer.search.sweep import at_lr
+from mutransfer.transfer.verification.budget import FIRST_SEEDS
+from mutransfer.transfer.verification.procedure import POINTS, CostEstimate, estimate_cost, usual_seeds
+from mutransfer.widths import Width, show_width, width_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCost:
+    """What a study usually takes: a sweep at base width, and one per larger width and parameterization."""
+
+    template: RunSpec  # at base width
+    widths: Sequence[Width]  # larger ones
+    tables: Sequence[str]  # names; the one under study first
+    grid_points: int
+    seeds: int
+    sequential: bool
+    plans: Mapping[str, Plan]  # by width, of the parameterization under study
+    runner: Runner  # which trains as the study does
+
+    def remaining(self, record: Record) -> tuple[int, float]:
+        """Number of runs of the whole study that ``record`` does not hold yet, and their seconds.
+
+        A sweep is counted with two points of refinement and the transferred learning rate, without extensions; where
+        verification is sequential, with what it usually takes. Seconds come from a few steps of training at every
+        width.
+        """
+        runs, seconds = 0, 0.0
+        for width in [self.template.base_width, *self.widths]:
+            tables = self.tables[:1] if width == self.template.base_width else self.tables
+            sweeps = [replace(self.template, width=width, parameterization=name) for name in tables]
+            missing = [self.runs_at(width) - record.count(sweep) for sweep in sweeps]
+            # Where only the transferred learning rate's are missing, it may be one of the grid: nothing is left then.
+            left = sum(n for n in missing if n > self.seeds)
+            if left:
+                seconds += left * self._seconds(replace(self.template, width=width), left)
+            runs += left
+        return runs, seconds
+
+    def runs_at(self, width: Width) -> int:
+        """Usual number of runs of one sweep."""
+        if width == self.template.base_width or not self.sequential:
+            return (self.grid_points + 3) * self.seeds
+        if width != max(self.widths, key=width_size):
+            return POINTS * self.seeds
+        return round(POINTS * usual_seeds(self._first_seeds, self.seeds))
+
+    def verification(self) -> CostEstimate:
+        """FLOPs of verifying one parameterization beyond the base width, sequentially and by the full grid."""
+        specs = [replace(self.template, width=width) for width in sorted(self.widths, key=width_size)]
+        costs = [flops_per_step(s, self.runner.task, self._plan(s), self.runner.device) * s.steps for s in specs]
+        return estimate_cost(costs, grid=self.grid_points, first=self._first_seeds, most=self.seeds)
+
+    @property
+    def _first_seeds(self) -> int:
+        return min(FIRST_SEEDS, self.seeds)
+
+    def _plan(self, spec: RunSpec) -> Plan:
+        return self.plans[show_width(spec.width)]
+
+    def _seconds(self, spec: RunSpec, runs: int) -> float:
+        """Seconds of one of ``runs`` runs: a short and a longer one after one to warm up, less what stacks save."""
+        _, short, longer = (
+            run(
+                replace(spec, steps=n, warmup_steps=0, eval_every=0),
+                self.runner.task,
+                plan=self._plan(spec),
+                device=self.runner.device,
+            ).seconds
+            for n in (1, 2, 8)
+        )
+        per_step = max(longer - short, 0.0) / 6
+        saving = self.runner.saving([at_lr(spec, math.log2(spec.lr), seed) for seed in range(runs)])
+        return max(short - 2 * per_step, 0.0) + saving * spec.steps * per_step

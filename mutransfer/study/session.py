@@ -1,0 +1,94 @@
+"""An open study for one verb: its workflow, how events are shown, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from mutransfer.errors import ConfigError, Interruption
+from mutransfer.report.console import JsonSink, PlainSink, TerminalSink, fan_out
+from mutransfer.report.tensorboard import TensorBoardSink
+from mutransfer.study.folder import open_study
+from mutransfer.study.workflow import Workflow, refuse_new_runs
+from mutransfer.training.events import Note, Sink, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How events are shown: as JSON lines, plain lines, not at all, or on a live display where there is a terminal."""
+
+    json_lines: bool = False
+    plain: bool = False
+    quiet: bool = False
+
+    def sink(self, write: Callable[[str], None]) -> Sink:
+        console = Console(stderr=self.json_lines)
+        if self.json_lines:
+            return JsonSink(write)
+        if self.quiet:
+            return silent
+        return PlainSink(write) if self.plain or not console.is_terminal else TerminalSink(console)
+
+
+@contextmanager
+def open_session(
+    target: Path,
+    options: Sequence[str] | None,
+    write: Callable[[str], None],
+    *,
+    view: View | None = None,
+    out: Path | None = None,
+    fresh: bool = False,
+    keep: bool = True,
+    new_runs: bool = True,
+) -> Iterator[tuple[Workflow, Callable[[str], None]]]:
+    """The study that ``target`` names, and a function that speaks to the person.
+
+    Args:
+        target: a config file or a run directory.
+        options: ``a.b=c`` over the config.
+        write: writes one line to the terminal.
+        out: the run directory, if not the usual one.
+        fresh: forget what the run directory holds.
+        keep: lock the run directory and write to it; without, nothing is left on disk.
+        new_runs: False refuses any run that the record does not hold.
+
+    Raises Interruption where the person stops it, with what was kept.
+    """
+    config, folder = open_study(target, out, options or [])
+    if fresh and config.storage is not None:
+        raise ConfigError(
+            f"--fresh forgets what is in the run directory, but the runs are in {config.storage}; "
+            "name another storage to start anew"
+        )
+    shown = (view or View()).sink(write)
+    # Each run has its own event file; verbs that make no run to keep write none.
+    beside = (TensorBoardSink(folder.tensorboard) if keep else silent) if new_runs else refuse_new_runs
+    flow = Workflow(config, folder, fan_out(shown, beside))
+
+    def say(text: str) -> None:
+        shown(Note(text=text))
+
+    try:
+        if keep:
+            with flow:
+                if fresh:
+                    flow.forget()
+                yield flow, say
+        else:
+            yield flow, say
+    except KeyboardInterrupt:
+        if keep and folder.config.exists():
+            raise Interruption(
+                f"interrupted: {len(flow.stored())} finished runs are kept in {folder.path}. "
+                f"Go on with: mutransfer run {shlex.quote(str(folder.path))}"
+            ) from None
+        raise Interruption("interrupted before the first run; nothing was kept") from None
+    finally:
+        if isinstance(shown, TerminalSink):
+            shown.close()
