@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from mutransfer.training.spec import RunSpec as RunSpec
     from mutransfer.training.task import Task as Task
     from mutransfer.transfer.coordinates.check import coordinate_check as coordinate_check
-    from mutransfer.transfer.falsification.falsify import Falsification as Falsification
     from mutransfer.transfer.falsification.falsify import falsify as falsify
     from mutransfer.transfer.falsification.finding import Finding as Finding
+    from mutransfer.transfer.falsification.result import Falsification as Falsification
     from mutransfer.transfer.runs.record import Record as Record
     from mutransfer.transfer.search.space import Choice as Choice
     from mutransfer.transfer.search.space import Range as Range
@@ -77,7 +77,7 @@ _HOMES = {
     "Budget": "transfer.verification.budget:Budget",
     "Choice": "transfer.search.space:Choice",
     "Range": "transfer.search.space:Range",
-    "Falsification": "transfer.falsification.falsify:Falsification",
+    "Falsification": "transfer.falsification.result:Falsification",
     "Finding": "transfer.falsification.finding:Finding",
     "falsify": "transfer.falsification.falsify:falsify",
     "Record": "transfer.runs.record:Record",

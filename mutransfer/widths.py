@@ -1,13 +1,16 @@
-"""Widths: one int, or a mapping of names to ints; their size, ratio and text."""
+"""Widths: one int, or a mapping of names to ints; their size, ratio, text and key."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from mutransfer.errors import BuildError
 
 Width = int | Mapping[str, int]
+WidthKey = str | int  # a width as the key of a mapping
+Listed = TypeVar("Listed")  # whatever stands for a width in a list
 
 
 def check_width(width: Width, name: str) -> Width:
@@ -21,6 +24,15 @@ def check_width(width: Width, name: str) -> Width:
 def show_width(width: Width) -> str:
     """A width as one word: ``256``, or ``d_model=256,d_ff=1024``."""
     return ",".join(f"{k}={v}" for k, v in width.items()) if isinstance(width, Mapping) else str(width)
+
+
+def width_key(width: Width) -> WidthKey:
+    """The width itself if it is an int, and the text of a mapping, which cannot be a key.
+
+    >>> width_key(64), width_key({"d_model": 64})
+    (64, 'd_model=64')
+    """
+    return width if isinstance(width, int) else show_width(width)
 
 
 def scaled(width: Width, numerator: int, denominator: int = 1) -> Width | None:
@@ -47,3 +59,15 @@ def width_size(width: Width) -> float:
     if isinstance(width, Mapping):
         return math.exp(sum(math.log(v) for v in width.values()) / len(width))
     return float(width)
+
+
+def beyond_base(widths: Sequence[Listed], sizes: Sequence[float], base: float) -> list[Listed]:
+    """Widths of at least twice the base, where small-width corrections have died out; all if fewer than three remain.
+
+    Args:
+        widths: keys, positions or whatever stands for a width.
+        sizes: one number for each.
+        base: the size of the base width.
+    """
+    wide = [width for width, size in zip(widths, sizes, strict=True) if size >= 2 * base]
+    return wide if len(wide) >= 3 else list(widths)

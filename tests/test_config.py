@@ -105,7 +105,7 @@ def lines(error):
         ("  - 16\n  - 32", "  []", 5, r"widths: .*at least 1 item"),
         ("steps: 20", "steps: 2.5", 12, r"training\.steps: Input should be a valid integer.*, found 2\.5"),
         ("schedule: linear", "schedule: lin", 13, r"'constant', 'linear' or 'cosine', found 'lin'"),
-        ("optimizer: adam", "optimizer: muon", 3, r"optimizer: Input should be 'sgd', .* or 'lion', found 'muon'"),
+        ("optimizer: adam", "optimizer: muon", 3, r"optimizer: Input should be 'sgd', .* or 'nadam', found 'muon'"),
         ("[-8, -2]", "[-2, -8]", 10, r"space\.lr: low must be below high, found \[-2, -8\]"),
         ("[-8, -2]", "[-8, .inf]", 10, r"space\.lr\.log2\.1: Input should be a finite number, found inf"),
         ("[-8, -2]", "[-8]", 10, r"'space\.lr\.log2\.1' is missing"),

@@ -19,14 +19,15 @@ from mutransfer.theory.rules import Role
 from mutransfer.training.optimizers.make import make_optimizer
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED
-from mutransfer.transfer.coordinates.offenders import UPDATE_TOLERANCE, off
+from mutransfer.transfer.coordinates.offenders import UPDATE_TOLERANCE, excess
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
-from mutransfer.transfer.verification.feature_movement import beyond_base, feature_change, overall_slope
+from mutransfer.transfer.verification.feature_movement import feature_change, overall_slope
 from mutransfer.transfer.verification.over_training import over_training
+from mutransfer.transfer.verification.result import judge
 from mutransfer.transfer.verification.verdict import Movement, Verdict, judge_movement
-from mutransfer.transfer.verification.verify import judge
+from mutransfer.widths import beyond_base
 
 PlanOf = Callable[[int], Plan]
 MUP_RATIO, MUP_STEPS = 1.2, 3  # of mup's own test (mup/test/__main__.py, CoordCheckCase)
@@ -68,7 +69,7 @@ def coordinates(setting: Setting, plan_of: PlanOf, seeds: Sequence[int], widths:
 
 def unaided(setting: Setting, plan_of: PlanOf, seeds: Sequence[int]) -> Found:
     """The coordinate check with no inferred plan to compare with: what measurement alone tells."""
-    with patch("mutransfer.transfer.coordinates.check.reference", lambda *_: None):
+    with patch("mutransfer.transfer.coordinates.checked_plans.reference", lambda *_: None):
         return coordinates(setting, plan_of, seeds)
 
 
@@ -116,14 +117,16 @@ def movement(setting: Setting, plan_of: PlanOf, lr: float, seeds: Sequence[int])
     keys: list[str | int] = list(setting.widths)
     sizes = [float(w) for w in setting.widths]
     change = feature_change(sweeps, lr, plan)
-    verdict, reason = judge_movement(overall_slope(change, beyond_base(keys, sizes), sizes, keys, regime.change[1]))
+    verdict, reason = judge_movement(
+        overall_slope(change, beyond_base(keys, sizes, sizes[0]), sizes, keys, regime.change[1])
+    )
     expected = Movement.LAZY if setting.parameterization == "ntk" else Movement.MOVES
     wrong = verdict in set(Movement) - {expected, Movement.UNCLEAR, Movement.UNKNOWN}
     moved = over_training(sweeps, lr, plan, regime, sizes).effective
     excesses = {
         module: by
         for module, s in moved.items()
-        if s.predicted is not None and (by := off(s, s.predicted, s.predicted, UPDATE_TOLERANCE))
+        if s.predicted is not None and (by := excess(s, s.predicted, s.predicted, UPDATE_TOLERANCE))
     }
     order = sorted(excesses, key=lambda module: -abs(excesses[module]))
     blames = tuple(Blame(module, f"effective update goes like n^{moved[module]}") for module in order)

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.mutation_score.mutations import Mutation
 from experiments.mutation_score.studies import Study
 from experiments.pages import markdown
-from mutransfer.transfer.coordinates.expected import owner
+from mutransfer.parameterization.model.names import owner
 
 Entry = Mapping[str, Any]
 COLUMNS = ("coordinates", "unaided", "movement", "verifier", "mup")

@@ -14,6 +14,7 @@ from mutransfer.errors import BuildError, ClassificationError, ConfigError
 from mutransfer.parameterization.model.factory import Build, skeleton
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory import regimes, rules
+from mutransfer.training.optimizers.table import OPTIMIZER_RULES
 from mutransfer.widths import Width, scaled, show_width
 
 CANDIDATES = (64, 128, 32, 256, 16, 512)  # base widths to try, the most usual first
@@ -64,7 +65,7 @@ loss: cross_entropy          # or mse, or package.module:function (model, batch)
 {overrides}
 parameterization: mup        # under study: {", ".join(rules.PARAMETERIZATIONS)}, a variant, or package.module:TABLE
 compare: [sp, ntk]           # controls: verified in the same way, their verdicts do not change the exit code
-optimizer: adamw             # sgd, adam, adamw or lion
+optimizer: adamw             # or {", ".join(name for name in OPTIMIZER_RULES if name != "adamw")}
 
 base_width: {base}               # tuned here; every parameterization is your own model at this width
 widths: {widths}    # verified here: reach 8 times the base or more for intervals that decide

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from mutransfer.theory import rules
 from mutransfer.theory.rules import Role
+from mutransfer.training.optimizers.table import OPTIMIZER_RULES
 from mutransfer.training.spec import PRECISIONS, SCHEDULES
 from mutransfer.widths import width_size
 
@@ -34,7 +36,16 @@ def _one_of(allowed: Sequence[str]) -> AfterValidator:
     return AfterValidator(checked)
 
 
+def _named_optimizer(name: str) -> str:
+    if name not in OPTIMIZER_RULES:
+        *others, last = map(repr, OPTIMIZER_RULES)
+        expected = {"expected": f"{', '.join(others)} or {last}"}
+        raise PydanticCustomError("literal_error", "Input should be {expected}", expected)  # as of a Literal
+    return name
+
+
 TableName = Annotated[str, AfterValidator(_named_table)]
+Optimizer = Annotated[str, AfterValidator(_named_optimizer)]
 WidthValue = int | dict[str, int]
 
 
@@ -80,8 +91,8 @@ class TrainingConfig(_Section):
     accumulate: int = Field(1, ge=1)  # micro-batches per step
     precision: Annotated[str, _one_of(PRECISIONS)] = "float32"
     clip_norm: float = Field(0.0, ge=0)  # largest width-invariant gradient norm; 0: no clipping
-    form: Annotated[str, _one_of(rules.FORMS)] = "forward"
-    wd_policy: Annotated[str, _one_of(rules.WD_POLICIES)] = "independent"
+    form: Annotated[str, _one_of([*map(str, rules.Form)])] = "forward"
+    wd_policy: Annotated[str, _one_of([*map(str, rules.WdPolicy)])] = "independent"
     scale_eps: bool = True
 
     @model_validator(mode="after")
@@ -123,7 +134,7 @@ class StudyConfig(_Section):
     loss: str | None = None  # cross_entropy, mse, or package.module:function, called (model, batch)
     parameterization: TableName = "mup"  # a built-in table, or package.module:TABLE
     compare: list[TableName] = []  # controls
-    optimizer: Literal["sgd", "adam", "adamw", "lion"] = "adamw"
+    optimizer: Optimizer = "adamw"
     base_width: WidthValue
     widths: list[WidthValue] = Field(min_length=1)
     seeds: int = Field(3, ge=2)

@@ -14,7 +14,7 @@ from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import at_lr
 from mutransfer.transfer.verification.budget import FIRST_SEEDS
-from mutransfer.transfer.verification.procedure import POINTS, Estimate, estimate, usual_seeds
+from mutransfer.transfer.verification.procedure import POINTS, CostEstimate, estimate_cost, usual_seeds
 from mutransfer.widths import Width, show_width, width_size
 
 
@@ -58,11 +58,11 @@ class StudyCost:
             return POINTS * self.seeds
         return round(POINTS * usual_seeds(self._first_seeds, self.seeds))
 
-    def verification(self) -> Estimate:
+    def verification(self) -> CostEstimate:
         """FLOPs of verifying one parameterization beyond the base width, sequentially and by the full grid."""
         specs = [replace(self.template, width=width) for width in sorted(self.widths, key=width_size)]
         costs = [flops_per_step(s, self.runner.task, self._plan(s), self.runner.device) * s.steps for s in specs]
-        return estimate(costs, grid=self.grid_points, first=self._first_seeds, most=self.seeds)
+        return estimate_cost(costs, grid=self.grid_points, first=self._first_seeds, most=self.seeds)
 
     @property
     def _first_seeds(self) -> int:

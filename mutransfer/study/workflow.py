@@ -26,8 +26,10 @@ from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
-from mutransfer.transfer.coordinates.check import CoordinateCheck, coordinate_check
-from mutransfer.transfer.falsification.falsify import Falsification, falsify
+from mutransfer.transfer.coordinates.check import coordinate_check
+from mutransfer.transfer.coordinates.result import CoordinateCheck
+from mutransfer.transfer.falsification.falsify import falsify
+from mutransfer.transfer.falsification.result import Falsification
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner, default_device
 from mutransfer.transfer.search.tune import TuneResult, tune

@@ -21,6 +21,7 @@ WEIGHTS = (Role.INPUT, Role.HIDDEN, Role.OUTPUT, Role.BOTTLENECK)  # what init_m
 LR_MULTS = {f"lr_mult_{role}": role for role in Role}
 INIT_MULTS = {f"init_mult_{role}": role for role in WEIGHTS}
 MULTIPLIERS = (*LR_MULTS, "init_mult", *INIT_MULTS, "output_mult", "attention_mult")
+DECAY = ("weight_decay", "independent_weight_decay")  # times the learning rate, as torch does; per step as it is
 
 
 @dataclass(frozen=True, kw_only=True)

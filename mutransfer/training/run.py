@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from mutransfer.errors import BuildError, ExampleError, PlanError
+from mutransfer.errors import BuildError, PlanError
 from mutransfer.parameterization.groups.clipping import clip_grad_norm_
 from mutransfer.parameterization.groups.param_groups import set_lr
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.multipliers.unscaled_sites import with_attention, with_readouts
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.tracing.examples import NOT_SEEN
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.theory.rules import Parameterization, Role
-from mutransfer.training.batches import batch_of, batch_size, few, split, to_device
+from mutransfer.training.batches import batch_of, batch_size, split, to_device
 from mutransfer.training.events import Sink, silent
 from mutransfer.training.extra_hyperparameters import multiplied
 from mutransfer.training.history import Course, autocast, learning_rate
 from mutransfer.training.optimizers.make import make_optimizer
 from mutransfer.training.out_of_memory import free_memory, is_out_of_memory
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
-from mutransfer.training.task import PROBE_SEED, Task, label_of
+from mutransfer.training.task import Task, label_of
+from mutransfer.training.task_plan import infer_for_task, task_example
 from mutransfer.widths import show_width
 
 
@@ -72,9 +70,8 @@ def run(
 
 def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = None) -> Plan:
     """The plan that a spec names; ``table`` is the user's own parameterization of that name, if it is one."""
-    infer = partial(
-        Plan.infer,
-        task.build,
+    plan = infer_for_task(
+        task,
         width=spec.width,
         base_width=spec.base_width,
         parameterization=table or spec.parameterization,
@@ -82,17 +79,7 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
         form=spec.form,
         wd_policy=spec.wd_policy,
         scale_eps=spec.scale_eps,
-        overrides=getattr(task, "overrides", None),
     )
-
-    def example(model: nn.Module) -> torch.Tensor:
-        return task.loss(model, few(task.batch(PROBE_SEED, 0)))
-
-    try:
-        plan = infer(example=example)
-    except ExampleError as error:  # training will say what is wrong, or has another outcome for it
-        logging.getLogger("mutransfer").warning("%s. %s", error, NOT_SEEN)
-        plan = infer()
     if spec.width != spec.base_width and all(scaling.role is Role.SCALAR for scaling in plan.values()):
         raise BuildError(
             f"no parameter of {label_of(task)} changes its shape between width {show_width(spec.base_width)} and "
@@ -102,7 +89,7 @@ def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = No
     if spec.hyperparameters.get("output_mult", 1.0) != 1.0:
         plan = with_readouts(plan, builds)
     if spec.hyperparameters.get("attention_mult", 1.0) != 1.0:
-        plan = with_attention(plan, builds, example)
+        plan = with_attention(plan, builds, task_example(task))
     return plan
 
 

@@ -14,18 +14,12 @@ from typing import Any
 
 from mutransfer.errors import ConfigError
 from mutransfer.measure.movement import Look
-from mutransfer.training.extra_hyperparameters import MULTIPLIERS
+from mutransfer.training.extra_hyperparameters import DECAY, MULTIPLIERS
+from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.widths import Width
 
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("float32", "bfloat16", "float16")
-DECAY = ("weight_decay", "independent_weight_decay")  # times the learning rate, as torch does; per step as it is
-HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "sgd": ("lr", "momentum", *DECAY, *MULTIPLIERS),
-    "adam": ("lr", "beta1", "beta2", "eps", *MULTIPLIERS),  # L2 inside Adam has no width-invariant form
-    "adamw": ("lr", "beta1", "beta2", "eps", *DECAY, *MULTIPLIERS),
-    "lion": ("lr", "beta1", "beta2", *DECAY, *MULTIPLIERS),
-}
 
 
 class Outcome(StrEnum):
@@ -69,13 +63,13 @@ class RunSpec:
                 set_field(name, dict(width))
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
-        _one_of("optimizer", self.optimizer, tuple(HYPERPARAMETERS))
-        allowed = HYPERPARAMETERS[self.optimizer]
+        rule = optimizer_rule(self.optimizer)
+        allowed = rule.hyperparameters
         for name in self.hyperparameters:
             if name not in allowed:
                 near = difflib.get_close_matches(name, allowed, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                hint = "; use adamw" if self.optimizer == "adam" and name in DECAY else hint
+                hint = "; use adamw" if name in DECAY else hint  # which every optimizer without decay is akin to
                 raise ConfigError(
                     f"{self.optimizer} has no hyperparameter {name!r} here: expected {', '.join(allowed)}{hint}"
                 )

@@ -11,7 +11,7 @@ from mutransfer.study.folder import Folder
 from mutransfer.study.workflow import Workflow, refuse_new_runs
 from mutransfer.transfer.verification.budget import Spending
 from mutransfer.transfer.verification.optimum_by_step import OptimumCourse
-from mutransfer.transfer.verification.procedure import estimate
+from mutransfer.transfer.verification.procedure import estimate_cost
 from mutransfer.transfer.verification.sensitivity import judged
 
 
@@ -30,7 +30,11 @@ def written(finished, tmp_path_factory):
         courses={64: OptimumCourse(optima={10: found.optima[64], 20: found.optima[512]}, source="training")},
         notes=("tuned with steps=30, verified with steps=60: said aloud",),
         spending=Spending(
-            estimate=estimate([1e6, 4e6], grid=10, first=2, most=4), runs=30, flops=5e7, seconds=3.0, reason="TRANSFERS"
+            estimate=estimate_cost([1e6, 4e6], grid=10, first=2, most=4),
+            runs=30,
+            flops=5e7,
+            seconds=3.0,
+            reason="TRANSFERS",
         ),
     )
     flow.folder = Folder(tmp_path_factory.mktemp("report"))

@@ -10,8 +10,9 @@ import pytest
 
 from mutransfer.errors import ConfigError
 from mutransfer.training.extra_hyperparameters import MULTIPLIERS
+from mutransfer.training.optimizers.table import OPTIMIZER_RULES
 from mutransfer.training.run import run
-from mutransfer.training.spec import HYPERPARAMETERS, Outcome, RunResult, RunSpec
+from mutransfer.training.spec import Outcome, RunResult, RunSpec
 
 from .tiny import BASE, Tiny, tiny_spec
 
@@ -109,7 +110,7 @@ def test_mapping_widths_equal_to_the_base_are_base_width_in_any_order():
     [
         ({"schedule": "step"}, "schedule must be one of constant, linear, cosine, found 'step'"),
         ({"precision": "float8"}, "precision must be one of float32, bfloat16, float16, found 'float8'"),
-        ({"optimizer": "muon"}, "optimizer must be one of sgd, adam, adamw, lion, found 'muon'"),
+        ({"optimizer": "muon"}, "optimizer must be one of sgd, adam, adamw, lion, nadam, found 'muon'"),
         ({"hyperparameters": {"lr": 1.0, "beta1": 0.9}}, "sgd has no hyperparameter 'beta1' here: expected lr, mom"),
         ({"hyperparameters": {}}, "lr must be positive, found None"),
         ({"hyperparameters": {"lr": 0.0}}, "lr must be positive, found 0"),
@@ -135,11 +136,16 @@ def test_weight_decay_inside_adam_is_refused_and_adamw_is_named():
     assert tiny_spec(optimizer="adamw", hyperparameters=h).hyperparameters == h
 
 
-@pytest.mark.parametrize("optimizer", HYPERPARAMETERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZER_RULES)
 def test_every_hyperparameter_that_is_listed_can_be_trained_with(optimizer):
     values = {"lr": 0.01, "momentum": 0.5, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6, "weight_decay": 0.1}
+    values["momentum_decay"] = 0.01
     values |= {name: 2.0 for name in MULTIPLIERS if name not in ("lr_mult_bottleneck", "init_mult_bottleneck")}
-    h = {name: values[name] for name in HYPERPARAMETERS[optimizer] if name in values and name != "attention_mult"}
+    h = {
+        name: values[name]
+        for name in OPTIMIZER_RULES[optimizer].hyperparameters
+        if name in values and name != "attention_mult"
+    }
     assert run(tiny_spec(optimizer=optimizer, hyperparameters=h, steps=2), Tiny()).outcome is Outcome.OK
 
 

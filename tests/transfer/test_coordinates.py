@@ -13,7 +13,8 @@ from mutransfer.errors import ConfigError
 from mutransfer.theory.regimes import Kind
 from mutransfer.theory.rules import MUP, ONE, Family, Role
 from mutransfer.training.tasks.digits import DigitsMLP
-from mutransfer.transfer.coordinates.check import TOLERANCE, coordinate_check
+from mutransfer.transfer.coordinates.check import coordinate_check
+from mutransfer.transfer.coordinates.offenders import TOLERANCE
 
 WIDTHS = [64, 128, 256, 512]
 FIRST, HIDDEN, READOUT = "1", "3", "5"  # flatten, linear, relu, linear, relu, linear

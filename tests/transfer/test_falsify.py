@@ -19,8 +19,9 @@ from mutransfer.training.optimizers.make import make_optimizer
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.tasks.parity import ParityMLP
-from mutransfer.transfer.falsification.falsify import _kernel_arm, falsify
-from mutransfer.transfer.falsification.finding import KERNEL, TWIN, Arm, Finding, explained_part, judge
+from mutransfer.transfer.falsification.arms import kernel_arm
+from mutransfer.transfer.falsification.falsify import falsify
+from mutransfer.transfer.falsification.finding import KERNEL, TWIN, Arm, Finding, explained_part, finding_of
 from mutransfer.transfer.falsification.kernel_movement import probe_batch
 from mutransfer.transfer.falsification.kernel_predictor import STOPS, kernel_losses
 from mutransfer.transfer.falsification.twin import TwinTask, training_plan
@@ -152,14 +153,14 @@ def test_the_kernel_predictor_is_the_twin_trained_by_full_batch_descent():
 def test_the_kernel_predictors_descent_goes_on_until_it_is_bracketed(monkeypatch):
     network = Arm(name="mup", setting="", initial=(2.0, 2.0), final=(0.0, 0.0))
     spec = spec_of(Linear())
-    whole = _kernel_arm(Linear(), spec, [0, 1], network)
-    monkeypatch.setattr("mutransfer.transfer.falsification.falsify.STOPS", (0, 1))
-    short = _kernel_arm(Linear(), spec, [0, 1], network)
+    whole = kernel_arm(Linear(), spec, [0, 1], network)
+    monkeypatch.setattr("mutransfer.transfer.falsification.arms.STOPS", (0, 1))
+    short = kernel_arm(Linear(), spec, [0, 1], network)
     assert int(short.setting.split()[0]) >= 16
     assert short.last_gain <= 0.05 * 2
     assert np.mean(short.final) - np.mean(whole.final) < 0.05 * 2
-    monkeypatch.setattr("mutransfer.transfer.falsification.falsify.LAST_STOP", 4)
-    assert _kernel_arm(Linear(), spec, [0, 1], network).last_gain > 0.05 * 2
+    monkeypatch.setattr("mutransfer.transfer.falsification.arms.LAST_STOP", 4)
+    assert kernel_arm(Linear(), spec, [0, 1], network).last_gain > 0.05 * 2
 
 
 def test_wished_outputs_are_the_targets_of_both_usual_losses():
@@ -224,7 +225,7 @@ def control(*final, **fields):
 )
 def test_findings(network, twin, finding):
     part = explained_part(network, twin)
-    assert judge(network, [twin], {TWIN: part})[0] is finding
+    assert finding_of(network, [twin], {TWIN: part})[0] is finding
 
 
 def test_the_explained_part_has_the_t_interval_of_its_seeds():

@@ -11,7 +11,7 @@ from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.transfer.search.tune import tune
-from mutransfer.transfer.verification.optimum_by_step import differences, optimum_course, shift_with_steps
+from mutransfer.transfer.verification.optimum_by_step import changed_settings, optimum_course
 from mutransfer.transfer.verification.verify import verify
 
 STEPS = 64
@@ -77,16 +77,9 @@ def test_an_optimum_on_the_border_does_not_bend_the_slope():
     assert found.slope == pytest.approx(-3.0, abs=0.1)
 
 
-def test_the_sentence_names_the_widths():
-    courses = {8: optimum_course(sweep_of(-0.5)), 64: optimum_course(sweep_of(-1.0))}
-    one, other = (f"{c.slope:+.2f} at width {key}" for key, c in courses.items())
-    assert shift_with_steps(courses).endswith(f"doubling of the steps: {one}, {other}")
-    assert shift_with_steps({}) is None
-
-
 def test_every_difference_is_said():
-    assert differences(spec(), spec(width=64, parameterization="sp", seed=3)) == ()
-    found = differences(spec(), replace(spec(steps=128, batch_size=32), task="other"))
+    assert changed_settings(spec(), spec(width=64, parameterization="sp", seed=3)) == ()
+    found = changed_settings(spec(), replace(spec(steps=128, batch_size=32), task="other"))
     assert [text.split(":")[0] for text in found] == [
         "tuned on none, verified on other",
         "tuned with steps=64, verified with steps=128",

@@ -15,7 +15,7 @@ from mutransfer.parameterization.sites import Site
 from mutransfer.theory.rules import Role
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.coordinates.check import coordinate_check
-from mutransfer.transfer.coordinates.offenders import off
+from mutransfer.transfer.coordinates.offenders import excess
 
 WIDTHS = (64, 128, 256, 512)
 FIRST, HIDDEN, SECOND, READOUT = "1.weight", "3.weight", "5.weight", "7.weight"
@@ -242,7 +242,7 @@ def slope(value, half):
 
 
 @pytest.mark.parametrize(
-    ("found", "suspect", "excess"),
+    ("found", "suspect", "beyond"),
     [
         (slope(0.9, 0.1), False, 0.9),
         (slope(0.9, 0.8), False, 0.0),  # might be 0.1
@@ -253,8 +253,8 @@ def slope(value, half):
         (slope(-0.4, 0.1), False, 0.0),  # between the bounds
     ],
 )
-def test_a_slope_is_off_where_its_interval_is(found, suspect, excess):
-    assert off(found, -0.5, 0.0, 0.25, suspect=suspect) == pytest.approx(excess)
+def test_a_slope_is_off_where_its_interval_is(found, suspect, beyond):
+    assert excess(found, -0.5, 0.0, 0.25, suspect=suspect) == pytest.approx(beyond)
 
 
 def relu_network(*sizes):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mutransfer.errors import ConfigError
-from mutransfer.transfer.verification.procedure import Judgement, Procedure, Request, Stop, affordable, estimate
+from mutransfer.transfer.verification.procedure import Judgement, Procedure, Request, Stop, affordable, estimate_cost
 
 WIDTHS = [64, 128, 256, 512]
 X0 = -6.25
@@ -137,7 +137,7 @@ def test_seeds_that_give_no_interval_are_refused(first, most):
 
 def test_the_estimate_is_what_a_study_without_drift_takes():
     costs = [4.0, 16.0, 64.0]
-    expected = estimate(costs, grid=10, first=2, most=4)
+    expected = estimate_cost(costs, grid=10, first=2, most=4)
     for needed in (2, 3):
         asked, _, curves = follow(lambda c, n=needed: "yes" if len(c[512][X0]) >= n else None, drift=0.0)
         taken = sum(c * sum(map(len, curves[w].values())) for c, w in zip(costs, WIDTHS[1:], strict=True))
@@ -148,6 +148,6 @@ def test_the_estimate_is_what_a_study_without_drift_takes():
 
 def test_a_budget_pays_for_the_smaller_widths_first():
     costs = [4.0, 16.0, 64.0]
-    needs = [estimate(costs[:n], grid=10, first=2, most=4).usual for n in (1, 2, 3)]
+    needs = [estimate_cost(costs[:n], grid=10, first=2, most=4).usual for n in (1, 2, 3)]
     assert [affordable(costs, need, first=2, most=4) for need in needs] == [1, 2, 3]
     assert [affordable(costs, 0.99 * need, first=2, most=4) for need in needs] == [0, 1, 2]

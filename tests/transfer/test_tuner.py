@@ -138,7 +138,7 @@ def test_it_prints_the_best_value_with_its_interval(tuned):
         ({"space": {"beta1": (0.5, 0.9)}}, "lr must be positive.*found None"),
         ({"space": {}}, "the search space is empty"),
         ({"fixed": {"dropout": 0.1}}, "adam has no hyperparameter 'dropout'"),
-        ({"optimizer": "muon"}, "optimizer must be one of sgd, adam, adamw, lion, found 'muon'"),
+        ({"optimizer": "muon"}, "optimizer must be one of sgd, adam, adamw, lion, nadam, found 'muon'"),
         ({"seeds": 0}, "at least one seed"),
         ({"sheduler": "linear"}, "not a training setting: .*sheduler"),
         ({"schedule": "exponential"}, "schedule must be one of"),

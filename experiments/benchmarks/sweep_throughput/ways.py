@@ -13,7 +13,7 @@ from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.training.dispatch import Dispatcher
 from mutransfer.training.run import run
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.stacked.population import Population, Step
+from mutransfer.training.stacked.population import Population, TraceableStep
 from mutransfer.training.stacked.timing import even_parts
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
@@ -93,7 +93,7 @@ def by_single_runs(task, specs: list[RunSpec], plan: Plan) -> list[float]:
     return [run(spec, task, plan=plan).final_loss for spec in specs]
 
 
-def by_stacks(task, specs: list[RunSpec], plan: Plan, members: int, step: Step | None = None) -> list[float]:
+def by_stacks(task, specs: list[RunSpec], plan: Plan, members: int, step: TraceableStep | None = None) -> list[float]:
     found, start = {}, 0
     for size in even_parts(len(specs), members):
         population = Population(specs[start : start + size], task, plan=plan)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from mutransfer.training.optimizers.rule import Coefficients, Columns, Multipliers, OptimizerRule
+
+BETAS = (0.9, 0.99)
 
 
 class Lion(torch.optim.Optimizer):
@@ -24,7 +29,7 @@ class Lion(torch.optim.Optimizer):
         self,
         params: Any,
         lr: float = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
+        betas: tuple[float, float] = BETAS,
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
@@ -47,3 +52,34 @@ class Lion(torch.optim.Optimizer):
                 p.add_(state["exp_avg"].lerp(p.grad, 1 - now).sign_(), alpha=-group["lr"])
                 state["exp_avg"].lerp_(p.grad, 1 - later)
         return loss
+
+
+def _make(groups: list[dict[str, Any]], h: Mapping[str, float], fused: bool | None) -> torch.optim.Optimizer:
+    return Lion(groups, betas=(h["beta1"], h["beta2"]))
+
+
+def _coefficients(h: Columns, t: int) -> dict[str, np.ndarray]:
+    return {
+        "lr": h["lr"],
+        "now": 1 - h["beta1"],
+        "later": 1 - h["beta2"],
+        "decay": h["lr"] * h["weight_decay"],
+    }
+
+
+def _step(p: Tensor, g: Tensor, s: Mapping[str, Tensor], c: Coefficients, m: Multipliers) -> None:
+    p.mul_(1 - c["decay"] * (m.lr * m.weight_decay))
+    p.addcmul_(s["mean"].lerp(g, c["now"]).sign_(), c["lr"] * -m.lr)
+    s["mean"].lerp_(g, c["later"])
+
+
+LION = OptimizerRule(
+    name="lion",
+    defaults={"beta1": BETAS[0], "beta2": BETAS[1]},
+    make=_make,
+    slots=("mean",),
+    coefficients=_coefficients,
+    step=_step,
+    log2_lrs=(-15, -7),
+    check_lr=2.0**-8,
+)

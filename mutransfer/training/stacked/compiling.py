@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mutransfer.training.stacked.population import Population, Step
+from mutransfer.training.stacked.population import Population, TraceableStep
 from mutransfer.training.stacked.timing import MARGIN, Costs, wait
 
 log = logging.getLogger("mutransfer")
@@ -18,7 +18,7 @@ log = logging.getLogger("mutransfer")
 class CompiledSteps:
     """Compiled steps by what they were compiled for; None where that failed or was slower."""
 
-    _known: dict[tuple[object, ...], Step | None] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], TraceableStep | None] = field(default_factory=dict)
 
     def equip(self, population: Population, costs: Costs, *, steps: int) -> None:
         """Give the population a compiled step where it pays over ``steps`` steps of its size.
@@ -27,7 +27,12 @@ class CompiledSteps:
         on without.
         """
         members = len(population.specs)
-        key = (population.common.key, members, len({s.seed for s in population.specs}), population.optimizer.varying)
+        key = (
+            population.common.key,
+            members,
+            len({s.seed for s in population.specs}),
+            population.optimizer.factors.varying,
+        )
         if key not in self._known:
             if steps < costs.break_even(members):
                 return
@@ -35,7 +40,7 @@ class CompiledSteps:
         population.compiled = self._known[key]
 
 
-def compiled(population: Population, eager_seconds: float) -> Step | None:
+def compiled(population: Population, eager_seconds: float) -> TraceableStep | None:
     """The compiled step of such populations, None where compiling fails or gains nothing over ``eager_seconds``."""
     started = time.perf_counter()
     try:

@@ -21,18 +21,22 @@ from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import seed_everything
 from mutransfer.training.batches import batch_of, batch_size, split, to_device
 from mutransfer.training.events import Sink, silent
-from mutransfer.training.extra_hyperparameters import factors, multiplied, of_program, weight_decay
+from mutransfer.training.extra_hyperparameters import multiplied, of_program, weight_decay
 from mutransfer.training.history import Course, autocast
+from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.training.schedules import lr_factor
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.stacked.dropout import MemberDropout, rng_state
 from mutransfer.training.stacked.member_batch import MemberBatch, member_batch
-from mutransfer.training.stacked.optimizer import RULES, Coefficients, ElementwiseOptimizer, Multipliers
+from mutransfer.training.stacked.member_factors import MemberFactors
+from mutransfer.training.stacked.optimizer import StackedOptimizer, StepCoefficients
 from mutransfer.training.stacked.stack import Stack
 from mutransfer.training.task import Task
 
 AGREEMENT = {"float32": 1e-3, "bfloat16": 5e-2}  # relative; far above rounding and far below another loss
-Step = Callable[..., Tensor]
+# Fields in which members of a population may differ.
+OWN = ("hyperparameters", "seed", "schedule", "warmup_steps", "watched")
+TraceableStep = Callable[..., Tensor]
 
 
 class Population:
@@ -71,26 +75,24 @@ class Population:
         self._streams = [self._seeds.index(spec.seed) for spec in specs]
         self.stack = Stack(models, self._streams, task, MemberDropout(states, self._streams, self.device))
         self._check_agreement(models)
-        own = _own_factors(self.specs, plan)
-        inits = {n: own[f"init {s.role}"] for n, s in plan.items() if f"init {s.role}" in own}
-        self.stack.multiply(inits)
-        self.optimizer = ElementwiseOptimizer(
-            self.common.optimizer,
+        own = MemberFactors.from_specs(self.specs, plan)
+        inits = own.inits()
+        self.stack.multiply({n: inits[s.role] for n, s in plan.items() if s.role in inits})
+        self.optimizer = StackedOptimizer(
+            optimizer_rule(self.common.optimizer),
+            plan,
             self.stack.parameters,
-            {n: _multipliers(plan, n) for n in self.stack.parameters},
             [{**spec.hyperparameters, "weight_decay": weight_decay(spec.hyperparameters)} for spec in specs],
-            own={name: column for name, column in own.items() if not name.startswith("init ")},
-            groups={n: str(s.role) for n, s in plan.items()},
+            own.of_steps(),
         )
         self.alive = list(range(len(specs)))  # the member in each row
-        self.compiled: Step | None = None  # of traceable_step(), used while nobody has left
+        self.compiled: TraceableStep | None = None  # of traceable_step(), used while nobody has left
         self.courses = [
             Course(spec, task, plan_, accumulate=spec.accumulate, device=self.device, sink=sink)
             for spec, plan_ in zip(specs, plans, strict=True)
         ]
-        scales = [column for name, column in own.items() if name.startswith("init ")]
         # What a member starts from: its seed's model, and its own scales on that.
-        self._starts = [(s, *(float(column[i]) for column in scales)) for i, s in enumerate(self._streams)]
+        self._starts = [(s, *(float(column[i]) for column in inits.values())) for i, s in enumerate(self._streams)]
 
     @property
     def n_starts(self) -> int:
@@ -133,11 +135,11 @@ class Population:
         losses, gradients = self._gradients(pieces)
         with torch.no_grad():
             coefficients = self._coefficients(step)
-            gradients = clipped(gradients, self.plan, self.common.clip_norm, coefficients)
+            gradients = clip_gradients(gradients, self.plan, self.common.clip_norm, coefficients)
             self.optimizer.step(self.stack.parameters, gradients, self.optimizer.slots, coefficients)
         return losses
 
-    def traceable_step(self) -> Step:
+    def traceable_step(self) -> TraceableStep:
         """(parameters, others, slots, leaves of a batch, coefficients) -> losses, changing state in place.
 
         A function for a compiler, the same for every population of this architecture with as many members and seeds.
@@ -158,7 +160,7 @@ class Population:
 
         def step(parameters: Any, others: Any, slots: Any, leaves: Any, coefficients: Any) -> Tensor:
             losses, found = gradients_of(parameters, others, leaves)
-            gradients = clipped({n: found[n] for n in trained}, plan, clip_norm, coefficients)
+            gradients = clip_gradients({n: found[n] for n in trained}, plan, clip_norm, coefficients)
             optimizer.step(parameters, gradients, slots, coefficients)
             return losses
 
@@ -172,7 +174,7 @@ class Population:
     def _state(self) -> tuple[Any, ...]:
         return self.stack.parameters, self.stack.others, self.optimizer.slots
 
-    def _coefficients(self, step: int) -> dict[str, Tensor]:
+    def _coefficients(self, step: int) -> StepCoefficients:
         like = next(iter(self.stack.parameters.values()))
         return self.optimizer.coefficients(self._lr_factors(step), step, like)
 
@@ -236,34 +238,20 @@ class Population:
                 raise StackError(f"the loss of seed {self._seeds[i]} is {found:.6g} in the stack and {alone:.6g} alone")
 
 
-def clipped(gradients: dict[str, Tensor], plan: Plan, max_norm: float, coefficients: Coefficients) -> dict[str, Tensor]:
-    """The gradients under :func:`~mutransfer.parameterization.clipping.clip_grad_norm_`'s norm, member by member."""
+def clip_gradients(
+    gradients: dict[str, Tensor], plan: Plan, max_norm: float, coefficients: StepCoefficients
+) -> dict[str, Tensor]:
+    """The gradients clipped by the norm of :func:`~mutransfer.clip_grad_norm_`, member by member."""
     if not max_norm:
         return gradients
     squares = [
         g.flatten(1).pow(2).sum(1, keepdim=True)
         * (plan[n].norm_mult or 1.0)
-        * coefficients.get(f"norm {plan[n].role}", 1.0)
+        * coefficients.factors.get(plan[n].role, {}).get("norm", 1.0)
         for n, g in gradients.items()
     ]
     scale = (max_norm / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp(max=1.0)
     return {n: g * scale.view(-1, *[1] * (g.ndim - 1)) for n, g in gradients.items()}
-
-
-def _own_factors(specs: Sequence[RunSpec], plan: Plan) -> dict[str, np.ndarray]:
-    """ "FIELD ROLE" -> a factor per member, of the fields in which not all members have 1.
-
-    What stands in the forward pass is in the plan already.
-    """
-    own = [{n: x for n, x in s.hyperparameters.items() if n not in of_program(plan)} for s in specs]
-    found = {}
-    for role in dict.fromkeys(s.role for s in plan.values()):
-        of_members = [factors(h, role, plan.optimizer) for h in own]
-        for name in vars(of_members[0]):
-            column = np.array([getattr(f, name) for f in of_members])
-            if (column != 1.0).any():
-                found[f"{name} {role}"] = column
-    return found
 
 
 def _common(specs: Sequence[RunSpec], plan: Plan) -> RunSpec:
@@ -277,20 +265,4 @@ def _common(specs: Sequence[RunSpec], plan: Plan) -> RunSpec:
                 raise StackError(f"members that differ in {name} have different forward passes")
     if first.precision == "float16":
         raise StackError("float16 scales each run's loss by its own history")
-    if first.optimizer not in RULES:
-        raise StackError(f"no stacked step for optimizer {first.optimizer!r}")
     return first
-
-
-OWN = (
-    "hyperparameters",
-    "seed",
-    "schedule",
-    "warmup_steps",
-    "watched",
-)  # fields in which members of a population may differ
-
-
-def _multipliers(plan: Plan, name: str) -> Multipliers:
-    scaling = plan[name]
-    return Multipliers(lr=scaling.lr_mult, weight_decay=scaling.wd_mult, eps=scaling.eps_mult)

@@ -1,17 +1,12 @@
-"""Why something does not scale as it should: where a plan's factors are not those that its table asks for."""
+"""Causes in words of what does not scale: factors of a plan that are not those that its table asks for."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
-
-from mutransfer.errors import MutransferError
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.sites import SiteKind
 from mutransfer.theory import rules
@@ -29,34 +24,6 @@ INIT = ("forward_mult", "init_mult")
 UPDATE = ("lr_mult", "forward_mult")
 
 
-def reference(
-    build: Callable[..., nn.Module],
-    plan: Plan,
-    base_width: Width,
-    table: Parameterization,
-    overrides: Overrides | None,
-    example: Callable[[nn.Module], object],
-) -> Plan | None:
-    """The plan that would be inferred where ``plan`` is; None where nothing can be."""
-    for seen in (example, None):  # the loss may need more than a few examples
-        try:
-            return Plan.infer(
-                build,
-                width=plan.width,
-                base_width=base_width,
-                parameterization=table,
-                optimizer=plan.optimizer,
-                form=plan.form,
-                overrides=overrides,
-                wd_policy=plan.wd_policy,
-                scale_eps=plan.scale_eps,
-                example=seen,
-            )
-        except MutransferError as error:
-            logging.getLogger("mutransfer").info("no plan to compare with: %s", error)
-    return None
-
-
 @dataclass(frozen=True)
 class Causes:
     """Words for what ``plan`` has wrong, by comparison with ``right``, the inferred plan of the same width."""
@@ -66,17 +33,17 @@ class Causes:
     table: Parameterization
 
     def of(self, parameter: str, fields: tuple[str, ...], excess: float) -> str:
-        """What of ``fields`` makes a parameter be off by n**excess."""
-        if (found := self._different(parameter, fields)) is not None:
-            return found
+        """The cause, among ``fields``, of a parameter that is off by n**excess."""
+        if (difference := self._different(parameter, fields)) is not None:
+            return difference
         title = TITLES["init_mult" if fields[0] == "forward_mult" else fields[0]]
         scaling = self.plan[parameter]
         growing = "large" if excess > 0 else "small"
-        known = f"its {title} is n^{abs(excess):.1f} too {growing} for {_a(scaling.role)} parameter"
+        symptom = f"its {title} is n^{abs(excess):.1f} too {growing} for {_a(scaling.role)} parameter"
         if self.right is None:
-            return f"{known}: check its role, its fans and the factors of the plan"
+            return f"{symptom}: check its role, its fans and the factors of the plan"
         return (
-            f"{known}, although the plan's factors are those of {self.table.name}: either the table lets it grow, or "
+            f"{symptom}, although the plan's factors are those of {self.table.name}: either the table lets it grow, or "
             "its role is wrong, or the model multiplies by a power of its width where the plan does not see it"
         )
 
@@ -84,33 +51,33 @@ class Causes:
         """Whether any of these factors is another than in the inferred plan."""
         if self.right is None or parameter not in self.right:
             return False
-        found, right = self.plan[parameter], self.right[parameter]
-        return any(not math.isclose(getattr(found, n), getattr(right, n), rel_tol=1e-6, abs_tol=1e-12) for n in names)
+        actual, right = self.plan[parameter], self.right[parameter]
+        return any(not math.isclose(getattr(actual, n), getattr(right, n), rel_tol=1e-6, abs_tol=1e-12) for n in names)
 
-    def site(self, module: str, kind: str, what: str) -> str | None:
-        """Of a multiplier on a use, the tied readout's or that of attention logits; None where it is right."""
-        found, right = (self._site(plan, module, kind) for plan in (self.plan, self.right))
-        if right is None and found is None:
+    def site(self, module: str, kind: SiteKind, what: str) -> str | None:
+        """The cause in a multiplier on a use, a tied readout's or that of attention logits; None where it is right."""
+        actual, right = (self._site(plan, module, kind) for plan in (self.plan, self.right))
+        if right is None and actual is None:
             return None
-        return self._compared(what, 1.0 if found is None else found, 1.0 if right is None else right, None)
+        return self._compared(what, 1.0 if actual is None else actual, 1.0 if right is None else right, None)
 
     def use(self, module: str) -> str | None:
-        """Of a multiplier on a module itself, apart from that of attention logits; None where it is right."""
+        """The cause in a multiplier on a module itself, but that of attention logits; None where it is right."""
         if self.right is None:
             return None
-        found, right = self.plan.sites.get(module), self.right.sites.get(module)
-        site = found or right
+        actual, right = self.plan.sites.get(module), self.right.sites.get(module)
+        site = actual or right
         if site is None or site.kind is SiteKind.ATTENTION_LOGITS:
             return None
         what = f"a multiplier on its {site.mechanism}"
-        return self._compared(what, found.factor if found else 1.0, right.factor if right else 1.0, None)
+        return self._compared(what, actual.factor if actual else 1.0, right.factor if right else 1.0, None)
 
     def eps_differs(self, parameter: str) -> bool:
         """Whether eps over the gradient, which a forward multiplier is a factor of, is another than it should be."""
         if self.right is None or parameter not in self.right:
             return False
-        found, right = (s.eps_mult / s.forward_mult for s in (self.plan[parameter], self.right[parameter]))
-        return not math.isclose(found, right, rel_tol=1e-6)
+        actual, right = (s.eps_mult / s.forward_mult for s in (self.plan[parameter], self.right[parameter]))
+        return not math.isclose(actual, right, rel_tol=1e-6)
 
     def base(self, plans: Mapping[str, Plan], declared: Width) -> str | None:
         """A base width that is not the same at every width, or not the one that was said."""
@@ -125,68 +92,68 @@ class Causes:
     def _different(self, parameter: str, fields: tuple[str, ...]) -> str | None:
         if self.right is None or parameter not in self.right:
             return None
-        found, right = self.plan[parameter], self.right[parameter]
-        if (fans := self._fans(found, right)) is not None:
+        actual, right = self.plan[parameter], self.right[parameter]
+        if (fans := self._fans(actual, right)) is not None:
             return fans
         for name in fields:
-            if (text := self._factor(parameter, name, found, right)) is not None:
+            if (text := self._factor(parameter, name, actual, right)) is not None:
                 too = [TITLES[other] for other in TITLES if other != name and self.differs(parameter, other)]
                 return text + (f" (and so of its {', '.join(too)})" if too else "")
         return None
 
-    def _fans(self, found: Scaling, right: Scaling) -> str | None:
-        read = f"the plan reads it as {found.role}, its shapes and its use say {right.role}"
-        if (found.m_in, found.m_out) == (right.m_in, right.m_out):
-            return read if found.role is not right.role else None
+    def _fans(self, actual: Scaling, right: Scaling) -> str | None:
+        read = f"the plan reads it as {actual.role}, its shapes and its use say {right.role}"
+        if (actual.m_in, actual.m_out) == (right.m_in, right.m_out):
+            return read if actual.role is not right.role else None
         if show_width(self.plan.base_width) != show_width(self.right.base_width if self.right else 0):
             return f"the plan's base width is {show_width(self.plan.base_width)}"
-        if (found.m_in, found.m_out) == (right.m_out, right.m_in):
+        if (actual.m_in, actual.m_out) == (right.m_out, right.m_in):
             return f"its fan_in and fan_out are swapped ({read})"
         return (
-            f"its fans grow by m_in = {right.m_in:g} and m_out = {right.m_out:g}, the plan has {found.m_in:g} and "
-            f"{found.m_out:g}" + (f" ({read})" if found.role is not right.role else "")
+            f"its fans grow by m_in = {right.m_in:g} and m_out = {right.m_out:g}, the plan has {actual.m_in:g} and "
+            f"{actual.m_out:g}" + (f" ({read})" if actual.role is not right.role else "")
         )
 
-    def _factor(self, parameter: str, name: str, found: Scaling, right: Scaling) -> str | None:
+    def _factor(self, parameter: str, name: str, actual: Scaling, right: Scaling) -> str | None:
         row = self.table.rows[right.role]
         if self.plan.form == "absorbed":
             row = row.absorbed()
         power = None
         if name == "lr_mult":
-            kind = rules.family_of(rules.family(self.plan.optimizer), right.role, len(self.plan.shapes[parameter]))
-            power = row.lr.get(kind)
+            family = rules.family_of(rules.family(self.plan.optimizer), right.role, len(self.plan.shapes[parameter]))
+            power = row.lr.get(family)
         elif name in ("forward_mult", "eps_mult"):
             power = row.forward if name == "forward_mult" else row.eps
         readout = right.role is Role.OUTPUT and name == "forward_mult"
         title = "readout multiplier" if readout else f"its {TITLES[name]}"
         if power is not None and not math.isclose(power(right.m_in, right.m_out), getattr(right, name)):
             power = None  # a law or a factor of the user's own is in it too
-        return self._compared(title, getattr(found, name), getattr(right, name), power)
+        return self._compared(title, getattr(actual, name), getattr(right, name), power)
 
-    def _compared(self, what: str, found: float, right: float, power: Power | None) -> str | None:
-        if math.isclose(found, right, rel_tol=1e-6):
+    def _compared(self, what: str, actual: float, right: float, power: Power | None) -> str | None:
+        if math.isclose(actual, right, rel_tol=1e-6):
             return None
         if math.isclose(right, 1.0):
             how = "is scaled and should not be"
-        elif math.isclose(found, 1.0):
+        elif math.isclose(actual, 1.0):
             how = "is missing" if "multiplier" in what else "is not scaled"
-        elif math.isclose(found, right**2):
+        elif math.isclose(actual, right**2):
             how = "is scaled twice"
-        elif math.isclose(found, 1 / right):
+        elif math.isclose(actual, 1 / right):
             how = "is scaled the wrong way round"
         else:
             how = "is scaled by another power of the width"
         formula = "" if power is None or power == rules.ONE else f" = {_formula(power)}"
         at = f"at width {show_width(self.plan.width)}"
-        return f"{what} {how}: factor {found:.4g} {at} where {self.table.name} has {right:.4g}{formula}"
+        return f"{what} {how}: factor {actual:.4g} {at} where {self.table.name} has {right:.4g}{formula}"
 
     @staticmethod
-    def _site(plan: Plan | None, module: str, kind: str) -> float | None:
+    def _site(plan: Plan | None, module: str, kind: SiteKind) -> float | None:
         """The factor of the site on a module or within it."""
         within = [
             site.factor
             for path, site in (plan.sites if plan else {}).items()
-            if site.kind == kind and (path == module or path.startswith(f"{module}.") or not module)
+            if site.kind is kind and (path == module or path.startswith(f"{module}.") or not module)
         ]
         return within[0] if within else None
 
@@ -200,7 +167,9 @@ def _formula(power: Power) -> str:
     sides = {"m_in": power.fan_in, "m_out": power.fan_out}
     above = "*".join(f"{m}^{x:g}" if x != 1 else m for m, x in sides.items() if x > 0)
     below = "*".join(f"{m}^{-x:g}" if x != -1 else m for m, x in sides.items() if x < 0)
-    return (above or "1") + (f"/({below})" if "*" in below else f"/{below}" if below else "")
+    if not below:
+        return above or "1"
+    return f"{above or '1'}/({below})" if "*" in below else f"{above or '1'}/{below}"
 
 
 def _a(role: Role) -> str:

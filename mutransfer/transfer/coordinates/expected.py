@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 from torch import Tensor, equal
 
+from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.sites import SiteKind
+from mutransfer.parameterization.sites import On, SiteKind
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.theory.rules import Role
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What ``regime`` expects of the modules and parameters of ``plan``; None where it expects nothing.
+    """Powers of width that ``regime`` expects of the modules and parameters of ``plan``; None where it expects nothing.
 
     ``readouts``: the modules whose output is the readout's, with what they hand on: themselves as a rule. ``growth``:
     what the models' width, the one number that slopes are fitted against, grows by; fan_in may grow by another power.
@@ -29,15 +30,15 @@ class Expected:
     growth: float = 1.0
 
     def of(self, module: str, quantity: str) -> float | None:
-        """Of a module's "size", "change", "effective" or "propagated" in training."""
+        """The power of a module's "size", "change", "effective" or "propagated" in training."""
         regime = self.regime
         if regime is None or regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE):
             return None
         module = self.handed_on.get(module, module)
         roles = roles_of(module, self.plan)
         if quantity == "effective":
-            own = [x for role in self._updated(module) if (x := regime.updates.get(role)) is not None]
-            return max(own, default=None)
+            powers = [x for role in self._updated(module) if (x := regime.updates.get(role)) is not None]
+            return max(powers, default=None)
         if module in self.readouts:
             change = regime.change[2]
             return max(change, regime.logits_at_init) if quantity == "size" else change
@@ -50,16 +51,16 @@ class Expected:
         return 0.0 if quantity == "size" else change
 
     def update(self, parameter: str) -> float | None:
-        """Of what a parameter's own update does to its module's output. Growth is never right."""
+        """The power of what a parameter's own update does to its module's output. Growth is never right."""
         regime = self.regime
         role = self.plan[parameter].role
         if regime is None or role is Role.SCALAR:
             return None
-        found = regime.updates.get(role)
-        return None if found is None else min(found, 0.0)
+        power = regime.updates.get(role)
+        return None if power is None else min(power, 0.0)
 
     def at_init(self, module: str) -> tuple[float, float] | None:
-        """Of a module's size before training: at least and at most."""
+        """The least and the largest power of a module's size before training."""
         regime = self.regime
         if regime is None or regime.kind is Kind.DEGENERATE:
             return None
@@ -106,11 +107,6 @@ def roles_of(module: str, plan: Plan) -> set[Role]:
     return {s.role for name, s in plan.items() if owner(name) == module}
 
 
-def owner(parameter: str) -> str:
-    """The path of the module that a parameter's name says, the model's own being "model"."""
-    return parameter.rpartition(".")[0] or "model"
-
-
 def is_readout(module: str, plan: Plan) -> bool:
     tied = module in plan.sites and plan.sites[module].kind is SiteKind.TIED_READOUT
     return tied or Role.OUTPUT in roles_of(module, plan)
@@ -118,9 +114,21 @@ def is_readout(module: str, plan: Plan) -> bool:
 
 def handed_on(outputs: Mapping[str, Tensor], readouts: Collection[str]) -> dict[str, str]:
     """Every module with the readout whose output it hands on, a head around it or the model itself; else itself."""
-    found = {}
+    inner = {}
     for module, output in outputs.items():
         within = "" if module == "model" else f"{module}."
         inside = [m for m in outputs if m != module and m.startswith(within) and m in readouts]
-        found[module] = next((m for m in inside if equal(outputs[m], output)), module)
-    return found
+        inner[module] = next((m for m in inside if equal(outputs[m], output)), module)
+    return inner
+
+
+def factored_modules(plan: Plan) -> frozenset[str]:
+    """Modules whose output a growing factor follows: the model's own, or the plan's on queries, meant for a product.
+
+    They are not judged; what comes behind the factor is.
+    """
+    grown = {owner(name) for name, s in plan.items() if s.own_mult != 1.0}
+    queries = {
+        path for path, s in plan.sites.items() if s.kind is SiteKind.ATTENTION_LOGITS and s.mechanism.on is On.OUTPUT
+    }
+    return frozenset(grown | queries)

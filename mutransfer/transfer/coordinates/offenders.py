@@ -1,22 +1,11 @@
-"""From slopes of a coordinate check to the first parameter that is to blame, in the order of cause and effect.
-
-Sizes before training depend on initialisation and multipliers alone. After the first step, what a parameter's own
-update does to its module's initial output depends on its own learning rate alone (under SGD on the gradients at
-initialisation too). What is only off later, or between modules, follows from neither. So the stages are judged in this
-order, and what comes behind an offender is not blamed for it.
-"""
+"""Offenders of a coordinate check: values, their sentences, and how far off a slope is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mutransfer.intervals import Slope
-from mutransfer.parameterization.plan import Plan
-from mutransfer.theory import rules
-from mutransfer.theory.rules import Family, Role
-from mutransfer.transfer.coordinates.causes import INIT, UPDATE, Causes
-from mutransfer.transfer.coordinates.expected import Expected, owner
 
 TOLERANCE = 0.15  # on exponents; what finite widths leave over at ratios of 16 (theory: 0 or -1/2)
 UPDATE_TOLERANCE = 0.25  # half of the least that a wrong factor does
@@ -25,8 +14,6 @@ UPDATE_TOLERANCE = 0.25  # half of the least that a wrong factor does
 EARLY = 0.5
 EPS_TOLERANCE, EPS_GROWTH = 0.3, 0.75  # of eps over the gradient: where the plan's differs, and in any case
 MOST_NAMES = 8  # in one sentence
-
-Slopes = Mapping[str, Mapping[str, Slope]]  # quantity -> module or parameter -> slope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +27,10 @@ class Offender:
     cause: str
 
     def __str__(self) -> str:
-        return said([self])
+        return sentence_for([self])
 
 
-def said(alike: Sequence[Offender]) -> str:
+def sentence_for(alike: Sequence[Offender]) -> str:
     """One sentence for offenders with one cause."""
     first = alike[0]
     measured = f"{first.what} goes like n^{first.slope}" if first.slope is not None else first.what
@@ -53,16 +40,16 @@ def said(alike: Sequence[Offender]) -> str:
     return f"{names}{more}: {measured}{others}: {first.cause}"
 
 
-def together(offenders: Sequence[Offender]) -> list[list[Offender]]:
-    """Those with the same cause in one group, in the order of the first of each."""
+def grouped_by_cause(offenders: Sequence[Offender]) -> list[list[Offender]]:
+    """Offenders with the same cause in one group, in the order of the first of each."""
     groups: dict[tuple[str, str], list[Offender]] = {}
     for offender in offenders:
         groups.setdefault((offender.what, offender.cause), []).append(offender)
     return list(groups.values())
 
 
-def off(slope: Slope, low: float, high: float, tolerance: float, *, suspect: bool = False) -> float:
-    """By which power a slope is beyond [low, high], by more than the tolerance; 0.0 where it is not.
+def excess(slope: Slope, low: float, high: float, tolerance: float, *, suspect: bool = False) -> float:
+    """The power by which a slope is beyond [low, high], if by more than the tolerance; 0.0 where it is not.
 
     Its whole interval must be beyond the tolerance; where a cause is known (``suspect``), beyond [low, high].
     """
@@ -70,146 +57,3 @@ def off(slope: Slope, low: float, high: float, tolerance: float, *, suspect: boo
     if slope.low > high + margin and slope.value > high + tolerance:
         return slope.value - high
     return slope.value - low if slope.high < low - margin and slope.value < low - tolerance else 0.0
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Looks for offenders. ``init``, ``first`` and ``last``: slopes at step 0, after the first and the last step."""
-
-    plan: Plan  # at the largest width
-    expected: Expected
-    causes: Causes
-    init: Slopes
-    first: Slopes
-    last: Slopes
-    factored: frozenset[str]
-    attention: float | None  # of the logits before training: the power that the table expects; None: heads do not grow
-
-    def offenders(self) -> list[Offender]:
-        """What is off at initialisation and in the first update, else eps; and decay."""
-        at_init = list(self._at_init())
-        at_init += self._attention(blamed={o.module for o in at_init})
-        found = [*at_init, *self._updates(at_init)] or [*self._eps()]
-        blamed = {offender.where for offender in found}
-        return [*found, *(o for o in self._decay() if o.where not in blamed)]
-
-    def _decay(self) -> Iterator[Offender]:
-        """Decay per step must be what the plan's own policy says; a few steps cannot show it."""
-        for name, s in self.plan.items():
-            right = rules.wd_factor(self.plan.wd_policy, s.role, s.lr_mult, s.m_in)
-            if abs(s.wd_mult - right) > 1e-6 * max(right, 1e-12):
-                yield Offender(
-                    where=name,
-                    module=owner(name),
-                    what="its weight decay",
-                    slope=None,
-                    cause=f"factor {s.wd_mult:.4g} where the {self.plan.wd_policy} policy has {right:.4g} beside a "
-                    f"learning rate of {s.lr_mult:.4g}: decay per step changes with width",
-                )
-
-    def _at_init(self) -> Iterator[Offender]:
-        sizes, inputs, spreads = (self.init.get(quantity, {}) for quantity in ("size", "input", "spread"))
-        reached = False  # whether something was off before
-        for module, slope in sizes.items():
-            if module in self.factored:
-                continue
-            low, high = self.expected.at_init(module) or (float("-inf"), 0.0)
-            excess = off(slope, low, high, TOLERANCE)
-            if excess > 0 and self._reads_out(module) and module in spreads:
-                # A readout's bias is not scaled, and may be most of the logits.
-                slope = spreads[module]
-                excess = max(off(slope, low, high, TOLERANCE), 0.0)
-            if not excess:
-                continue
-            into = inputs[module].value if module in inputs else 0.0
-            own = excess - into
-            if reached and abs(own) <= UPDATE_TOLERANCE:
-                continue  # it only hands on
-            use = self.causes.use(self.expected.handed_on.get(module, module))
-            if reached and not self._own(module) and use is None:
-                continue  # a tied tensor's, which has been judged
-            yield self._size_offender(module, slope, excess, into, reached)
-            reached = True
-
-    def _size_offender(self, module: str, slope: Slope, excess: float, into: float, reached: bool) -> Offender:
-        what = "its output at initialisation"
-        inner = self.expected.handed_on.get(module, module)
-        if inner in self.expected.readouts and (cause := self.causes.site(inner, "tied readout", "readout multiplier")):
-            return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
-        if (cause := self.causes.use(inner)) is not None:
-            return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
-        weights = sorted(self._own(module), key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
-        if not reached and abs(into) > abs(excess) / 2:
-            odd = [n for n in weights if self.causes.differs(n, *INIT)]
-            if not odd:
-                return Offender(
-                    where=inner,
-                    module=module,
-                    what=what,
-                    slope=slope,
-                    cause=f"what reaches it goes like n^{into:+.2f} already, though the modules before it are as "
-                    "expected: the model's own code multiplies by a power of its width where the plan does not see it",
-                )
-        for name in sorted(weights, key=lambda n: not self.causes.differs(n, *INIT)):
-            return Offender(where=name, module=module, what=what, slope=slope, cause=self.causes.of(name, INIT, excess))
-        return Offender(where=inner, module=module, what=what, slope=slope, cause="no parameter of the plan is its own")
-
-    def _reads_out(self, module: str) -> bool:
-        return self.expected.handed_on.get(module, module) in self.expected.readouts
-
-    def _own(self, module: str) -> list[str]:
-        """The parameters that decide a module's output."""
-        inner = self.expected.handed_on.get(module, module)
-        return [name for name in self.plan if owner(name) == inner]
-
-    def _updates(self, at_init: list[Offender]) -> Iterator[Offender]:
-        sgd = rules.family(self.plan.optimizer) is Family.SGD
-        if sgd and at_init:
-            return  # gradients follow from what is off at initialisation
-        order = list(self.init.get("size", {}))
-        blamed = [order.index(o.module) for o in at_init if o.module in order]
-        judged = set(order[: min(blamed)] if blamed else order)  # those that a wrong size reaches say nothing
-        for name, slope in self.first.get("update", {}).items():
-            if name not in self.plan or owner(name) not in judged:  # a tied tensor is judged where its name says
-                continue
-            if owner(name) in self.factored and not self.causes.differs(name, *UPDATE):
-                continue
-            expected = self.expected.update(name)
-            suspect = self.causes.differs(name, *UPDATE)
-            low = float("-inf") if expected is None else expected - (EARLY if sgd or not suspect else 0.0)
-            high = 0.0 if expected is None else expected
-            excess = off(slope, low, high, UPDATE_TOLERANCE, suspect=suspect)
-            if excess:
-                what, cause = "what its update does after one step", self.causes.of(name, UPDATE, excess)
-                yield Offender(where=name, module=owner(name), what=what, slope=slope, cause=cause)
-
-    def _eps(self) -> Iterator[Offender]:
-        if rules.family(self.plan.optimizer) is not Family.ADAM or self.expected.regime is None:
-            return
-        for name, slope in self.first.get("eps over gradient", {}).items():
-            if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.eps_differs(name)):
-                if self.plan.scale_eps:
-                    cause = self.causes.of(name, ("eps_mult",), slope.value)
-                else:
-                    cause = "eps is not scaled (scale_eps=False): wide enough, it outweighs the gradient"
-                yield Offender(where=name, module=owner(name), what="eps over its gradient", slope=slope, cause=cause)
-
-    def _attention(self, blamed: set[str]) -> Iterator[Offender]:
-        if self.attention is None or self.expected.regime is None:
-            return
-        start, late = self.init.get("logits", {}), self.last.get("logits", {})
-        for path, slope in late.items():
-            if any(module.startswith(path) for module in blamed):
-                continue  # logits of queries or keys of a wrong size
-            if path in start:
-                slope = start[path]
-                excess = off(slope, self.attention, self.attention, UPDATE_TOLERANCE)
-            else:  # queries that start at 0: later, products of what has aligned, as large as the change of both
-                grown = max(self.attention, self.attention + 0.5 + self.expected.regime.change[1])
-                excess = off(slope, float("-inf"), grown, UPDATE_TOLERANCE)
-            if excess:
-                cause = self.causes.site(path, "attention logits", "their multiplier")
-                twice = "they are scaled more than once" if excess < 0 else "they are not scaled by 1/head_size"
-                where = f"attention logits of {path or 'the model'}"
-                what = f"their size {'at initialisation' if path in start else 'in training'}"
-                yield Offender(where=where, module="", what=what, slope=slope, cause=cause or twice)

@@ -31,8 +31,8 @@ def smooth(distance: np.ndarray) -> np.ndarray:
     return (1 + d + d**2 / 3) * np.exp(-d)
 
 
-KINDS = (smooth, rough)
-KIND_PRIOR = np.array([0.5, 0.5])
+COVARIANCES = (smooth, rough)
+COVARIANCE_PRIOR = np.array([0.5, 0.5])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def posterior(
     degrees: int,
     unit: float = 1.0,
 ) -> Posterior:
-    """Of the curve through the points ``y`` at ``x``.
+    """The posterior of the curve through the points ``y`` at ``x``.
 
     Args:
         x: (n,) or (n, dimensions).
@@ -77,13 +77,15 @@ def _posterior(x: np.ndarray, y: np.ndarray, noise: np.ndarray, at: np.ndarray, 
     scale = max(float(y.std()), 3 * float(np.sqrt(np.diag(noise).min())), 1e-9)
     z, noise = (y - y.mean()) / scale, noise / scale**2
     spread = np.sqrt(2 / max(degrees, 2))
-    kinds, lengths, heights, noises = (
+    shapes, lengths, heights, noises = (
         v.ravel()
-        for v in np.meshgrid(np.arange(len(KINDS)), LENGTHS * unit, HEIGHTS**2, np.exp(NOISES * spread), indexing="ij")
+        for v in np.meshgrid(
+            np.arange(len(COVARIANCES)), LENGTHS * unit, HEIGHTS**2, np.exp(NOISES * spread), indexing="ij"
+        )
     )
-    prior = np.log(KIND_PRIOR)[kinds] - 0.5 * (np.log(noises) / spread) ** 2
-    known = np.stack([kind(distances(x, x) / length) for kind in KINDS for length in LENGTHS * unit])
-    covariance = heights[:, None, None] * (np.repeat(known, len(HEIGHTS) * len(NOISES), axis=0) + LEVEL)
+    prior = np.log(COVARIANCE_PRIOR)[shapes] - 0.5 * (np.log(noises) / spread) ** 2
+    correlations = np.stack([shape(distances(x, x) / length) for shape in COVARIANCES for length in LENGTHS * unit])
+    covariance = heights[:, None, None] * (np.repeat(correlations, len(HEIGHTS) * len(NOISES), axis=0) + LEVEL)
     covariance += noises[:, None, None] * noise + 1e-9 * heights[:, None, None] * np.eye(n)
     factor = np.linalg.cholesky(covariance)
     white = np.linalg.solve(factor, np.broadcast_to(z[:, None], (len(factor), n, 1)))[..., 0]
@@ -96,12 +98,12 @@ def _posterior(x: np.ndarray, y: np.ndarray, noise: np.ndarray, at: np.ndarray, 
     drawn, counts = np.unique(np.searchsorted(np.cumsum(weight), places).clip(max=len(weight) - 1), return_counts=True)
     across, within = distances(x, at), distances(at, at)
     mean, draws = np.zeros(len(at)), []
-    for kind in np.unique(kinds[drawn]):
-        these, share = drawn[kinds[drawn] == kind], counts[kinds[drawn] == kind]
+    for shape in np.unique(shapes[drawn]):
+        these, share = drawn[shapes[drawn] == shape], counts[shapes[drawn] == shape]
         length, height = lengths[these, None, None], heights[these, None, None]
-        solved = np.linalg.solve(factor[these], height * (KINDS[kind](across / length) + LEVEL))
+        solved = np.linalg.solve(factor[these], height * (COVARIANCES[shape](across / length) + LEVEL))
         centres = np.einsum("hna,hn->ha", solved, white[these])
-        left = height * (KINDS[kind](within / length) + LEVEL + 1e-6 * np.eye(len(at)))
+        left = height * (COVARIANCES[shape](within / length) + LEVEL + 1e-6 * np.eye(len(at)))
         roots = np.linalg.cholesky(left - solved.transpose(0, 2, 1) @ solved)
         mean += share @ centres / N_DRAWS
         for centre, root, count in zip(centres, roots, share, strict=True):

@@ -30,7 +30,7 @@ FLAT = 2.0  # octaves over which a curve must be within a run's seed noise of it
 
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
-    """Where a curve of loss against log2 learning rate is lowest, with a 90 % interval."""
+    """The place where a curve of loss against log2 learning rate is lowest, with a 90 % interval."""
 
     log2_lr: float
     low: float
@@ -62,24 +62,28 @@ class FittedCurve:
     def optimum(self) -> Optimum:
         places = self.at[self.draws.argmin(axis=0)]
         low, best, high = np.quantile(places, [TAIL, 0.5, 1 - TAIL])
-        grid = self.grid
-        margin = float(np.diff(grid).min()) / 4 if len(grid) > 1 else 0.0
-        lowest = int(self.logs.mean(axis=1).argmin())
-        edge = ""
-        if len(grid) > 1:
-            low_side = lowest == 0 or best <= grid[0] + margin
-            high_side = lowest == len(grid) - 1 or best >= grid[-1] - margin
-            edge = "low" if low_side else "high" if high_side else ""
         bottom = self.at[self.mean <= self.mean.min() + math.sqrt(self.noise.variance)]
         return Optimum(
             log2_lr=float(best),
             low=float(low),
             high=float(high),
             loss=math.exp(self.mean.min()),
-            at_edge=edge,
+            at_edge=self._edge(float(best)),
             flat=bool(np.ptp(bottom) >= FLAT),
             draws=tuple(map(float, places)),
         )
+
+    def _edge(self, best: float) -> str:
+        """The border of the grid, "low" or "high", that the optimum or the best run lies on; "" inside."""
+        if len(self.grid) < 2:
+            return ""
+        margin = float(np.diff(self.grid).min()) / 4
+        lowest = int(self.logs.mean(axis=1).argmin())
+        if lowest == 0 or best <= self.grid[0] + margin:
+            return "low"
+        if lowest == len(self.grid) - 1 or best >= self.grid[-1] - margin:
+            return "high"
+        return ""
 
     def regret(self, log2_lr: float) -> Interval:
         """Log loss at a learning rate that was run minus the curve's lowest, with a 90 % interval.
@@ -92,9 +96,9 @@ class FittedCurve:
         """
         here, chosen = self._drawn_loss(log2_lr), self.draws.argmin(axis=0)
         value = float(here.mean() - self.mean[chosen].mean())
-        own = here - self.draws.min(axis=0)
+        looked_up = here - self.draws.min(axis=0)
         crossed = here - self.draws[np.roll(chosen, 1), np.arange(N_DRAWS)]
-        low, high = np.quantile(crossed, TAIL), np.quantile(own, 1 - TAIL)
+        low, high = np.quantile(crossed, TAIL), np.quantile(looked_up, 1 - TAIL)
         return Interval(value=value, low=float(min(low, value)), high=float(max(high, value)))
 
     def _drawn_loss(self, log2_lr: float) -> np.ndarray:
@@ -141,14 +145,14 @@ def fit_curve(
     bend = float(np.clip(BEND * math.sqrt(noise.variance), *BENDS))
     slope = 1 / (1 + (y - lowest) / bend)
     bent = bend * np.log1p((y - lowest) / bend)
-    found = posterior(x, bent, covariance * slope[:, None] * slope, at, degrees=noise.degrees)
+    fitted = posterior(x, bent, covariance * slope[:, None] * slope, at, degrees=noise.degrees)
     return FittedCurve(
         grid=grid,
         logs=logs,
         noise=noise,
         at=at,
-        mean=lowest + bend * np.expm1(found.mean / bend),
-        draws=lowest + bend * np.expm1(found.draws / bend),
+        mean=lowest + bend * np.expm1(fitted.mean / bend),
+        draws=lowest + bend * np.expm1(fitted.draws / bend),
     )
 
 
@@ -171,7 +175,7 @@ def log_of(losses: Sequence[Sequence[float]]) -> np.ndarray:
 
 
 def best_point(points: np.ndarray, logs: np.ndarray) -> tuple[int, np.ndarray]:
-    """For several hyperparameters: index of the point with the lowest posterior mean, and draws of that index.
+    """The point with the lowest posterior mean among several hyperparameters': its index, and draws of that index.
 
     Args:
         points: (n points, n hyperparameters), each column scaled to the unit interval.
@@ -184,8 +188,8 @@ def best_point(points: np.ndarray, logs: np.ndarray) -> tuple[int, np.ndarray]:
     residual = residual[near] - residual[near].mean(axis=0)
     degrees = max((int(near.sum()) - 1) * (n_seeds - 1), 1)
     variance = max(float((residual**2).sum() / degrees / n_seeds), LEAST if n_seeds > 1 else 1e-4)
-    found = posterior(points, mean, variance * np.eye(len(points)), points, degrees=degrees, unit=UNIT)
-    return int(found.mean.argmin()), found.draws.argmin(axis=0)
+    fitted = posterior(points, mean, variance * np.eye(len(points)), points, degrees=degrees, unit=UNIT)
+    return int(fitted.mean.argmin()), fitted.draws.argmin(axis=0)
 
 
 def _near_best(mean: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where the next runs tell most about the optimum, for what they cost."""
+"""The placement of the next runs: learning rates that tell most about the optimum, for what they cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mutransfer.transfer.curves.gaussian_process import N_DRAWS
 from mutransfer.transfer.curves.optimum import FittedCurve
 
 BINS = 8
-Key = TypeVar("Key", bound=Hashable)
+CurveKey = TypeVar("CurveKey", bound=Hashable)  # the width of a curve, or whatever it is listed under
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,11 @@ class Placement:
 
 
 def place_runs(
-    fits: Mapping[Key, FittedCurve],
+    fits: Mapping[CurveKey, FittedCurve],
     n: int,
     *,
-    costs: Mapping[Key, float] | None = None,
-    weights: Mapping[Key, float] | None = None,
+    costs: Mapping[CurveKey, float] | None = None,
+    weights: Mapping[CurveKey, float] | None = None,
 ) -> list[Placement]:
     """The ``n`` learning rates, half way between those that were run, that tell most about the optima per cost.
 
@@ -49,21 +49,21 @@ def place_runs(
     left = {key: fit.at[fit.draws.argmin(axis=0)] for key, fit in fits.items()}
     chosen: list[Placement] = []
     while len(chosen) < n:
-        best: tuple[float, Placement, np.ndarray] | None = None
+        best: tuple[float, CurveKey, Placement, np.ndarray] | None = None
         for key, fit in fits.items():
             cost, weight = (1.0 if costs is None else costs[key]), (1.0 if weights is None else weights[key])
             for x in half_way(fit):
                 if any(p.key == key and p.log2_lr == x for p in chosen):
                     continue
-                told = _told(fit, x, left[key])
-                gain = weight * max(float(told.var()) - float(left[key].var()) * (BINS - 1) / (N_DRAWS - 1), 0.0)
+                places = _told_places(fit, x, left[key])
+                gain = weight * max(float(places.var()) - float(left[key].var()) * (BINS - 1) / (N_DRAWS - 1), 0.0)
                 if best is None or gain / cost > best[0]:
-                    best = (gain / cost, Placement(key=key, log2_lr=x, shrinkage=gain, cost=cost), told)
+                    best = (gain / cost, key, Placement(key=key, log2_lr=x, shrinkage=gain, cost=cost), places)
         if best is None:
             break
-        chosen.append(best[1])
-        key = best[1].key
-        left[key] = left[key] - best[2]  # type: ignore[index]
+        _, key, placement, explained = best
+        chosen.append(placement)
+        left[key] = left[key] - explained
     return chosen
 
 
@@ -73,11 +73,11 @@ def half_way(fit: FittedCurve) -> Sequence[float]:
     return [round(float(x), 6) for x in middles if fit.at[0] <= x <= fit.at[-1]]
 
 
-def _told(fit: FittedCurve, x: float, places: np.ndarray) -> np.ndarray:
-    """What the mean loss at ``x`` tells about each draw's place: the mean of places with a loss like it."""
+def _told_places(fit: FittedCurve, x: float, places: np.ndarray) -> np.ndarray:
+    """The place that the mean loss at ``x`` tells of each draw: the mean of places with a loss like it."""
     i = int(np.abs(fit.at - x).argmin())
     error = math.sqrt(fit.noise.variance / fit.logs.shape[1])
-    seen = fit.draws[i] + error * np.random.default_rng(0).standard_normal(N_DRAWS)
-    bins = np.minimum(seen.argsort().argsort() * BINS // N_DRAWS, BINS - 1)
+    heights = fit.draws[i] + error * np.random.default_rng(0).standard_normal(N_DRAWS)
+    bins = np.minimum(heights.argsort().argsort() * BINS // N_DRAWS, BINS - 1)
     means = np.bincount(bins, weights=places, minlength=BINS) / np.bincount(bins, minlength=BINS)
     return means[bins] - places.mean()

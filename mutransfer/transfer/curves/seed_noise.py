@@ -28,7 +28,7 @@ class SeedNoise:
 
 
 def pool_noise(curves: Sequence[np.ndarray], grids: Sequence[np.ndarray]) -> SeedNoise:
-    """Pooled over learning rates and widths.
+    """The seed noise pooled over learning rates and widths.
 
     Args:
         curves: for each width log losses (n learning rates, n seeds).
@@ -46,8 +46,8 @@ def pool_noise(curves: Sequence[np.ndarray], grids: Sequence[np.ndarray]) -> See
         parts.append((residual @ residual.T, contrasts, x[near], logs.shape[1] - 1))
     if not parts:
         spread = [logs.var(axis=1, ddof=1).min() for logs in curves if logs.shape[1] > 1]
-        seen = float(np.mean(spread)) if spread else ONE_SEED
-        return SeedNoise(variance=max(seen, LEAST), share=0.0, degrees=curves[0].shape[1] - 1)
+        variance = float(np.mean(spread)) if spread else ONE_SEED
+        return SeedNoise(variance=max(variance, LEAST), share=0.0, degrees=curves[0].shape[1] - 1)
     degrees = sum(seeds * len(contrasts) for _, contrasts, _, seeds in parts)
     best, likeliest = SeedNoise(variance=LEAST, share=0.0, degrees=degrees), -np.inf
     for share in SHARES:
@@ -76,8 +76,8 @@ def noise_of_mean(logs: np.ndarray, x: np.ndarray, noise: SeedNoise) -> np.ndarr
         near = mean <= mean.min() + NEAR
         residual = logs - mean[:, None]
         residual = residual - residual[near].mean(axis=0)
-        own = (residual**2).sum(axis=1)
-        variance = (LOCAL_DEGREES * variance + own) / (LOCAL_DEGREES + n_seeds - 1)
+        squares = (residual**2).sum(axis=1)
+        variance = (LOCAL_DEGREES * variance + squares) / (LOCAL_DEGREES + n_seeds - 1)
     deviation = np.sqrt(np.maximum(variance, LEAST) / n_seeds)
     return alike(x, noise.share) * deviation[:, None] * deviation
 

@@ -2,85 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from mutransfer.errors import ConfigError, DataError, KernelError
-from mutransfer.intervals import Interval
-from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.content import named_by_content
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.extra_hyperparameters import LR_MULTS, MULTIPLIERS
-from mutransfer.training.run import infer_plan, run
-from mutransfer.training.spec import RunResult, RunSpec
+from mutransfer.training.optimizers.table import optimizer_rule
+from mutransfer.training.run import infer_plan
+from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task, check_task, label_of
-from mutransfer.transfer.falsification.finding import (
-    KERNEL,
-    TWIN,
-    Arm,
-    Finding,
-    allowed_gain,
-    best_setting,
-    explained_part,
-    judge,
-)
-from mutransfer.transfer.falsification.kernel_movement import Moment, Watched
-from mutransfer.transfer.falsification.kernel_predictor import LAST_STOP, STOPS, kernel_losses
+from mutransfer.transfer.falsification.arms import kernel_arm, trained_arm
+from mutransfer.transfer.falsification.finding import KERNEL, TWIN, Arm, explained_part, finding_of
+from mutransfer.transfer.falsification.result import Falsification
 from mutransfer.transfer.falsification.twin import TwinRunner, TwinTask
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
-from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
+from mutransfer.transfer.runs.seeds import seed_tuple
 from mutransfer.transfer.search.tune import make_template
-from mutransfer.widths import Width, show_width
-
-MOMENTS = 8  # evaluations of a curve against time, beyond the first
-GRIDS = {"sgd": (-6, 2), "adam": (-12, -4), "adamw": (-12, -4), "lion": (-15, -7)}  # log2 learning rates, by 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Falsification:
-    """What :func:`falsify` found. ``arms``: the network under study first, then the controls."""
-
-    task: str
-    width: Width
-    base_width: Width
-    finding: Finding
-    reason: str
-    seeds: tuple[int, ...]
-    arms: Mapping[str, Arm]
-    explained: Mapping[str, Interval]  # control -> part of the network's improvement, 90 %
-    left_out: Mapping[str, str]  # what was not done or measured -> why
-
-    @property
-    def sentence(self) -> str:
-        """What was found, for a person."""
-        network = f"{next(iter(self.arms))} at width {show_width(self.width)}"
-        return {
-            Finding.FEATURES_NEEDED: f"with frozen features, {network} would not have learned this",
-            Finding.FROZEN_SUFFICES: f"what {network} learned is also learned with frozen features",
-            Finding.INCONCLUSIVE: f"the runs cannot tell whether {network} needs its features to move",
-        }[self.finding] + f": {self.reason}."
-
-    @property
-    def exit_code(self) -> int:
-        """0: features are needed; 1: frozen features suffice, so that a claim about features falls; 3: inconclusive."""
-        return {Finding.FEATURES_NEEDED: 0, Finding.FROZEN_SUFFICES: 1, Finding.INCONCLUSIVE: 3}[self.finding]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; what is unknown is None."""
-        explained = {name: asdict(part) if math.isfinite(part.value) else None for name, part in self.explained.items()}
-        arms = {
-            name: {**asdict(arm), "moments": [[m._asdict() for m in seed] for seed in arm.moments]}
-            for name, arm in self.arms.items()
-        }
-        told = {"finding": str(self.finding), "sentence": self.sentence, "explained": explained, "arms": arms}
-        return {**asdict(self), **told}
+from mutransfer.widths import Width
 
 
 def falsify(
@@ -134,18 +80,10 @@ def falsify(
     Source: Chizat, Oyallon & Bach 2019, "On lazy training in differentiable programming"; Fort et al. 2020, "Deep
     learning versus kernel learning".
     """
-    seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if len(set(seed_list)) < 2:
-        raise ConfigError(f"falsify needs at least two different seeds for an interval, found {list(seed_list)}")
-    table = named_by_content(parameterization)
+    seed_list, others = seed_tuple(seeds), dict(hyperparameters or {})
     base = width if base_width is None else base_width
-    others = dict(hyperparameters or {})
-    if "lr" in others:
-        raise ConfigError("falsify searches the learning rate of every learner: give grid, not hyperparameters['lr']")
-    if scaled := [n for n, x in others.items() if n in MULTIPLIERS and n not in LR_MULTS and x != 1.0]:
-        raise ConfigError(
-            f"falsify linearises the network at its own initialisation and output scale, found {', '.join(scaled)}"
-        )
+    table = named_by_content(parameterization)
+    _check_asked(seed_list, others)
     template = make_template(
         check_task(task),
         base_width=base,
@@ -156,31 +94,26 @@ def falsify(
         **training,
     )
     template = replace(template, width=width)
-    points = list(grid) if grid is not None else list(range(GRIDS[optimizer][0], GRIDS[optimizer][1] + 1, 2))
+    lowest, highest = optimizer_rule(optimizer).log2_lrs
+    points = list(range(lowest, highest + 1, 2)) if grid is None else list(grid)
     if not points:
         raise ConfigError("falsify needs at least one log2 learning rate in grid")
-    kept = Record() if record is None else record
-    settings: dict[str, Any] = {"record": kept, "device": device, "sink": sink, "members": members}
-    frozen = replace(template, parameterization="ntk")
-    twin = TwinTask(task, infer_plan(frozen, task))
-    learners: dict[str, tuple[Runner, RunSpec]] = {table.name: (Runner(task, tables=[table], **settings), template)}
+    record = Record() if record is None else record
+    learners = _learners(task, template, table, record=record, device=device, sink=sink, members=members)
     left_out: dict[str, str] = {}
     if width == base:
         left_out["ntk"] = "at base width every parameterization is the same model"
-    else:
-        learners["ntk"] = (Runner(task, **settings), frozen)
-    learners[TWIN] = (TwinRunner(twin, **settings), replace(frozen, task=label_of(twin)))
     arms: dict[str, Arm] = {}
     for name, (runner, spec) in learners.items():
-        arms[name] = _trained(name, runner, spec, points, seed_list, left_out)
+        arms[name] = trained_arm(name, runner, spec, points, seed_list, left_out)
         sink(Note(text=f"{name}: {arms[name].setting}, final loss {np.mean(arms[name].final):.4g}"))
+    network = next(iter(arms.values()))
     try:
-        arms[KERNEL] = _kernel_arm(task, frozen, seed_list, next(iter(arms.values())))
+        arms[KERNEL] = kernel_arm(task, replace(template, parameterization="ntk"), seed_list, network)
     except (KernelError, DataError) as error:
         left_out[KERNEL] = str(error)
-    network, *controls = arms.values()
-    explained = {arm.name: explained_part(network, arm) for arm in controls}
-    finding, reason = judge(network, [a for a in controls if a.name in (TWIN, KERNEL)], explained)
+    explained = {name: explained_part(network, arm) for name, arm in arms.items() if arm is not network}
+    finding, reason = finding_of(network, [arms[name] for name in (TWIN, KERNEL) if name in arms], explained)
     return Falsification(
         task=label_of(task),
         width=width,
@@ -194,75 +127,25 @@ def falsify(
     )
 
 
-def _trained(
-    name: str, runner: Runner, spec: RunSpec, grid: Sequence[float], seeds: Sequence[int], left_out: dict[str, str]
-) -> Arm:
-    """The learner's sweep, and once more its best learning rate to see how it gets there."""
-    found = sweep(runner, spec, grid, seeds, title=f"falsify: {name}, width {show_width(spec.width)}")
-    x, last_gain = best_setting({x: [_final(r) for r in found.results[x]] for x in found.results})
-    results = found.results[x]
-    every = max(1, spec.steps // MOMENTS)
-    watched = [replace(at_lr(spec, x, seed), eval_every=every) for seed in seeds]
-    curves, moments = _watch(name, runner, watched, left_out)
-    return Arm(
-        name=name,
-        setting=f"learning rate 2^{x:g}",
-        initial=tuple(r.initial_loss for r in results),
-        final=tuple(map(_final, results)),
-        last_gain=last_gain,
-        curves=curves,
-        moments=moments,
-        movement=_movement(found, x),
-    )
+def _check_asked(seeds: Sequence[int], hyperparameters: Mapping[str, float]) -> None:
+    if len(set(seeds)) < 2:
+        raise ConfigError(f"falsify needs at least two different seeds for an interval, found {list(seeds)}")
+    if "lr" in hyperparameters:
+        raise ConfigError("falsify searches the learning rate of every learner: give grid, not hyperparameters['lr']")
+    if scaled := [n for n, x in hyperparameters.items() if n in MULTIPLIERS and n not in LR_MULTS and x != 1.0]:
+        raise ConfigError(
+            f"falsify linearises the network at its own initialisation and output scale, found {', '.join(scaled)}"
+        )
 
 
-def _watch(
-    name: str, runner: Runner, specs: Sequence[RunSpec], left_out: dict[str, str]
-) -> tuple[tuple[tuple[tuple[int, float], ...], ...], tuple[tuple[Moment, ...], ...]]:
-    """Evaluations, and the kernel of a network (a twin's stays), against time."""
-    curves, moments = [], []
-    measured = name != TWIN
-    for spec in specs:
-        watch = Watched(runner.task)
-        try:
-            result = run(spec, watch if measured else runner.task, plan=runner.plan(spec), device=runner.device)
-        except (KernelError, DataError) as error:
-            left_out[f"kernel of {name}"] = str(error)
-            measured = False
-            result = run(spec, runner.task, plan=runner.plan(spec), device=runner.device)
-        curves.append(result.eval_curve)
-        if measured:
-            moments.append(tuple(watch.moments))
-    return tuple(curves), tuple(moments)
-
-
-def _kernel_arm(task: Task, spec: RunSpec, seeds: Sequence[int], network: Arm) -> Arm:
-    """Of ntk's kernel in forward form, which is of order one and which SGD would train under.
-
-    Descent goes on while its last stretch brings a part of what the network gains that would leave it unbracketed.
-    """
-    plan = infer_plan(replace(spec, optimizer="sgd", hyperparameters={"lr": 1.0}, form="forward"), task)
-    stops = STOPS
-    while True:
-        with preserved_random_state():
-            runs = [kernel_losses(task, plan, seed=seed, steps=spec.steps, stops=stops) for seed in seeds]
-        stop, last_gain = best_setting({float(n): [losses[i] for losses in runs] for i, n in enumerate(stops)})
-        if not stop or last_gain <= allowed_gain(network) or stops[-1] >= LAST_STOP:
-            break
-        stops = (*stops, 4 * stops[-1])
-    return Arm(
-        name=KERNEL,
-        setting=f"{stop:g} full-batch steps",
-        initial=tuple(losses[0] for losses in runs),
-        final=tuple(losses[stops.index(int(stop))] for losses in runs),
-        last_gain=last_gain,
-    )
-
-
-def _final(result: RunResult) -> float:
-    return min(result.final_loss, result.initial_loss)
-
-
-def _movement(found: Sweep, x: float) -> dict[str, float]:
-    rows = [r.movement for r in found.results[x]]
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0] if all(name in row for row in rows)}
+def _learners(
+    task: Task, template: RunSpec, table: Parameterization, **settings: Any
+) -> dict[str, tuple[Runner, RunSpec]]:
+    """The network under its parameterization, under ntk where that is another model, and the linearised twin."""
+    frozen = replace(template, parameterization="ntk")
+    twin = TwinTask(task, infer_plan(frozen, task))
+    learners: dict[str, tuple[Runner, RunSpec]] = {table.name: (Runner(task, tables=[table], **settings), template)}
+    if template.width != template.base_width:
+        learners["ntk"] = (Runner(task, **settings), frozen)
+    learners[TWIN] = (TwinRunner(twin, **settings), replace(frozen, task=label_of(twin)))
+    return learners

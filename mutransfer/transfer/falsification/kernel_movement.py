@@ -1,4 +1,4 @@
-"""How the tangent kernel of a network moves while it trains, and whether towards the targets."""
+"""Movement of a network's tangent kernel while it trains, and whether that is towards the targets."""
 
 from __future__ import annotations
 

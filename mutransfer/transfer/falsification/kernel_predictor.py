@@ -61,7 +61,7 @@ def kernel_losses(task: Task, plan: Plan, *, seed: int, steps: int, stops: Seque
             return task.loss(model, batch)
 
     # With the identity for a test kernel, predictions on "test inputs" are the weights of the training examples.
-    found = gradient_descent(
+    predictions = gradient_descent(
         kernel,
         torch.zeros_like(start),
         stops,
@@ -71,8 +71,8 @@ def kernel_losses(task: Task, plan: Plan, *, seed: int, steps: int, stops: Seque
         lr=1 / (float(top) * _curvature(loss, torch.zeros_like(start))),  # half of what is stable
         loss=loss,
     )
-    assert isinstance(found, Predictions)
-    return [_evaluated(task, model, plan, call.inputs, weights) for weights in found.test]
+    assert isinstance(predictions, Predictions)
+    return [_evaluated(task, model, plan, call.inputs, weights) for weights in predictions.test]
 
 
 def _curvature(loss: Callable[[Tensor, Tensor], Tensor], at: Tensor) -> float:
@@ -106,7 +106,7 @@ def _evaluated(task: Task, model: nn.Module, plan: Plan, inputs: Any, weights: T
         )
     twin = linearize(model)
     with torch.no_grad():
-        for (name, move), parameter in zip(zip(named, moves, strict=True), _of(twin, named), strict=True):
+        for (name, move), parameter in zip(zip(named, moves, strict=True), _parameters(twin, named), strict=True):
             if move is not None:
                 parameter += plan[name].lr_mult * move
     with evaluating(twin):
@@ -114,9 +114,9 @@ def _evaluated(task: Task, model: nn.Module, plan: Plan, inputs: Any, weights: T
     return loss if math.isfinite(loss) else math.inf
 
 
-def _of(twin: nn.Module, names: Any) -> list[nn.Parameter]:
-    found = dict(twin.named_parameters())
-    return [found[name] for name in names]
+def _parameters(twin: nn.Module, names: Any) -> list[nn.Parameter]:
+    parameters = dict(twin.named_parameters())
+    return [parameters[name] for name in names]
 
 
 def distinct_examples(task: Task, model: nn.Module, *, seed: int, steps: int) -> Any:

@@ -49,7 +49,7 @@ class TwinRunner(Runner):
 
 
 def training_plan(plan: Plan) -> Plan:
-    """What is left of a plan for the twin: its learning rates. Initialisation and multipliers are in the Taylor model.
+    """The plan's learning rates alone, for the twin: initialisation and multipliers are in its Taylor model.
 
     The multipliers act inside the expansion, where the twin's gradients feel them as the network's do.
     """

@@ -71,7 +71,7 @@ class Record:
         self._remember(spec, result)
 
     def count(self, template: RunSpec) -> int:
-        """How many runs there are that differ from ``template`` in learning rate and seed alone."""
+        """The number of runs that differ from ``template`` in learning rate and seed alone."""
         return self._counts[_without_lr_and_seed(template).key]
 
     def _remember(self, spec: RunSpec, result: RunResult) -> None:
@@ -95,8 +95,8 @@ def _storage(where: Path | str | None) -> optuna.storages.BaseStorage:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{url}"
     # A file needs no pool of open connections, and a record that is dropped leaves none behind.
-    kept = {"poolclass": NullPool} if url.startswith("sqlite") else {}
-    return optuna.storages.RDBStorage(url, engine_kwargs=kept)
+    options = {"poolclass": NullPool} if url.startswith("sqlite") else {}
+    return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
 
 def _without_lr_and_seed(spec: RunSpec) -> RunSpec:

@@ -11,9 +11,8 @@ import numpy as np
 import optuna
 
 from mutransfer.errors import ConfigError
-from mutransfer.training.extra_hyperparameters import MULTIPLIERS
+from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.stacked.optimizer import RULES
 
 Value = float | int | str
 FIELDS = ("batch_size", "warmup_steps", "schedule", "clip_norm")  # of RunSpec, searched like hyperparameters
@@ -153,8 +152,7 @@ def value_at(spec: RunSpec, name: str) -> Value:
     """The value of one name in a spec; a multiplier that is not there is 1, others have their optimizer's default."""
     if name in FIELDS:
         return getattr(spec, name)
-    default = 1.0 if name in MULTIPLIERS else RULES[spec.optimizer].defaults.get(name, 0.0)
-    return spec.hyperparameters.get(name, default)
+    return spec.hyperparameters.get(name, optimizer_rule(spec.optimizer).default(name))
 
 
 def unit_points(axes: Mapping[str, Axis], points: Sequence[Mapping[str, Value]]) -> np.ndarray:

@@ -25,6 +25,7 @@ from mutransfer.training.task import Task, check_task, label_of
 from mutransfer.transfer.curves.optimum import Optimum, best_point, log_of
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
+from mutransfer.transfer.runs.seeds import seed_tuple
 from mutransfer.transfer.search.space import (
     Axis,
     Choice,
@@ -45,7 +46,7 @@ BATCH = 4  # proposals that TPE makes without knowing each other's results
 
 @dataclass(frozen=True, kw_only=True)
 class TuneResult:
-    """What was found at base width, and everything that :func:`~mutransfer.verify` needs to go on."""
+    """The result of a search at base width, with everything that :func:`~mutransfer.verify` needs to go on."""
 
     best: Mapping[str, Value]  # all hyperparameters, and the fields that were searched
     interval: Mapping[str, tuple[float, float]]  # 90 %, natural units; not of choices between names
@@ -103,7 +104,7 @@ def tune(
         ConfigError: the space names a hyperparameter that the optimizer does not have.
     """
     ranges = parse_space(space)
-    seed_list = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    seed_list = seed_tuple(seeds)
     if not seed_list:
         raise ConfigError("tune needs at least one seed")
     template = make_template(
@@ -133,8 +134,8 @@ def make_template(
     **training: Any,
 ) -> RunSpec:
     """The RunSpec at base width that all runs of a study vary; ``point``: hyperparameters, and fields over those."""
-    own, hyperparameters = split_point(point)
-    fields: dict[str, Any] = {**training, **own, "hyperparameters": hyperparameters}
+    searched, hyperparameters = split_point(point)
+    fields: dict[str, Any] = {**training, **searched, "hyperparameters": hyperparameters}
     try:
         return RunSpec(
             task=label_of(task),
@@ -165,18 +166,18 @@ def _tune_lr(
     study: optuna.Study,
     table: Parameterization,
 ) -> TuneResult:
-    found = sweep(runner, template, lr.grid(), seeds, title="tune at base width")
-    known = {trial.params["lr"] for trial in study.trials}
-    for x, losses in found.curve.items():
-        if 2.0**x not in known:
+    swept = sweep(runner, template, lr.grid(), seeds, title="tune at base width")
+    recorded = {trial.params["lr"] for trial in study.trials}
+    for x, losses in swept.curve.items():
+        if 2.0**x not in recorded:
             study.add_trial(
                 optuna.trial.create_trial(
                     params={"lr": 2.0**x},
                     distributions={"lr": optuna.distributions.FloatDistribution(1e-12, 1e12, log=True)},
-                    value=_mean(losses, found.ceiling),
+                    value=_mean(losses, swept.ceiling),
                 )
             )
-    best = found.optimum
+    best = swept.optimum
     return TuneResult(
         best={**template.hyperparameters, "lr": 2.0**best.log2_lr},
         interval={"lr": (2.0**best.low, 2.0**best.high)},
@@ -184,7 +185,7 @@ def _tune_lr(
         template=replace(template, hyperparameters={**template.hyperparameters, "lr": 2.0**best.log2_lr}),
         space={"lr": lr},
         seeds=seeds,
-        sweep=found,
+        sweep=swept,
         optimum=best,
         table=table,
     )
@@ -199,54 +200,70 @@ def _tune_many(
     n_trials: int,
     table: Parameterization,
 ) -> TuneResult:
-    distributions: dict[str, BaseDistribution] = {name: r.distribution() for name, r in ranges.items()}
-
     def runs_of(points: Sequence[Mapping[str, Value]]) -> list[list[RunResult]]:
         specs = [replace(at_point(template, point), seed=seed) for point in points for seed in seeds]
         results = runner.perform(specs, "tune at base width")
         return [results[i : i + len(seeds)] for i in range(0, len(results), len(seeds))]
 
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):  # left by an interrupted process
-        study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params:
-            study.enqueue_trial(trial.params)
-    startup = max(5, 2 * len(ranges))
-    while (done := len(study.get_trials(states=(TrialState.COMPLETE,)))) < n_trials:
-        at_once = min(startup - done if done < startup else BATCH, n_trials - done)
-        trials = []
-        for _ in range(at_once):  # trained together; the constant liar keeps proposals apart from each other
-            # Seeded by the trial's number: a sampler made anew on resuming would repeat its first proposals.
-            study.sampler = optuna.samplers.TPESampler(
-                n_startup_trials=startup, constant_liar=True, seed=len(study.get_trials(deepcopy=False))
-            )
-            trials.append(study.ask(distributions))
-        for trial, results in zip(trials, runs_of([t.params for t in trials]), strict=True):
+    _resume(study)
+    while proposals := _propose(study, ranges, n_trials):
+        for trial, results in zip(proposals, runs_of([t.params for t in proposals]), strict=True):
             ceiling = float(np.mean([r.initial_loss for r in results]))
             study.tell(trial, _mean([r.final_loss for r in results], ceiling))
     points = [t.params for t in study.get_trials(states=(TrialState.COMPLETE,))]
-    all_results = runs_of(points)
-    logs = log_of([[min(r.final_loss, r.initial_loss) for r in results] for results in all_results])
+    logs = log_of([[min(r.final_loss, r.initial_loss) for r in results] for results in runs_of(points)])
     best, draws = best_point(unit_points(ranges, points), logs)
-    tail = (1 - CONFIDENCE) / 2
-    interval = {}
-    for name, axis in ranges.items():
-        if isinstance(axis, Choice) and not axis.ordered:
-            continue
-        values = np.array([float(points[i][name]) for i in draws])
-        low, high = np.quantile(values, [tail, 1 - tail])
-        interval[name] = (float(min(low, points[best][name])), float(max(high, points[best][name])))
-    found = at_point(template, points[best])
+    best_spec = at_point(template, points[best])
     return TuneResult(
-        best={**found.hyperparameters, **{name: value_at(found, name) for name in ranges}},
-        interval=interval,
+        best={**best_spec.hyperparameters, **{name: value_at(best_spec, name) for name in ranges}},
+        interval=_intervals(ranges, points, best, draws),
         study=study,
-        template=found,
+        template=best_spec,
         space=ranges,
         seeds=seeds,
         sweep=None,
         optimum=None,
         table=table,
     )
+
+
+def _resume(study: optuna.Study) -> None:
+    """Put points that an interrupted process left running in line again."""
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        if trial.params:
+            study.enqueue_trial(trial.params)
+
+
+def _propose(study: optuna.Study, axes: Mapping[str, Axis], n_trials: int) -> list[optuna.Trial]:
+    """The next points, which are trained together; none once ``n_trials`` are complete."""
+    distributions: dict[str, BaseDistribution] = {name: axis.distribution() for name, axis in axes.items()}
+    startup, done = max(5, 2 * len(axes)), len(study.get_trials(states=(TrialState.COMPLETE,)))
+    trials = []
+    for _ in range(min(startup - done if done < startup else BATCH, n_trials - done)):
+        # Seeded by the trial's number: a sampler made anew on resuming would repeat its first proposals. The constant
+        # liar keeps proposals apart from each other.
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=startup, constant_liar=True, seed=len(study.get_trials(deepcopy=False))
+        )
+        trials.append(study.ask(distributions))
+    return trials
+
+
+def _intervals(
+    axes: Mapping[str, Axis], points: Sequence[Mapping[str, Value]], best: int, draws: np.ndarray
+) -> dict[str, tuple[float, float]]:
+    """90 % of the values that posterior draws find best, with the best point's own; not of choices between names."""
+    tail = (1 - CONFIDENCE) / 2
+    intervals = {}
+    for name, axis in axes.items():
+        if isinstance(axis, Choice) and not axis.ordered:
+            continue
+        values = np.array([float(points[i][name]) for i in draws])
+        low, high = np.quantile(values, [tail, 1 - tail])
+        value = float(points[best][name])
+        intervals[name] = (float(min(low, value)), float(max(high, value)))
+    return intervals
 
 
 def _point_study(record: Record, template: RunSpec, ranges: Mapping[str, Axis], seeds: Iterable[int]) -> optuna.Study:

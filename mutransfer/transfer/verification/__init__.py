@@ -1,1 +1,1 @@
-"""Whether the tuned optimum held at larger widths."""
+"""The check at larger widths that a tuned optimum is still right."""

@@ -1,4 +1,4 @@
-"""A sequential verification done: the runs that its procedure (``procedure.py``) asks for, within a budget."""
+"""A sequential verification carried out: the runs that its procedure (``procedure.py``) asks for, within a budget."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr
 from mutransfer.transfer.verification.procedure import (
-    Estimate,
+    CostEstimate,
     Judgement,
     Procedure,
     Request,
     Stop,
     affordable,
-    estimate,
+    estimate_cost,
 )
-from mutransfer.widths import width_size
+from mutransfer.widths import WidthKey, width_size
 
-Key = str | int
 FIRST_SEEDS = 2  # at the largest width
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a verification may cost beyond the base width; None: no limit."""
+    """The most that a verification may cost beyond the base width; None: no limit."""
 
     flops: float | None = None
     minutes: float | None = None
@@ -42,26 +41,26 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """What a sequential verification was expected to cost beyond the base width, and what it did cost.
+    """Expected and actual cost of a sequential verification beyond the base width.
 
     FLOPs are those of training steps that were done, so that a run which diverged costs what it took. Runs that an
     earlier call left in the record count too. The budget pays for the learning rate first, and for moving other
     hyperparameters with what is left.
     """
 
-    estimate: Estimate  # FLOPs
+    estimate: CostEstimate  # FLOPs
     runs: int
     flops: float
     seconds: float
     reason: str  # why it stopped
-    left_out: tuple[Key, ...] = ()  # widths that the budget does not pay for
+    left_out: tuple[WidthKey, ...] = ()  # widths that the budget does not pay for
     room: float = math.inf  # FLOPs that the budget leaves
     perturbing: float = 0.0  # FLOPs, at most, of moving other hyperparameters at the large width, on top
     not_perturbed: tuple[str, ...] = ()  # hyperparameters that the budget does not pay for moving
 
     @property
     def part(self) -> float:
-        """Of the full grid's FLOPs, had no run of it diverged."""
+        """The share spent of the full grid's FLOPs, had no run of it diverged."""
         return self.flops / self.estimate.full
 
     def __str__(self) -> str:
@@ -79,16 +78,16 @@ class Spending:
 def sequential_sweeps(
     runner: Runner,
     base: Sweep,
-    wider: Mapping[Key, RunSpec],
+    wider: Mapping[WidthKey, RunSpec],
     *,
-    base_key: Key,
+    base_key: WidthKey,
     transferred: float,
     grid: Sequence[float],
     seeds: Sequence[int],
-    judge: Callable[[Mapping[Key, Sweep]], Judgement],
+    judge: Callable[[Mapping[WidthKey, Sweep]], Judgement],
     budget: Budget,
     title: str,
-) -> tuple[dict[Key, Sweep], Spending]:
+) -> tuple[dict[WidthKey, Sweep], Spending]:
     """Sweeps of the widths beyond the base, as few runs as decide, and what they cost.
 
     Args:
@@ -103,65 +102,62 @@ def sequential_sweeps(
     step_flops = {key: flops_per_step(t, runner.task, runner.plan(t), runner.device) for key, t in wider.items()}
     run_flops = {key: step_flops[key] * t.steps for key, t in wider.items()}
     first, most = min(FIRST_SEEDS, len(seeds)), len(seeds)
-    known = [r for runs in base.results.values() for r in runs]
-    base_flops = flops_per_step(base.template, runner.task, runner.plan(base.template), runner.device)
-    ledger = _Ledger(budget, seconds=sum(r.seconds for r in known), flops=base_flops * sum(map(_steps, known)))
-    n = affordable(list(run_flops.values()), ledger.room(), first=first, most=most)
-    if not n:
-        needed = estimate(list(run_flops.values())[:1], grid=len(grid), first=first, most=most)
-        raise ConfigError(
-            f"the budget does not pay for the smallest width beyond the base: about {needed.usual:.2g} FLOPs are "
-            f"needed, {ledger.room():.2g} are there"
-        )
-    keys = list(wider)[:n]
-    expected = estimate([run_flops[key] for key in keys], grid=len(grid), first=first, most=most)
+    ledger = _ledger(runner, base, budget)
+    keys = _affordable_keys(run_flops, ledger.room(), grid=len(grid), first=first, most=most)
+    expected = estimate_cost([run_flops[key] for key in keys], grid=len(grid), first=first, most=most)
     runner.sink(Note(text=f"{title}: {expected}, about {expected.usual:.2g} FLOPs", data={"flops": expected.usual}))
-    spacing = (max(grid) - min(grid)) / (len(grid) - 1) if len(grid) > 1 else 1.0
-    octaves = [math.log2(width_size(t.width) / width_size(base.template.width)) for t in wider.values()][:n]
     procedure = Procedure(
         keys=[base_key, *keys],
-        octaves=[0.0, *octaves],
+        octaves=[0.0, *(math.log2(width_size(wider[key].width) / width_size(base.template.width)) for key in keys)],
         transferred=transferred,
-        spacing=spacing,
+        spacing=(max(grid) - min(grid)) / (len(grid) - 1) if len(grid) > 1 else 1.0,
         first=first,
         most=most,
         ceilings=dict.fromkeys([base_key, *keys], base.ceiling),
     )
-    sweeps: dict[Key, Sweep] = {base_key: base}
+    sweeps: dict[WidthKey, Sweep] = {base_key: base}
 
-    def ordered() -> dict[Key, Sweep]:
-        return {key: sweeps[key] for key in [base_key, *keys] if key in sweeps}
+    def ordered() -> dict[WidthKey, Sweep]:
+        return {key: sweeps[key] for key in procedure.keys if key in sweeps}
 
-    while True:
-        curves = {key: s.curve for key, s in sweeps.items()}
-        step = procedure.next_runs(curves, lambda _: judge(ordered()))
-        if isinstance(step, Stop):
-            break
-        missing = _missing(step, sweeps.get(step.key))
-        if missing * run_flops[step.key] > ledger.room():
-            step = Stop(reason="the budget is used up")
-            break
-        before = sweeps.get(step.key)
-        after = _done(runner, step, before, wider[step.key], seeds, f"{title}, width {step.key}", transferred)
-        sweeps[step.key] = after
-        old = set() if before is None else {id(r) for runs in before.results.values() for r in runs}
-        new = [r for runs in after.results.values() for r in runs if id(r) not in old]
-        ledger.pay(new, step_flops[step.key])
-    done = ordered()
-    spent = Spending(
+    def next_runs() -> Request | Stop:
+        step = procedure.next_runs({key: s.curve for key, s in sweeps.items()}, lambda _: judge(ordered()))
+        if isinstance(step, Stop) or _missing(step, sweeps.get(step.key)) * run_flops[step.key] <= ledger.room():
+            return step
+        return Stop(reason="the budget is used up")
+
+    while isinstance(step := next_runs(), Request):
+        key = step.key
+        before = sweeps.get(key, Sweep(template=wider[key], seeds=(), results={}))
+        sweeps[key], new = _done(runner, step, before, seeds, f"{title}, width {key}", watched=transferred)
+        ledger.pay(new, step_flops[key])
+    return ordered(), Spending(
         estimate=expected,
         runs=ledger.runs,
         flops=ledger.spent_flops,
         seconds=ledger.spent_seconds,
         reason=step.reason,
-        left_out=tuple(list(wider)[n:]),
+        left_out=tuple(key for key in wider if key not in keys),
         room=ledger.room(),
     )
-    return done, spent
 
 
-def perturbing(spending: Spending, costs: Mapping[str, float], *, reference: float) -> Spending:
-    """With the hyperparameters, by name and in order, that the room left pays for moving, and the others named.
+def _affordable_keys(
+    run_flops: Mapping[WidthKey, float], room: float, *, grid: int, first: int, most: int
+) -> list[WidthKey]:
+    """The widths, smallest first, that ``room`` pays for; ConfigError where there is none."""
+    n = affordable(list(run_flops.values()), room, first=first, most=most)
+    if not n:
+        needed = estimate_cost(list(run_flops.values())[:1], grid=grid, first=first, most=most)
+        raise ConfigError(
+            f"the budget does not pay for the smallest width beyond the base: about {needed.usual:.2g} FLOPs are "
+            f"needed, {room:.2g} are there"
+        )
+    return list(run_flops)[:n]
+
+
+def with_perturbations(spending: Spending, costs: Mapping[str, float], *, reference: float) -> Spending:
+    """Add what moving hyperparameters costs, in order and as far as the room left pays, and name those it does not pay.
 
     ``reference``: FLOPs of what all of them are compared with, as far as it was not run.
     """
@@ -175,8 +171,15 @@ def perturbing(spending: Spending, costs: Mapping[str, float], *, reference: flo
     return replace(spending, perturbing=spent, not_perturbed=tuple(dear))
 
 
+def _ledger(runner: Runner, base: Sweep, budget: Budget) -> _Ledger:
+    """A ledger without expenses, whose pace is that of the base width's runs."""
+    runs = [r for results in base.results.values() for r in results]
+    step_flops = flops_per_step(base.template, runner.task, runner.plan(base.template), runner.device)
+    return _Ledger(budget, seconds=sum(r.seconds for r in runs), flops=step_flops * sum(map(_steps, runs)))
+
+
 class _Ledger:
-    """What was spent, and what the budget leaves, in FLOPs at the pace seen so far."""
+    """Expenses so far, and what the budget leaves, in FLOPs at the pace seen so far."""
 
     def __init__(self, budget: Budget, *, seconds: float, flops: float) -> None:
         self.budget, self._seconds, self._flops = budget, seconds, flops  # of runs that tell the pace
@@ -204,30 +207,23 @@ def _steps(result: RunResult) -> int:
     return len(result.train_curve)
 
 
-def _missing(step: Request, known: Sweep | None) -> int:
-    there = {} if known is None else known.results
+def _missing(step: Request, before: Sweep | None) -> int:
+    there = {} if before is None else before.results
     return sum(max(0, step.seeds - len(there.get(round(x, 6), ()))) for x in step.points)
 
 
 def _done(
-    runner: Runner,
-    step: Request,
-    known: Sweep | None,
-    template: RunSpec,
-    seeds: Sequence[int],
-    title: str,
-    watched: float,
-) -> Sweep:
-    """``known`` with what ``step`` asks for; runs at the learning rate ``watched`` are watched on the way."""
-    results = {} if known is None else dict(known.results)
-    some = tuple(seeds[: step.seeds])
+    runner: Runner, step: Request, before: Sweep, seeds: Sequence[int], title: str, *, watched: float
+) -> tuple[Sweep, list[RunResult]]:
+    """``before`` with what ``step`` asks for, and the results that are new; ``watched``: the learning rate of looks."""
+    results, new = dict(before.results), []
+    first_seeds = tuple(seeds[: step.seeds])
     points = [round(x, 6) for x in step.points]
-    specs = [replace(at_lr(template, x, seed), watched=x == watched) for x in points for seed in some]
-    found = runner.perform(specs, title)
-    for i, x in enumerate(points):
-        new = found[i * len(some) : (i + 1) * len(some)]
+    specs = [replace(at_lr(before.template, x, seed), watched=x == watched) for x in points for seed in first_seeds]
+    performed = iter(runner.perform(specs, title))
+    for x in points:
         old = results.get(x, [])
-        results[x] = [*old, *new[len(old) :]]
-    return (
-        replace(known, seeds=some, results=results) if known else Sweep(template=template, seeds=some, results=results)
-    )
+        added = [next(performed) for _ in first_seeds][len(old) :]
+        results[x] = [*old, *added]
+        new += added
+    return replace(before, seeds=first_seeds, results=results), new

@@ -1,4 +1,4 @@
-"""What finished sweeps say about transfer: optima, their drift, regrets, and which of these are small."""
+"""Evidence for transfer from finished sweeps: optima, their drift, regrets, and which of these are small."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from mutransfer.intervals import Interval, Slope
 from mutransfer.transfer.curves.optimum import TAIL, Curve, FittedCurve, Optimum, fit_curve, log_losses
 from mutransfer.transfer.curves.seed_noise import pool_noise
+from mutransfer.widths import WidthKey
 
 SMALL_PART = 0.1  # regret that is small: this part of what width itself buys
 DRIFT_BOUNDS = (0.05, 0.25)  # octaves per doubling: no drift is too large that is less, nor small that is more
@@ -21,24 +22,22 @@ COMMON = 0.5
 COMMON_COUNTS = 1.0  # degrees of freedom that this counts for, against one for each width beyond two
 LEAST_SPREAD = 1e-3  # octaves squared
 
-Key = str | int  # a width
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Keys of mappings are widths, the base first and the largest last."""
 
-    fits: Mapping[Key, FittedCurve]
-    optima: Mapping[Key, Optimum]
+    fits: Mapping[WidthKey, FittedCurve]
+    optima: Mapping[WidthKey, Optimum]
     drift: Slope | None  # octaves per doubling
-    regret: Mapping[Key, Interval]  # log loss at the transferred learning rate minus the width's lowest; {}: one seed
+    regret: Mapping[WidthKey, Interval]  # log loss at the transferred learning rate less the lowest; {}: one seed
     tolerance: float  # regret that is called small, in log loss
     drift_tolerance: float  # drift that costs no more than that at the largest width, octaves per doubling
 
 
 def weigh(
-    curves: Mapping[Key, Curve],
-    ceilings: Mapping[Key, float],
+    curves: Mapping[WidthKey, Curve],
+    ceilings: Mapping[WidthKey, float],
     sizes: Sequence[float],
     transferred: float,
     *,
@@ -101,8 +100,8 @@ def drift_slope(sizes: Sequence[float], optima: Sequence[Optimum], predicted: fl
     scatter = weights @ draws
     low, high = np.quantile(draws, [0.16, 0.84], axis=1)
     residuals = places - places.mean() - value * x
-    seen = float((residuals**2 / np.maximum(((high - low) / 2) ** 2, LEAST_SPREAD)).sum())
-    own = (COMMON_COUNTS * (1 - COMMON) + seen) / (COMMON_COUNTS + len(sizes) - 2)
-    scatter = np.median(scatter) + math.sqrt(own) * (scatter - np.median(scatter))
+    excess = float((residuals**2 / np.maximum(((high - low) / 2) ** 2, LEAST_SPREAD)).sum())
+    share = (COMMON_COUNTS * (1 - COMMON) + excess) / (COMMON_COUNTS + len(sizes) - 2)
+    scatter = np.median(scatter) + math.sqrt(share) * (scatter - np.median(scatter))
     low, high = np.quantile(scatter, [TAIL, 1 - TAIL])
     return Slope(value=value, low=float(min(low, value)), high=float(max(high, value)), predicted=predicted)

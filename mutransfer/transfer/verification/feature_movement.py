@@ -9,24 +9,25 @@ from itertools import chain
 import numpy as np
 
 from mutransfer.intervals import Slope, fit_slope
+from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import Role
 from mutransfer.training.spec import Outcome, RunResult
+from mutransfer.transfer.coordinates.expected import roles_of
 from mutransfer.transfer.search.sweep import Sweep
-
-Key = str | int  # a width
+from mutransfer.widths import WidthKey, beyond_base
 
 
 def feature_change(
-    sweeps: Mapping[Key, Sweep], transferred: float, plan: Plan
-) -> dict[str, dict[Key, tuple[float, ...]]]:
+    sweeps: Mapping[WidthKey, Sweep], transferred: float, plan: Plan
+) -> dict[str, dict[WidthKey, tuple[float, ...]]]:
     """Relative change at the transferred learning rate of every module whose output grows with width.
 
     One that does not change at all (a frozen first layer) is no feature and left out.
     """
-    owners = {name.rpartition(".")[0] or "model" for name, s in plan.items() if s.m_out > 1}
+    growing = {owner(name) for name, s in plan.items() if s.m_out > 1}
     runs = {key: s.results[transferred] for key, s in sweeps.items()}
-    modules = [m for m in next(iter(runs.values()))[0].movement if m in owners]
+    modules = [m for m in next(iter(runs.values()))[0].movement if m in growing]
     change = {
         module: {key: tuple(_movement(r, module) for r in results) for key, results in runs.items()}
         for module in modules
@@ -35,15 +36,15 @@ def feature_change(
 
 
 def _movement(result: RunResult, module: str) -> float:
-    """How far a module moved; of a run that diverged nothing is said."""
+    """The relative change of a module; nan for a run that diverged, of which nothing is said."""
     return result.movement.get(module, math.nan) if result.outcome is Outcome.OK else math.nan
 
 
 def overall_slope(
-    change: Mapping[str, Mapping[Key, Sequence[float]]],
-    fitted: Sequence[Key],
+    change: Mapping[str, Mapping[WidthKey, Sequence[float]]],
+    fitted: Sequence[WidthKey],
     sizes: Sequence[float],
-    keys: Sequence[Key],
+    keys: Sequence[WidthKey],
     predicted: float | None,
 ) -> Slope | None:
     """The slope of the median module, each module relative to its own mean at base width.
@@ -52,21 +53,37 @@ def overall_slope(
     """
     if not change:
         return None
-    told = [by_width for by_width in change.values() if np.isfinite(by_width[keys[0]]).any()]
-    if not told:  # every run at base width diverged
+    modules = [by_width for by_width in change.values() if np.isfinite(by_width[keys[0]]).any()]
+    if not modules:  # every run at base width diverged
         return None
     rows = []
     for key in fitted:
-        logs = [np.log(by_width[key]) - np.nanmean(np.log(by_width[keys[0]])) for by_width in told]
+        logs = [np.log(by_width[key]) - np.nanmean(np.log(by_width[keys[0]])) for by_width in modules]
         rows.append(np.exp(np.median(logs, axis=0)).tolist())
     return fit_slope([sizes[keys.index(key)] for key in fitted], rows, predicted=predicted)
 
 
-def beyond_base(keys: Sequence[Key], sizes: Sequence[float]) -> list[Key]:
-    """Widths of at least twice the base, where small-width corrections have died out, if three remain."""
-    wide = [key for key, size in zip(keys, sizes, strict=True) if size >= 2 * sizes[0]]
-    return wide if len(wide) >= 3 else list(keys)
+def module_slopes(
+    change: Mapping[str, Mapping[WidthKey, Sequence[float]]],
+    sizes: Mapping[WidthKey, float],
+    plan: Plan,
+    change_law: Sequence[float] | None,
+) -> dict[str, Slope]:
+    """The slope of every module's relative change, where one can be fitted.
 
-
-def is_input(module: str, plan: Plan) -> bool:
-    return any(s.role is Role.INPUT for name, s in plan.items() if name.rpartition(".")[0] == module)
+    Args:
+        change: {module: {width: values, one per seed}}.
+        sizes: one number per width, the base first.
+        change_law: predicted powers of width, of modules that read the input and of others; None: not predicted.
+    """
+    base = next(iter(sizes.values()))
+    fitted = beyond_base(list(sizes), list(sizes.values()), base)
+    slopes = {}
+    for module, by_width in change.items():
+        predicted = None
+        if change_law is not None:
+            predicted = change_law[0 if Role.INPUT in roles_of(module, plan) else 1]
+        slope = fit_slope([sizes[key] for key in fitted], [by_width[key] for key in fitted], predicted=predicted)
+        if slope is not None:
+            slopes[module] = slope
+    return slopes

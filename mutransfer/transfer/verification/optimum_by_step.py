@@ -15,6 +15,7 @@ import numpy as np
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.curves.optimum import Optimum, find_optimum
 from mutransfer.transfer.search.sweep import Sweep
+from mutransfer.widths import WidthKey
 
 PARTS = 4  # of training, at whose ends training losses are read where no evaluation was recorded on the way
 WINDOW = 0.1  # part of the steps over which training losses are averaged
@@ -50,7 +51,7 @@ class OptimumCourse:
 
 
 def optimum_course(sweep: Sweep) -> OptimumCourse | None:
-    """From the curves of a sweep's runs: evaluations on the way where there are any, else training losses.
+    """The course read from a sweep's runs: from evaluations on the way where there are any, else from training losses.
 
     A run that had diverged by then counts as the loss before training. None where fewer than two steps can be read.
     """
@@ -71,31 +72,22 @@ def optimum_course(sweep: Sweep) -> OptimumCourse | None:
     return OptimumCourse(optima=optima, source=source) if len(optima) > 1 else None
 
 
-def differences(tuned: RunSpec, verified: RunSpec) -> tuple[str, ...]:
-    """What is not the same when verifying as when tuning, a sentence each."""
-    found = []
+def changed_settings(tuned: RunSpec, verified: RunSpec) -> tuple[str, ...]:
+    """Settings that are not the same when verifying as when tuning, a sentence each."""
+    sentences = []
     if tuned.task != verified.task:
-        found.append(
+        sentences.append(
             f"tuned on {tuned.task}, verified on {verified.task}: the learning rate is transferred across both width "
             "and task (a larger batch, say), and a shift may be due to either"
         )
     for name in COMPARED:
         one, other = getattr(tuned, name), getattr(verified, name)
         if one != other:
-            found.append(
+            sentences.append(
                 f"tuned with {name}={one or 'default'}, verified with {name}={other or 'default'}: a shift of the "
                 f"optimum may be due to {name} and not to width, so compare it with the optimum at base width"
             )
-    return tuple(found)
-
-
-def shift_with_steps(courses: Mapping[str | int, OptimumCourse]) -> str | None:
-    """How the optimum moves with training, at base and at large width, in a sentence."""
-    slopes = {key: c.slope for key, c in courses.items()}
-    known = [f"{slope:+.2f} at width {key}" for key, slope in slopes.items() if slope is not None]
-    if not known:
-        return None
-    return f"octaves by which the optimum moves per doubling of the steps: {', '.join(known)}"
+    return tuple(sentences)
 
 
 def _evaluated(result: RunResult, step: int) -> float:
@@ -110,6 +102,6 @@ def _trained(result: RunResult, step: int) -> float:
     return mean if math.isfinite(mean) else math.inf
 
 
-def courses_of(sweeps: Mapping[str | int, Sweep], keys: Sequence[str | int]) -> dict[str | int, OptimumCourse]:
-    """Those of some widths, where they can be read."""
+def courses_of(sweeps: Mapping[WidthKey, Sweep], keys: Sequence[WidthKey]) -> dict[WidthKey, OptimumCourse]:
+    """The courses of some widths, where they can be read."""
     return {key: course for key in keys if (course := optimum_course(sweeps[key])) is not None}

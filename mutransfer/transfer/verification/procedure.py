@@ -1,4 +1,4 @@
-"""Which runs decide a verdict: a pure function from the curves so far to the next runs, or to a stop.
+"""The choice of the runs that decide a verdict: a pure function from curves so far to the next runs, or to a stop.
 
 The verdict is led by the regret at the largest width, where nearly all of the cost is, and a full grid spends most of
 it far from the optimum. Instead: the transferred learning rate first, which alone can show that training diverges; then
@@ -15,19 +15,19 @@ import numpy as np
 
 from mutransfer.errors import ConfigError
 from mutransfer.transfer.curves.optimum import Curve, log_losses
+from mutransfer.widths import WidthKey
 
 MAX_EXTENSIONS = 6  # steps beyond a bracket that does not hold the minimum
 POINTS = 6  # learning rates that a width usually takes: the transferred one, a bracket of three, two between
 
-Key = str | int
-Curves = Mapping[Key, Curve]
+Curves = Mapping[WidthKey, Curve]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """Runs to do next: these learning rates with the first ``seeds`` seeds, those that are there left out."""
 
-    key: Key
+    key: WidthKey
     points: tuple[float, ...]
     seeds: int
 
@@ -41,15 +41,15 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What a judge says of the curves so far."""
+    """A judge's word on the curves so far."""
 
     verdict: str | None = None  # in words; None while it is open
-    edges: Mapping[Key, str] = field(default_factory=dict)  # width -> "low" or "high", where its optimum is on a border
+    edges: Mapping[WidthKey, str] = field(default_factory=dict)  # width -> border ("low", "high") of its optimum
 
 
 @dataclass(frozen=True, kw_only=True)
 class Procedure:
-    """What stays the same over one sequential verification.
+    """Settings of one sequential verification.
 
     Args:
         keys: widths, the base first, whose curve is complete, and the largest last.
@@ -61,20 +61,20 @@ class Procedure:
         ceilings: loss before training, by width; what a diverged run counts as.
     """
 
-    keys: Sequence[Key]
+    keys: Sequence[WidthKey]
     octaves: Sequence[float]
     transferred: float
     spacing: float
     first: int
     most: int
-    ceilings: Mapping[Key, float]
+    ceilings: Mapping[WidthKey, float]
 
     def __post_init__(self) -> None:
         if not 2 <= self.first <= self.most:
             raise ConfigError(f"need 2 <= first <= most seeds, found {self.first} and {self.most}")
 
     def next_runs(self, curves: Curves, judge: Callable[[Curves], Judgement]) -> Request | Stop:
-        """What to do after ``curves``, {width: {log2 lr: losses of the first seeds}}, infinite where a run diverged.
+        """The runs to do after ``curves``, {width: {log2 lr: losses of the first seeds}}; infinite: a run diverged.
 
         Args:
             judge: asked only when every width has a full bracket, or where a run at the transferred learning rate
@@ -90,22 +90,22 @@ class Procedure:
         for key in self.keys[1:]:
             if missing := self._missing(curves, key):
                 return Request(key=key, points=missing, seeds=self._seeds(curves, key))
-        found = judge(curves)
-        if found.verdict:
-            return Stop(reason=found.verdict)
-        for key, side in found.edges.items():
+        judgement = judge(curves)
+        if judgement.verdict:
+            return Stop(reason=judgement.verdict)
+        for key, side in judgement.edges.items():
             if key != self.keys[0] and (beyond := self._beyond(curves[key], side)):
                 return Request(key=key, points=beyond, seeds=self._seeds(curves, key))
         if len(curves[largest][x0]) < self.most:
             return Request(key=largest, points=tuple(sorted(curves[largest])), seeds=len(curves[largest][x0]) + 1)
         return Stop(reason=f"all {self.most} seeds are used")
 
-    def _seeds(self, curves: Curves, key: Key) -> int:
+    def _seeds(self, curves: Curves, key: WidthKey) -> int:
         if key != self.keys[-1]:
             return self.most
         return len(curves[key][self.transferred])
 
-    def _missing(self, curves: Curves, key: Key) -> tuple[float, ...]:
+    def _missing(self, curves: Curves, key: WidthKey) -> tuple[float, ...]:
         """Learning rates that a width still needs for its minimum to be bracketed at half the spacing."""
         curve, h = dict(curves.get(key, {})), self.spacing
         centre = self._expected(curves, key)
@@ -127,37 +127,39 @@ class Procedure:
         reach = self.spacing * (MAX_EXTENSIONS + max(self.octaves))
         return (float(x),) if abs(x - self.transferred) <= reach else ()
 
-    def _expected(self, curves: Curves, key: Key) -> float:
-        """Where the optimum of a width is expected: a line through those of smaller widths, at a whole step from the
-        transferred learning rate so that brackets share points."""
+    def _expected(self, curves: Curves, key: WidthKey) -> float:
+        """The expected optimum of a width, on a line through those of smaller widths.
+
+        It is a whole number of steps from the transferred learning rate, so that brackets share points.
+        """
         at = self.keys.index(key)
-        known = [(self.octaves[i], self._lowest(curves[k], k)) for i, k in enumerate(self.keys[:at])]
-        if len(known) < 2:
+        optima = [(self.octaves[i], self._lowest(curves[k], k)) for i, k in enumerate(self.keys[:at])]
+        if len(optima) < 2:
             return self.transferred
-        x, y = (np.array(v) for v in zip(*known, strict=True))
+        x, y = (np.array(v) for v in zip(*optima, strict=True))
         slope = float((x - x.mean()) @ y / ((x - x.mean()) @ (x - x.mean())))
         shift = y.mean() + slope * (self.octaves[at] - x.mean()) - self.transferred
         return self.transferred + self.spacing * round(shift / self.spacing)
 
-    def _lowest(self, curve: Curve, key: Key) -> float:
+    def _lowest(self, curve: Curve, key: WidthKey) -> float:
         return sorted(curve)[int(self._means(curve, key).argmin())]
 
-    def _means(self, curve: Curve, key: Key) -> np.ndarray:
+    def _means(self, curve: Curve, key: WidthKey) -> np.ndarray:
         return log_losses(curve, self.ceilings[key]).mean(axis=1)
 
 
 def _absent(wanted: Sequence[float], curve: Curve) -> tuple[float, ...]:
-    """Those that no run is near, at a resolution below which learning rates are one."""
-    return tuple(x for x in map(float, sorted(set(wanted))) if all(abs(x - known) > 1e-3 for known in curve))
+    """Learning rates of ``wanted`` that no run is near, at a resolution below which they are one."""
+    return tuple(x for x in map(float, sorted(set(wanted))) if all(abs(x - there) > 1e-3 for there in curve))
 
 
 def usual_seeds(first: int, most: int) -> float:
-    """At the largest width: half of the studies need one more than they begin with."""
+    """Average number of seeds at the largest width: half of all studies need one more than they begin with."""
     return (first + min(first + 1, most)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class CostEstimate:
     """Cost of a verification in units of ``costs``, what one run at each width costs."""
 
     least: float  # where training diverges at once
@@ -172,15 +174,15 @@ class Estimate:
         )
 
 
-def estimate(costs: Sequence[float], *, grid: int, first: int, most: int) -> Estimate:
-    """Before anything is run, from the cost of one run at each width beyond the base.
+def estimate_cost(costs: Sequence[float], *, grid: int, first: int, most: int) -> CostEstimate:
+    """The cost expected before anything is run, from that of one run at each width beyond the base.
 
-    >>> print(estimate([1, 4, 16], grid=10, first=2, most=4))
+    >>> print(estimate_cost([1, 4, 16], grid=10, first=2, most=4))
     usually 33% of the full grid's cost, 3% where training diverges at once, at most 92%
     """
     smaller, largest = sum(costs[:-1]), costs[-1]
     full = (smaller + largest) * (grid + 3) * most
-    return Estimate(
+    return CostEstimate(
         least=largest * first,
         usual=smaller * POINTS * most + largest * POINTS * usual_seeds(first, most),
         most=(smaller + largest) * (POINTS + MAX_EXTENSIONS) * most,
@@ -189,8 +191,8 @@ def estimate(costs: Sequence[float], *, grid: int, first: int, most: int) -> Est
 
 
 def affordable(costs: Sequence[float], budget: float, *, first: int, most: int) -> int:
-    """How many of the widths beyond the base, smallest first, a budget usually pays for; 0: none."""
+    """The number of widths beyond the base, smallest first, that a budget usually pays for; 0: none."""
     for n in range(len(costs), 0, -1):
-        if estimate(costs[:n], grid=1, first=first, most=most).usual <= budget:
+        if estimate_cost(costs[:n], grid=1, first=first, most=most).usual <= budget:
             return n
     return 0

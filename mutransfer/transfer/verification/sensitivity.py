@@ -1,4 +1,4 @@
-"""What a change of each transferred hyperparameter would gain, at base width and at a large one.
+"""The gain of changing each transferred hyperparameter, at base width and at a large one.
 
 Only the learning rate is swept at every width. Each of the others is moved one step down and up from its transferred
 value with the rest held, on the same seeds: where the large width gains nothing by that, it is still right there.
@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from mutransfer.errors import ConfigError
-from mutransfer.intervals import CONFIDENCE, Interval
+from mutransfer.intervals import Interval, t_interval
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.curves.optimum import log_of
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.space import Axis, Choice, Value, at_point, value_at
+from mutransfer.widths import WidthKey
 
 TO_ONE = ("momentum", "beta1", "beta2")  # what matters is how far they are from 1
 FACTOR = 2.0
@@ -31,8 +31,8 @@ class Sensitivity:
 
     name: str
     value: Value  # transferred
-    gain: Mapping[str | int, Mapping[Value, Interval]]  # perturbed value -> by how much log loss is lower there
-    regret: Mapping[str | int, Interval]  # log loss at the transferred value minus that at the best, cross-fitted
+    gain: Mapping[WidthKey, Mapping[Value, Interval]]  # perturbed value -> by how much log loss is lower there
+    regret: Mapping[WidthKey, Interval]  # log loss at the transferred value minus that at the best, cross-fitted
     tolerance: float  # regret that is called small
 
     @property
@@ -76,13 +76,13 @@ def perturbed(spec: RunSpec, name: str, axis: Axis | None = None) -> list[Value]
 
 
 def neighbours(spec: RunSpec, name: str, axis: Axis | None = None) -> list[Value]:
-    """Of the values of :func:`perturbed`, those that a run can have: warmup may not go beyond the last step, say."""
+    """Values of :func:`perturbed` that a run can have: warmup, say, may not go beyond the last step."""
     return [value for value in perturbed(spec, name, axis) if _possible(spec, name, value)]
 
 
 def sensitivities(
     runner: Runner,
-    at: Mapping[str | int, RunSpec],
+    at: Mapping[WidthKey, RunSpec],
     axes: Mapping[str, Axis],
     names: Sequence[str],
     *,
@@ -105,23 +105,24 @@ def sensitivities(
     specs = [replace(at_point(spec, p), seed=s) for spec in at.values() for p in points for s in seeds]
     results = iter(runner.perform(specs, "other hyperparameters, one step down and up"))
     runs = {k: [[next(results) for _ in seeds] for _ in points] for k in at}
-    found = {}
+    by_name = {}
     for name in names:
         rows = [i for i, p in enumerate(points) if not p or name in p]
         if len(rows) == 1:
             continue
         logs = {k: _logs([runs[k][i] for i in rows]) for k in at}
-        found[name] = judged(name, value_at(template, name), values[name], logs, tolerance)
-    return found
+        by_name[name] = judged(name, value_at(template, name), values[name], logs, tolerance)
+    return by_name
 
 
 def judged(
-    name: str, value: Value, others: Sequence[Value], logs: Mapping[str | int, np.ndarray], tolerance: float
+    name: str, value: Value, others: Sequence[Value], logs: Mapping[WidthKey, np.ndarray], tolerance: float
 ) -> Sensitivity:
-    """From log losses, (1 + n others, n seeds) for each width, the transferred value's first; seeds are paired.
+    """The sensitivity that log losses show: (1 + n others, n seeds) per width, the transferred value's first.
 
-    Regret is cross-fitted: for every seed the best value is chosen by the other seeds, for the least of several noisy
-    means is biased low. The variance of paired differences is pooled over the perturbations of a width.
+    Seeds are paired. Regret is cross-fitted: for every seed the best value is chosen by the other seeds, for the least
+    of several noisy means is biased low. The variance of paired differences is pooled over the perturbations of a
+    width.
     """
     gain, regret = {}, {}
     for key, rows in logs.items():
@@ -129,22 +130,17 @@ def judged(
         n_others, n_seeds = differences.shape
         degrees = n_others * (n_seeds - 1)
         error = math.sqrt(float(differences.var(axis=1, ddof=1).mean()) / n_seeds)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
-        gain[key] = {x: _around(float(d.mean()), half) for x, d in zip(others, differences, strict=True)}
-        own = []
+        gain[key] = {x: t_interval(float(d.mean()), error, degrees) for x, d in zip(others, differences, strict=True)}
+        regrets = []
         for seed in range(n_seeds):
             rest = np.delete(rows, seed, axis=1).mean(axis=1)
-            own.append(float(rows[0, seed] - rows[int(rest.argmin()), seed]))
-        regret[key] = _around(float(np.mean(own)), half)
+            regrets.append(float(rows[0, seed] - rows[int(rest.argmin()), seed]))
+        regret[key] = t_interval(float(np.mean(regrets)), error, degrees)
     return Sensitivity(name=name, value=value, gain=gain, regret=regret, tolerance=tolerance)
 
 
 def _logs(runs: Sequence[Sequence[RunResult]]) -> np.ndarray:
     return log_of([[min(r.final_loss, r.initial_loss) for r in results] for results in runs])
-
-
-def _around(value: float, half: float) -> Interval:
-    return Interval(value=value, low=value - half, high=value + half)
 
 
 def _possible(template: RunSpec, name: str, value: Value) -> bool:

@@ -84,30 +84,30 @@ def judge_transfer(
     if drift is not None:
         small = -drift_tolerance <= drift.low and drift.high <= drift_tolerance
         beyond = drift.low > drift_tolerance or drift.high < -drift_tolerance
-        told = f"{numbers}; the optima move by {drift} octaves per doubling, tolerance {drift_tolerance:.2f}"
+        with_drift = f"{numbers}; the optima move by {drift} octaves per doubling, tolerance {drift_tolerance:.2f}"
         if small and not doubtful:
-            return Verdict.TRANSFERS, told
+            return Verdict.TRANSFERS, with_drift
         if beyond and largest in doubtful:
-            return Verdict.DRIFTS, told
+            return Verdict.DRIFTS, with_drift
     open_ = {width: r for width, r in wider.items() if width in doubtful or (width == largest and r.high > tolerance)}
     return Verdict.INCONCLUSIVE, f"{_numbers(open_, tolerance)}; {_more_runs(open_, tolerance, seeds, points)}"
 
 
 def _numbers(regret: Mapping[str, Interval], tolerance: float) -> str:
-    parts = [f"{_percent(r.value)} [{_percent(r.low)}, {_percent(r.high)}] at width {w}" for w, r in regret.items()]
-    told = ", ".join(parts)
-    return f"loss at the transferred learning rate against the best: {told}, tolerance {_percent(tolerance)}"
+    at = [f"{_percent(r.value)} [{_percent(r.low)}, {_percent(r.high)}] at width {w}" for w, r in regret.items()]
+    numbers = f"{', '.join(at)}, tolerance {_percent(tolerance)}"
+    return f"loss at the transferred learning rate against the best: {numbers}"
 
 
 def _drift_note(drift: Slope | None, tolerance: float) -> str:
-    """Said where the optimum moves by more than costs nothing, though the regret is small."""
+    """A clause on an optimum that moves by more than is free although the regret is small; else nothing."""
     if drift is None or drift.low <= 0 <= drift.high or -tolerance <= drift.low <= drift.high <= tolerance:
         return ""
     return f"; the optimum drifts all the same, by {drift} octaves per doubling, along a curve that is flat there"
 
 
 def _more_runs(undecided: Mapping[str, Interval], tolerance: float, seeds: int, points: int) -> str:
-    """How many more seeds would decide: an interval shrinks like one over the root of their number."""
+    """A clause on how many more seeds would decide: an interval shrinks like one over the root of their number."""
     needed = 0
     for r in undecided.values():
         gap = abs(tolerance - r.value)
@@ -160,7 +160,7 @@ def sentence(
     largest: str,
     drift: Slope | None,
 ) -> str:
-    """What happened, for a person."""
+    """The outcome in words, for a person."""
     shift = f" The optimum moves by {drift} octaves per doubling." if drift is not None else ""
     what = {
         Verdict.TRANSFERS: f"the learning rate tuned at width {base} is still right at width {largest}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,25 +9,23 @@ from typing import Any
 import torch
 
 from mutransfer.errors import ConfigError
-from mutransfer.theory import rules
-from mutransfer.theory.content import named_by_content
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.flops import flops_per_step
-from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import Task, label_of
+from mutransfer.training.task import Task
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
-from mutransfer.transfer.search.space import Axis, Choice, Value
+from mutransfer.transfer.search.space import Value
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
-from mutransfer.transfer.search.tune import TuneResult, make_template
-from mutransfer.transfer.verification.budget import Budget, perturbing, sequential_sweeps
-from mutransfer.transfer.verification.optimum_by_step import courses_of, differences
+from mutransfer.transfer.search.tune import TuneResult
+from mutransfer.transfer.verification.budget import Budget, Spending, sequential_sweeps, with_perturbations
+from mutransfer.transfer.verification.optimum_by_step import courses_of
 from mutransfer.transfer.verification.procedure import Judgement
 from mutransfer.transfer.verification.result import Verification, judge
 from mutransfer.transfer.verification.sensitivity import neighbours, sensitivities
 from mutransfer.transfer.verification.verdict import Movement, Verdict
-from mutransfer.widths import Width, show_width, width_size
+from mutransfer.transfer.verification.verification_setup import VerificationSetup, setup_from_search, setup_from_values
+from mutransfer.widths import Width, WidthKey, show_width, width_key, width_size
 
 
 def verify(
@@ -69,102 +66,101 @@ def verify(
     Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift``, ``.regret``,
     ``.sensitivity`` (of the other hyperparameters) and ``.courses`` (the optimum against the training step).
     """
-    axes: Mapping[str, Axis] = {}
-    before: RunSpec | None = None
     if isinstance(tuned, TuneResult):
-        axes, before, searched = tuned.space, tuned.template, list(tuned.space)
-        template, table = _retrained(replace(before, task=label_of(task)), training), tuned.table
-        seed_list: Sequence[int] = tuned.seeds if seeds is None else _seeds(seeds)
-        lr_range = tuned.space.get("lr")
-        assert not isinstance(lr_range, Choice)
+        setup = setup_from_search(task, tuned, parameterization, grid, seeds, training)
     else:
-        if base_width is None:
-            raise ConfigError("verify needs base_width where tuned is a mapping of hyperparameters")
-        template = make_template(
-            task,
-            base_width=base_width,
-            parameterization=parameterization or "mup",
-            point=tuned,
-            **training,
-        )
-        table, searched = rules.parameterization("mup"), list(tuned)
-        seed_list, lr_range = _seeds(3 if seeds is None else seeds), None
-    if parameterization is not None:
-        table = named_by_content(parameterization)
-    template = replace(template, parameterization=table.name)
-    transferred = round(math.log2(template.lr), 6)
-    if grid is None:
-        grid = lr_range.grid() if lr_range else [transferred + i for i in range(-4, 5)]
+        setup = setup_from_values(task, tuned, base_width, parameterization, grid, seeds, training)
+    template, table, transferred = setup.template, setup.table, setup.transferred
     runner = Runner(task, record=record, device=device, sink=sink, tables=[table], members=members)
     ordered = _ordered(template.base_width, widths)
-    full = [template.base_width] if sequential or budget else ordered
-    sweeps = {
-        _key(width): sweep(
-            runner,
-            replace(template, width=width),
-            grid,
-            seed_list,
-            title=f"{table.name}, width {show_width(width)}",
-            also=[transferred],
-        )
-        for width in full
-    }
-
-    def verdict_so_far(some: Mapping[str | int, Sweep]) -> Judgement:
-        return _judgement(judge(table, some, transferred, runner.plan(list(some.values())[-1].template)))
-
     spending = None
     if sequential or budget:
-        sweeps, spending = sequential_sweeps(
-            runner,
-            sweeps[_key(template.base_width)],
-            {_key(width): replace(template, width=width) for width in ordered[1:]},
-            base_key=_key(template.base_width),
-            transferred=transferred,
-            grid=grid,
-            seeds=seed_list,
-            judge=verdict_so_far,
-            budget=budget or Budget(),
-            title=table.name,
-        )
-        ordered = [s.template.width for s in sweeps.values()]
-    plan = runner.plan(replace(template, width=ordered[-1]))
-    found = judge(table, sweeps, transferred, plan)
-    names = [n for n in (searched if perturb is None else perturb) if n != "lr"]
-    if found.verdict is Verdict.UNSTABLE:  # nothing is learnt from neighbours of a run that diverges
+        sweeps, spending = _sequential(runner, setup, ordered, budget or Budget())
+    else:
+        sweeps = {width_key(width): _full_sweep(runner, setup, width) for width in ordered}
+    largest = list(sweeps.values())[-1].template
+    verification = judge(table, sweeps, transferred, runner.plan(largest))
+    names = [n for n in (setup.searched if perturb is None else perturb) if n != "lr"]
+    if verification.verdict is Verdict.UNSTABLE:  # nothing is learnt from neighbours of a run that diverges
         names = []
-    width = ordered[-1] if perturb_width is None else perturb_width
-    if spending is not None and names:
-        at_large = replace(template, width=width)
-        known = sweeps[_key(width)].seeds if _key(width) in sweeps else ()
-        cost = at_large.steps * flops_per_step(at_large, task, runner.plan(at_large), runner.device)
-        moved = {n: cost * len(seed_list) * len(neighbours(at_large, n, axes.get(n))) for n in names}
-        spending = perturbing(spending, moved, reference=cost * (len(seed_list) - len(known)))
-        names = [n for n in names if n not in spending.not_perturbed]
+    perturbed = largest.width if perturb_width is None else perturb_width
     if spending is not None:
+        if names:
+            spending = _pay_for_perturbing(runner, setup, spending, names, perturbed, sweeps.get(width_key(perturbed)))
+            names = [n for n in names if n not in spending.not_perturbed]
         sink(Note(text=f"{table.name}: {spending}"))
-    at = {_key(w): at_lr(replace(template, width=w), transferred, 0) for w in (template.base_width, width)}
-    courses = courses_of(sweeps, [_key(ordered[0]), _key(ordered[-1])])
-    notes = () if before is None else differences(before, template)
-    for note in notes:
+    for note in setup.notes:
         sink(Note(text=f"{table.name}: {note}"))
+    at = {width_key(w): at_lr(replace(template, width=w), transferred, 0) for w in (template.base_width, perturbed)}
+    tolerance = verification.tolerance
     return replace(
-        found,
-        sensitivity=sensitivities(runner, at, axes, names, seeds=seed_list, tolerance=found.tolerance),
-        courses=courses,
-        notes=notes,
+        verification,
+        sensitivity=sensitivities(runner, at, setup.axes, names, seeds=setup.seeds, tolerance=tolerance),
+        courses=courses_of(sweeps, [width_key(template.base_width), width_key(largest.width)]),
+        notes=setup.notes,
         spending=spending,
     )
 
 
-def _judgement(found: Verification) -> Judgement:
-    """Decided where nothing is open: the optima bracketed, the regret decided, the movement clear."""
-    if found.verdict is Verdict.UNSTABLE:
-        return Judgement(verdict=str(found.verdict))
-    settled = found.verdict in (Verdict.TRANSFERS, Verdict.DRIFTS) and found.movement is not Movement.UNCLEAR
+def _full_sweep(runner: Runner, setup: VerificationSetup, width: Width) -> Sweep:
+    return sweep(
+        runner,
+        replace(setup.template, width=width),
+        setup.grid,
+        setup.seeds,
+        title=f"{setup.table.name}, width {show_width(width)}",
+        also=[setup.transferred],
+    )
+
+
+def _sequential(
+    runner: Runner, setup: VerificationSetup, ordered: Sequence[Width], budget: Budget
+) -> tuple[dict[WidthKey, Sweep], Spending]:
+    """The base width in full, then at wider ones as few runs as decide."""
+
+    def judgement_so_far(sweeps: Mapping[WidthKey, Sweep]) -> Judgement:
+        plan = runner.plan(list(sweeps.values())[-1].template)
+        return _judgement(judge(setup.table, sweeps, setup.transferred, plan))
+
+    base, *wider = ordered
+    return sequential_sweeps(
+        runner,
+        _full_sweep(runner, setup, base),
+        {width_key(width): replace(setup.template, width=width) for width in wider},
+        base_key=width_key(base),
+        transferred=setup.transferred,
+        grid=setup.grid,
+        seeds=setup.seeds,
+        judge=judgement_so_far,
+        budget=budget,
+        title=setup.table.name,
+    )
+
+
+def _pay_for_perturbing(
+    runner: Runner,
+    setup: VerificationSetup,
+    spending: Spending,
+    names: Sequence[str],
+    width: Width,
+    swept: Sweep | None,
+) -> Spending:
+    """``spending`` with what of ``names`` its room pays for moving at ``width``, where ``swept`` was run already."""
+    spec = replace(setup.template, width=width)
+    run = spec.steps * flops_per_step(spec, runner.task, runner.plan(spec), runner.device)
+    costs = {name: run * len(setup.seeds) * len(neighbours(spec, name, setup.axes.get(name))) for name in names}
+    missing = len(setup.seeds) - (len(swept.seeds) if swept is not None else 0)
+    return with_perturbations(spending, costs, reference=run * missing)
+
+
+def _judgement(so_far: Verification) -> Judgement:
+    """The judgement that is decided once nothing is open: optima bracketed, regret decided, movement clear."""
+    if so_far.verdict is Verdict.UNSTABLE:
+        return Judgement(verdict=str(so_far.verdict))
+    settled = so_far.verdict in (Verdict.TRANSFERS, Verdict.DRIFTS) and so_far.movement is not Movement.UNCLEAR
     return Judgement(
-        verdict=f"{found.verdict}, {found.movement}" if settled else None,
-        edges={key: o.at_edge for key, o in found.optima.items() if o.at_edge},
+        verdict=f"{so_far.verdict}, {so_far.movement}" if settled else None,
+        edges={key: o.at_edge for key, o in so_far.optima.items() if o.at_edge},
     )
 
 
@@ -173,18 +169,3 @@ def _ordered(base: Width, widths: Sequence[Width]) -> list[Width]:
     if not rest:
         raise ConfigError(f"verify needs at least one width besides the base {show_width(base)}, found {list(widths)}")
     return [base, *rest]
-
-
-def _key(width: Width) -> str | int:
-    return width if isinstance(width, int) else show_width(width)
-
-
-def _retrained(template: RunSpec, training: Mapping[str, Any]) -> RunSpec:
-    try:
-        return replace(template, **training)
-    except TypeError as error:
-        raise ConfigError(f"not a training setting: {error}") from None
-
-
-def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
-    return range(seeds) if isinstance(seeds, int) else seeds

@@ -1,0 +1,191 @@
+"""The first parameter that is to blame, from slopes of a coordinate check, in the order of cause and effect.
+
+Sizes before training depend on initialisation and multipliers alone. After the first step, what a parameter's own
+update does to its module's initial output depends on its own learning rate alone (under SGD on the gradients at
+initialisation too). What is only off later, or between modules, follows from neither. So the stages are judged in this
+order, and what comes behind an offender is not blamed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from mutransfer.intervals import Slope
+from mutransfer.parameterization.model.names import owner
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Family, Role
+from mutransfer.transfer.coordinates.causes import INIT, TITLES, UPDATE, Causes
+from mutransfer.transfer.coordinates.expected import Expected
+from mutransfer.transfer.coordinates.offenders import (
+    EARLY,
+    EPS_GROWTH,
+    EPS_TOLERANCE,
+    TOLERANCE,
+    UPDATE_TOLERANCE,
+    Offender,
+    excess,
+)
+
+Slopes = Mapping[str, Mapping[str, Slope]]  # quantity -> module or parameter -> slope
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The search for offenders in slopes at step 0 (``init``), after the ``first`` and after the ``last`` step."""
+
+    plan: Plan  # at the largest width
+    expected: Expected
+    causes: Causes
+    init: Slopes
+    first: Slopes
+    last: Slopes
+    factored: frozenset[str]
+    attention: float | None  # power of the logits before training that the table expects; None: heads do not grow
+
+    def offenders(self) -> list[Offender]:
+        """Everything off at initialisation and in the first update, else eps; and decay."""
+        at_init = list(self._at_init())
+        at_init += self._attention(blamed={o.module for o in at_init})
+        offenders = [*at_init, *self._updates(at_init)] or [*self._eps()]
+        blamed = {offender.where for offender in offenders}
+        return [*offenders, *(o for o in self._decay() if o.where not in blamed)]
+
+    def _decay(self) -> Iterator[Offender]:
+        """Decay per step must be what the plan's own policy says; a few steps cannot show it."""
+        for name, s in self.plan.items():
+            right = rules.wd_factor(self.plan.wd_policy, s.role, s.lr_mult, s.m_in)
+            if abs(s.wd_mult - right) > 1e-6 * max(right, 1e-12):
+                yield Offender(
+                    where=name,
+                    module=owner(name),
+                    what="its weight decay",
+                    slope=None,
+                    cause=f"factor {s.wd_mult:.4g} where the {self.plan.wd_policy} policy has {right:.4g} beside a "
+                    f"learning rate of {s.lr_mult:.4g}: decay per step changes with width",
+                )
+
+    def _at_init(self) -> Iterator[Offender]:
+        sizes, inputs, spreads = (self.init.get(quantity, {}) for quantity in ("size", "input", "spread"))
+        reached = False  # whether something was off before
+        for module, slope in sizes.items():
+            if module in self.factored:
+                continue
+            low, high = self.expected.at_init(module) or (float("-inf"), 0.0)
+            power = excess(slope, low, high, TOLERANCE)
+            if power > 0 and self._reads_out(module) and module in spreads:
+                # A readout's bias is not scaled, and may be most of the logits.
+                slope = spreads[module]
+                power = max(excess(slope, low, high, TOLERANCE), 0.0)
+            if not power:
+                continue
+            into = inputs[module].value if module in inputs else 0.0
+            if reached and abs(power - into) <= UPDATE_TOLERANCE:
+                continue  # it only hands on
+            use = self.causes.use(self.expected.handed_on.get(module, module))
+            if reached and not self._own(module) and use is None:
+                continue  # a tied tensor's, which has been judged
+            yield self._size_offender(module, slope, power, into, reached)
+            reached = True
+
+    def _size_offender(self, module: str, slope: Slope, power: float, into: float, reached: bool) -> Offender:
+        what = "its output at initialisation"
+        inner = self.expected.handed_on.get(module, module)
+        if inner in self.expected.readouts and (
+            cause := self.causes.site(inner, SiteKind.TIED_READOUT, "readout multiplier")
+        ):
+            return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
+        if (cause := self.causes.use(inner)) is not None:
+            return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
+        weights = sorted(self._own(module), key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
+        if not reached and abs(into) > abs(power) / 2:
+            odd = [n for n in weights if self.causes.differs(n, *INIT)]
+            if not odd:
+                return Offender(
+                    where=inner,
+                    module=module,
+                    what=what,
+                    slope=slope,
+                    cause=f"what reaches it goes like n^{into:+.2f} already, though the modules before it are as "
+                    "expected: the model's own code multiplies by a power of its width where the plan does not see it",
+                )
+        for name in sorted(weights, key=lambda n: not self.causes.differs(n, *INIT)):
+            return Offender(where=name, module=module, what=what, slope=slope, cause=self.causes.of(name, INIT, power))
+        return Offender(where=inner, module=module, what=what, slope=slope, cause="no parameter of the plan is its own")
+
+    def _reads_out(self, module: str) -> bool:
+        return self.expected.handed_on.get(module, module) in self.expected.readouts
+
+    def _own(self, module: str) -> list[str]:
+        """The parameters that decide a module's output."""
+        inner = self.expected.handed_on.get(module, module)
+        return [name for name in self.plan if owner(name) == inner]
+
+    def _updates(self, at_init: list[Offender]) -> Iterator[Offender]:
+        sgd = rules.family(self.plan.optimizer) is Family.SGD
+        if sgd and at_init:
+            return  # gradients follow from what is off at initialisation
+        order = list(self.init.get("size", {}))
+        blamed = [order.index(o.module) for o in at_init if o.module in order]
+        judged = set(order[: min(blamed)] if blamed else order)  # those that a wrong size reaches say nothing
+        for name, slope in self.first.get("update", {}).items():
+            if name not in self.plan or owner(name) not in judged:  # a tied tensor is judged where its name says
+                continue
+            if owner(name) in self.factored and not self.causes.differs(name, *UPDATE):
+                continue
+            expected = self.expected.update(name)
+            suspect = self.causes.differs(name, *UPDATE)
+            early = EARLY if sgd or not suspect else 0.0
+            low, high = (float("-inf"), 0.0) if expected is None else (expected - early, expected)
+            power = excess(slope, low, high, UPDATE_TOLERANCE, suspect=suspect)
+            if power:
+                what, cause = "what its update does after one step", self.causes.of(name, UPDATE, power)
+                yield Offender(where=name, module=owner(name), what=what, slope=slope, cause=cause)
+
+    def _eps(self) -> Iterator[Offender]:
+        if rules.family(self.plan.optimizer) is not Family.ADAM or self.expected.regime is None:
+            return
+        for name, slope in self.first.get("eps over gradient", {}).items():
+            if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.eps_differs(name)):
+                if self.plan.scale_eps:
+                    cause = self.causes.of(name, ("eps_mult",), slope.value)
+                else:
+                    cause = "eps is not scaled (scale_eps=False): wide enough, it outweighs the gradient"
+                yield Offender(where=name, module=owner(name), what="eps over its gradient", slope=slope, cause=cause)
+
+    def _attention(self, blamed: set[str]) -> Iterator[Offender]:
+        if self.attention is None or self.expected.regime is None:
+            return
+        start, late = self.init.get("logits", {}), self.last.get("logits", {})
+        for path, slope in late.items():
+            if any(module.startswith(path) for module in blamed):
+                continue  # logits of queries or keys of a wrong size
+            if path in start:
+                slope = start[path]
+                power = excess(slope, self.attention, self.attention, UPDATE_TOLERANCE)
+            else:  # queries that start at 0: later, products of what has aligned, as large as the change of both
+                grown = max(self.attention, self.attention + 0.5 + self.expected.regime.change[1])
+                power = excess(slope, float("-inf"), grown, UPDATE_TOLERANCE)
+            if power:
+                cause = self.causes.site(path, SiteKind.ATTENTION_LOGITS, "their multiplier")
+                twice = "they are scaled more than once" if power < 0 else "they are not scaled by 1/head_size"
+                where = f"attention logits of {path or 'the model'}"
+                what = f"their size {'at initialisation' if path in start else 'in training'}"
+                yield Offender(where=where, module="", what=what, slope=slope, cause=cause or twice)
+
+
+def late_offenders(unexpected: Iterable[tuple[str, str, int, Slope]], causes: Causes) -> Iterator[Offender]:
+    """Factors that differ from the inferred ones, of modules that are off later though nothing was at first.
+
+    ``unexpected``: modules, with the quantity that is off, the step and its slope.
+    """
+    blamed: set[str] = set()
+    for module, quantity, step, slope in unexpected:
+        for name in causes.plan:
+            if owner(name) == module and name not in blamed and causes.differs(name, *TITLES):
+                blamed.add(name)
+                what = f"{quantity} of its module's output after step {step}"
+                cause = causes.of(name, tuple(TITLES), slope.value)
+                yield Offender(where=name, module=module, what=what, slope=slope, cause=cause)

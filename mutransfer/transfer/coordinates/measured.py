@@ -1,0 +1,102 @@
+"""Measurements of the first steps of every width and seed, and their slopes against width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from mutransfer.intervals import Slope, fit_slope
+from mutransfer.parameterization.model.names import owner
+from mutransfer.parameterization.plan import Plan
+from mutransfer.theory.regimes import Regime
+from mutransfer.training.first_steps import FirstSteps
+from mutransfer.transfer.coordinates.expected import Expected, handed_on, is_readout
+from mutransfer.transfer.coordinates.result import OF_MODULES, Rows
+from mutransfer.widths import Width, beyond_base, width_size
+
+
+class Measurements:
+    """Numbers by step, quantity and name, for every width and seed.
+
+    Args:
+        widths: the smallest first.
+        base: the width from whose double on slopes are fitted, if three widths remain.
+    """
+
+    def __init__(self, widths: Sequence[Width], base: Width) -> None:
+        self.widths = widths
+        self.sizes = [width_size(w) for w in widths]
+        self.diverged: list[Width] = []
+        self._fitted = beyond_base(range(len(widths)), self.sizes, width_size(base))
+        self._numbers: dict[tuple[int, str, str], list[list[float]]] = {}
+        self._names: dict[tuple[int, str], dict[str, None]] = {}
+        self._handed_on: dict[str, str] = {}
+        self._readouts: set[str] = set()
+        self._last_dims: dict[str, set[int]] = {}
+
+    def add(self, at: int, steps: FirstSteps, plan: Plan, ideal: Plan) -> None:
+        """Take in one seed's steps at ``widths[at]`` under ``plan``; ``ideal``: any plan whose roles are right."""
+        for step, quantities in steps.looks.items():
+            for quantity, numbers in quantities.items():
+                for name, value in numbers.items():
+                    if quantity == "gradient":
+                        self._add(step, "eps over gradient", name, at, _eps_over(value, plan, name))
+                        continue
+                    self._add(step, quantity, name, at, value)
+                    if not math.isfinite(value):
+                        self.diverged.append(self.widths[at])
+        owners = {owner(name) for name in ideal}
+        for module, output in steps.outputs.items():
+            if output.ndim:
+                self._last_dims.setdefault(module, set()).add(output.shape[-1])
+        # A tied readout that the plan does not know of: no parameter is its own, and its output does not grow.
+        tied = {m for m, sizes in self._last_dims.items() if m not in owners and len(sizes) == 1 and m != "model"}
+        self._readouts = {m for m in steps.outputs if is_readout(m, ideal)} | tied
+        self._handed_on = handed_on(steps.outputs, self._readouts)
+
+    def named(self, step: int, quantity: str) -> list[str]:
+        """Modules or parameters of which a quantity was measured at a step."""
+        return list(self._names.get((step, quantity), {}))
+
+    def rows(self, step: int, quantity: str, name: str) -> Rows:
+        """The numbers themselves, by width and seed."""
+        return tuple(map(tuple, self._numbers.get((step, quantity, name), [])))
+
+    def slopes(self, step: int, quantity: str, predicted: Mapping[str, float | None] | None = None) -> dict[str, Slope]:
+        """The slope of a quantity by module or parameter, where one can be fitted."""
+        theory = predicted or {}
+        fitted = {name: self._slope(step, quantity, name, theory.get(name)) for name in self.named(step, quantity)}
+        return {name: slope for name, slope in fitted.items() if slope is not None}
+
+    def module_slopes(self, step: int, expected: Expected) -> dict[str, dict[str, Slope]]:
+        """Slopes by module and quantity, beside what is expected."""
+        by_module: dict[str, dict[str, Slope]] = {}
+        for quantity in OF_MODULES:
+            predicted = {name: _predicted(expected, name, quantity, step) for name in self.named(step, quantity)}
+            for name, slope in self.slopes(step, quantity, predicted).items():
+                by_module.setdefault(name, {})[quantity] = slope
+        return by_module
+
+    def expected(self, plan: Plan, regime: Regime | None) -> Expected:
+        """The powers that ``regime`` expects of the modules that were measured."""
+        growth = self.sizes[-1] / width_size(plan.base_width)
+        return Expected(plan, regime, self._handed_on, frozenset(self._readouts), growth)
+
+    def _add(self, step: int, quantity: str, name: str, at: int, value: float) -> None:
+        self._names.setdefault((step, quantity), {})[name] = None
+        self._numbers.setdefault((step, quantity, name), [[] for _ in self.widths])[at].append(value)
+
+    def _slope(self, step: int, quantity: str, name: str, predicted: float | None) -> Slope | None:
+        rows = self._numbers[step, quantity, name]
+        return fit_slope([self.sizes[i] for i in self._fitted], [rows[i] for i in self._fitted], predicted=predicted)
+
+
+def _predicted(expected: Expected, module: str, quantity: str, step: int) -> float | None:
+    if step:
+        return expected.of(module, quantity)
+    within = expected.at_init(module)
+    return None if within is None else within[1]
+
+
+def _eps_over(gradient: float, plan: Plan, name: str) -> float:
+    return plan[name].eps_mult / gradient if name in plan and gradient > 0 else math.nan

@@ -1,0 +1,106 @@
+"""The result of a coordinate check: slopes, those that theory expects, and sentences on what does not scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mutransfer.intervals import Slope
+from mutransfer.theory import rules
+from mutransfer.theory.regimes import Kind, Regime
+from mutransfer.theory.rules import Family
+from mutransfer.transfer.coordinates.offenders import EARLY, TOLERANCE, Offender, grouped_by_cause, sentence_for
+from mutransfer.widths import Width, WidthKey
+
+OF_MODULES = ("size", "change", "effective", "propagated")
+
+Rows = tuple[tuple[float, ...], ...]  # width -> seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordinateCheck:
+    """Slopes against width per module and step, those that theory expects, and what does not scale.
+
+    Quantities of a module's output on a fixed batch: "size"; its "change" since step 0, which is the sum of the
+    "effective" update (W_t - W_0) x_t and of what was "propagated" to it, W_0 (x_t - x_0).
+    """
+
+    parameterization: str
+    optimizer: str
+    regime: Regime | None  # None: not predicted
+    widths: tuple[Width, ...]
+    steps: int
+    slopes: Mapping[str, Mapping[str, Slope]]  # module -> quantity, after ``steps``
+    by_step: Mapping[int, Mapping[str, Mapping[str, Slope]]]  # step -> module -> quantity; step 0: "size"
+    updates: Mapping[str, Slope]  # parameter -> what its update alone does to its module's output after one step
+    sizes: Mapping[str, Mapping[str, Rows]]  # module -> quantity -> width -> seed, after ``steps``
+    at_init: Mapping[str, float]  # exponents of the sizes of readouts and bottlenecks before training
+    factored: frozenset[str]  # modules whose output is multiplied by a factor that grows: not judged, what follows is
+    diverged: tuple[WidthKey, ...]  # widths at which an activation was not finite
+    offenders: tuple[Offender, ...]  # causes of what does not scale, first things first
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Sentences on what does not scale as it should, causes first; empty where the check passes."""
+        sentences = [f"activations are not finite at width {w}" for w in self.diverged]
+        if self.regime is not None and self.regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE, Kind.TRIVIAL):
+            sentences.append(f"{self.parameterization} is {self.regime.kind} ({self.regime.binding})")
+        sentences += map(sentence_for, grouped_by_cause(self.offenders))
+        if symptoms := self.symptoms:
+            sentences.append(("in consequence, " if self.offenders else "") + "; ".join(symptoms))
+        return tuple(sentences)
+
+    @property
+    def symptoms(self) -> tuple[str, ...]:
+        """Modules whose size or change is off after the last step, and which grow too fast at an earlier one."""
+        sentences = []
+        for module, quantity, step, slope in self.unexpected():
+            when = "" if step == self.steps else f" after step {step}"
+            sentences.append(f"{quantity} of {module} goes like n^{slope}{when}")
+        return tuple(sentences)
+
+    def unexpected(self) -> Iterator[tuple[str, str, int, Slope]]:
+        """The ``symptoms`` as module, quantity, step and slope."""
+        for module, quantities in self.slopes.items():
+            for q in ("size", "change"):
+                if q in quantities and self._off(module, quantities[q]):
+                    yield module, q, self.steps, quantities[q]
+                    continue
+                for step, modules in self.by_step.items():
+                    slope = modules.get(module, {}).get(q)
+                    if step and slope is not None and self._off(module, slope, growth=True):
+                        yield module, q, step, slope
+                        break
+
+    def _off(self, module: str, slope: Slope, *, growth: bool = False) -> bool:
+        if module in self.factored:  # what is behind them is
+            return False
+        if slope.predicted is None:
+            return slope.low > TOLERANCE
+        # Logits start at their size at initialisation and only later move by the predicted power: in between
+        # any slope from the one to the other is right.
+        # So does a size where the change fades (the kernel regime) and is most of it at small width.
+        changed = self.slopes[module].get("change")
+        fading = slope.predicted if changed is None or changed.predicted is None else changed.predicted
+        floor = min(slope.predicted, self.at_init.get(module, slope.predicted), fading)
+        if rules.family(self.optimizer) is Family.SGD:  # a gradient starts fainter, until what reads it has aligned
+            floor -= EARLY
+        return slope.low > slope.predicted + TOLERANCE or (not growth and slope.high < floor - TOLERANCE)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every module scales as predicted and nothing grows without bound."""
+        return not self.failures
+
+    def table(self) -> str:
+        """One line per module and step, as text."""
+        rows = [["module", "step", *OF_MODULES]]
+        for module in self.slopes:
+            title = module
+            for step, modules in self.by_step.items():
+                if module in modules:
+                    slopes = (str(modules[module].get(quantity, "-")) for quantity in OF_MODULES)
+                    rows.append([title, str(step), *slopes])
+                    title = ""  # once for all steps
+        sizes = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        return "\n".join("  ".join(f"{c:{n}}" for c, n in zip(r, sizes, strict=True)).rstrip() for r in rows)
