@@ -13,13 +13,14 @@ from mutransfer.errors import StackError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state
 from mutransfer.training.events import Note, RunStarted, Sink, silent
-from mutransfer.training.extra_hyperparameters import of_program
+from mutransfer.training.extra_hyperparameters import forward_hyperparameters
 from mutransfer.training.out_of_memory import free_memory, is_out_of_memory
 from mutransfer.training.run import run
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.stacked.compiling import CompiledSteps
+from mutransfer.training.stacked.costs import Costs, even_parts
 from mutransfer.training.stacked.population import Population
-from mutransfer.training.stacked.timing import Costs, even_parts, measure_costs
+from mutransfer.training.stacked.timing import measure_costs
 from mutransfer.training.task import Task, label_of
 from mutransfer.widths import show_width
 
@@ -108,5 +109,5 @@ class Dispatcher:
 
 def _program(spec: RunSpec, plan: Plan) -> RunSpec:
     """What is equal for runs that can be members of one population."""
-    own = {name: x for name in of_program(plan) if (x := spec.hyperparameters.get(name)) is not None}
+    own = {name: x for name in forward_hyperparameters(plan) if (x := spec.hyperparameters.get(name)) is not None}
     return replace(spec, hyperparameters={"lr": 1.0, **own}, seed=0, schedule="constant", warmup_steps=0)

@@ -26,7 +26,7 @@ DECAY = ("weight_decay", "independent_weight_decay")  # times the learning rate,
 
 
 @dataclass(frozen=True, kw_only=True)
-class Factors:
+class HyperparameterFactors:
     """What the constants of one run do to the factors of one role."""
 
     init: float = 1.0
@@ -49,7 +49,7 @@ def weight_decay(hyperparameters: Mapping[str, float]) -> float:
     return hyperparameters.get("weight_decay", 0.0)
 
 
-def factors(hyperparameters: Mapping[str, float], role: Role, optimizer: str) -> Factors:
+def role_factors(hyperparameters: Mapping[str, float], role: Role, optimizer: str) -> HyperparameterFactors:
     """The factors of one role, beside those of the plan.
 
     The output multiplier is put into the readout's weight: init times a, learning rate times a (Adam) or a^2 (SGD),
@@ -62,10 +62,10 @@ def factors(hyperparameters: Mapping[str, float], role: Role, optimizer: str) ->
     decay = 1.0 / lr if "independent_weight_decay" in h else 1.0
     out = h.get("output_mult", 1.0) if role is Role.OUTPUT else 1.0
     shift = out ** SHIFT[rules.family(optimizer)]
-    return Factors(init=init * out, lr=lr * shift, weight_decay=decay / shift, eps=1.0 / out, norm=out**2)
+    return HyperparameterFactors(init=init * out, lr=lr * shift, weight_decay=decay / shift, eps=1.0 / out, norm=out**2)
 
 
-def multiplied(plan: Plan, hyperparameters: Mapping[str, float]) -> Plan:
+def with_hyperparameters(plan: Plan, hyperparameters: Mapping[str, float]) -> Plan:
     """The plan with the constants of one run multiplied in; the plan itself where all of them are 1.
 
     Raises ConfigError where a constant reaches nothing in the model.
@@ -83,7 +83,7 @@ def multiplied(plan: Plan, hyperparameters: Mapping[str, float]) -> Plan:
         raise ConfigError("attention_mult: no attention was seen in the model, or it has one key alone")
     if "output_mult" in found and Role.OUTPUT not in roles and TIED not in kinds:
         raise ConfigError("output_mult: the model has no parameter of role output, and no tied readout")
-    of = {role: factors(hyperparameters, role, plan.optimizer) for role in roles}
+    of = {role: role_factors(hyperparameters, role, plan.optimizer) for role in roles}
     uses = {ATTENTION: found.get("attention_mult", 1.0), TIED: found.get("output_mult", 1.0)}
     scalings = {
         name: replace(
@@ -100,7 +100,7 @@ def multiplied(plan: Plan, hyperparameters: Mapping[str, float]) -> Plan:
     return replace(plan, scalings=scalings, sites=sites)
 
 
-def of_program(plan: Plan) -> tuple[str, ...]:
+def forward_hyperparameters(plan: Plan) -> tuple[str, ...]:
     """Constants that stand in the forward pass, so that runs which differ in them are different programs."""
     tied = any(site.kind == TIED for site in plan.sites.values())
     return ("attention_mult", "output_mult") if tied else ("attention_mult",)

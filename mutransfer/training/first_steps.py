@@ -18,10 +18,10 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.tracer import trace
 from mutransfer.training.batches import to_device
 from mutransfer.training.events import silent
-from mutransfer.training.run import Attempt
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.stacked.population import Population
 from mutransfer.training.task import PROBE_SEED, Task
+from mutransfer.training.training_loop import TrainingLoop
 
 SMALL = 2**22  # parameters of all members together: beyond, a stack gains nothing over a few steps
 
@@ -69,7 +69,7 @@ def first_steps(
         except StackError as error:
             logging.getLogger("mutransfer").info("seeds are trained one by one: %s", error)
     for spec in specs:
-        alone = Attempt(spec, 1, task, plan, device, silent)
+        alone = TrainingLoop(spec, 1, task, plan, device, silent)
         watcher = _Watcher(task, probe, alone.model, spec.steps, attention)
         for step in range(spec.steps):
             alone.step(step)

@@ -20,7 +20,7 @@ from mutransfer.random_state import preserved_random_state
 from mutransfer.theory import regimes, rules
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.theory.rules import Family, Parameterization
-from mutransfer.training.batches import few
+from mutransfer.training.batches import few_examples
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.first_steps import FirstSteps, attention_logits, first_steps
 from mutransfer.training.optimizers.table import optimizer_rule
@@ -180,7 +180,7 @@ def coordinate_check(
         raise ConfigError(f"a coordinate check needs at least one step and one seed, found {steps} and {seeds}")
 
     def example(model: nn.Module) -> Tensor:
-        return task.loss(model, few(task.batch(PROBE_SEED, 0)))
+        return task.loss(model, few_examples(task.batch(PROBE_SEED, 0)))
 
     plans: list[Plan] = [] if plan is None else [plan(width) for width in ordered]
     if plans:
@@ -356,7 +356,7 @@ def _specs(task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float) 
 
 def _heads_grow(task: Task, widths: Sequence[Width]) -> bool:
     """Whether the size of attention heads differs between the two smallest widths."""
-    probe = few(task.batch(PROBE_SEED, 0))
+    probe = few_examples(task.batch(PROBE_SEED, 0))
     sizes = [
         {path: size for path, (size, _) in attention_logits(task, fresh(task.build, w), probe).items()}
         for w in widths[:2]
