@@ -27,7 +27,7 @@ DECAY = ("weight_decay", "independent_weight_decay")  # times the learning rate,
 
 @dataclass(frozen=True, kw_only=True)
 class HyperparameterFactors:
-    """What the constants of one run do to the factors of one role."""
+    """The factors by which the constants of one run change those of one role."""
 
     init: float = 1.0
     lr: float = 1.0
@@ -70,21 +70,21 @@ def with_hyperparameters(plan: Plan, hyperparameters: Mapping[str, float]) -> Pl
 
     Raises ConfigError where a constant reaches nothing in the model.
     """
-    found = {name: x for name in MULTIPLIERS if (x := hyperparameters.get(name, 1.0)) != 1.0}
-    if not found:
+    constants = {name: x for name in MULTIPLIERS if (x := hyperparameters.get(name, 1.0)) != 1.0}
+    if not constants:
         return plan
     roles = {scaling.role for scaling in plan.values()}
     kinds = {site.kind for site in plan.sites.values()}
-    for name in found:
+    for name in constants:
         role = {**LR_MULTS, **INIT_MULTS}.get(name)
         if role is not None and role not in roles:
             raise ConfigError(f"{name}: the model has no parameter of role {role}, only {', '.join(sorted(roles))}")
-    if "attention_mult" in found and ATTENTION not in kinds:
+    if "attention_mult" in constants and ATTENTION not in kinds:
         raise ConfigError("attention_mult: no attention was seen in the model, or it has one key alone")
-    if "output_mult" in found and Role.OUTPUT not in roles and TIED not in kinds:
+    if "output_mult" in constants and Role.OUTPUT not in roles and TIED not in kinds:
         raise ConfigError("output_mult: the model has no parameter of role output, and no tied readout")
     of = {role: role_factors(hyperparameters, role, plan.optimizer) for role in roles}
-    uses = {ATTENTION: found.get("attention_mult", 1.0), TIED: found.get("output_mult", 1.0)}
+    uses = {ATTENTION: constants.get("attention_mult", 1.0), TIED: constants.get("output_mult", 1.0)}
     scalings = {
         name: replace(
             s,

@@ -14,7 +14,7 @@ from mutransfer.training.training_loop import TrainingLoop
 
 
 def flops_per_step(spec: RunSpec, task: Task, plan: Plan, device: torch.device | str = "cpu") -> float:
-    """Of products, convolutions and attention in one step, forward and backward: torch's own count.
+    """Operations of products, convolutions and attention in one step, forward and backward, by torch's own count.
 
     The global random state is left untouched. Evaluations are not in it.
     """

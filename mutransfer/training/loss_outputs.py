@@ -21,7 +21,7 @@ KERNEL_EXAMPLES = 16  # of the kernel that is watched while training
 
 
 class ModelCall(NamedTuple):
-    """What a loss calls its model with, and what it gets."""
+    """A loss's call of its model: the arguments, and what it gets."""
 
     inputs: Any  # a tuple of arguments or a mapping of them by name
     outputs: Tensor  # (N, ...)

@@ -1,4 +1,4 @@
-"""What a step costs, alone and stacked, and the number of members that gets a sweep done soonest."""
+"""Costs of a step, alone and stacked, and the number of members that gets a sweep done soonest."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Costs:
         return math.isfinite(self.single)
 
     def describe(self, runs: int, steps: int) -> str:
-        """How ``runs`` runs of ``steps`` steps will be done, and what that saves, in a sentence."""
+        """A sentence: how ``runs`` runs of ``steps`` steps will be done, and what that saves."""
         members = self.members(runs, steps)
         singly = f"{1e3 * self.single:.3g} ms per step"
         if not self.stacked:
@@ -88,7 +88,7 @@ class Costs:
         return self.seconds(runs, members, steps) <= MARGIN * self.seconds(runs, 1, steps)
 
     def seconds(self, runs: int, members: int, steps: int) -> float:
-        """Of ``runs`` runs in stacks of ``members``, one after the other, up to their last step."""
+        """Seconds of ``runs`` runs in stacks of ``members``, one after the other, up to their last step."""
         return self._total(runs, members, steps, self.of)
 
     def _total(self, runs: int, members: int, steps: int, per_step: Callable[[int], float]) -> float:

@@ -22,7 +22,7 @@ class MemberFactors:
 
     @classmethod
     def from_specs(cls, specs: Sequence[RunSpec], plan: Plan) -> MemberFactors:
-        """What the hyperparameters of each spec do; those that stand in the forward pass are in the plan already."""
+        """The factors of each spec's hyperparameters; those that stand in the forward pass are in the plan already."""
         own = [{n: x for n, x in s.hyperparameters.items() if n not in forward_hyperparameters(plan)} for s in specs]
         columns = {}
         for role in dict.fromkeys(s.role for s in plan.values()):
@@ -42,10 +42,10 @@ class MemberFactors:
         return MemberFactors({key: column for key, column in self.columns.items() if key[1] != "init"})
 
     def keep(self, rows: torch.Tensor) -> MemberFactors:
-        """Without all members but those at ``rows``."""
+        """The factors of the members at ``rows`` alone."""
         return MemberFactors({key: column[rows.numpy()] for key, column in self.columns.items()})
 
     @property
     def varying(self) -> tuple[tuple[Role, str], ...]:
-        """Which factors there are, in one order."""
+        """Keys of the columns, in one order."""
         return tuple(sorted(self.columns))

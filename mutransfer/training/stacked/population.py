@@ -98,7 +98,7 @@ class Population:
 
     @property
     def n_starts(self) -> int:
-        """How many different models the members start from."""
+        """Number of different models that the members start from."""
         return len(set(self._starts))
 
     def train(self) -> Iterator[tuple[RunSpec, RunResult]]:
@@ -181,7 +181,7 @@ class Population:
         return self.optimizer.coefficients(self._lr_factors(step), step, like)
 
     def _gradients(self, pieces: Sequence[tuple[float, MemberBatch]]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Of the mean loss over micro-batches."""
+        """Losses, and gradients of the mean loss over micro-batches."""
         losses, gradients = torch.zeros(len(self.alive), device=self.device), {}
         for weight, batch in pieces:
             part, found = self.stack.gradients(batch, autocast(self.common, self.device))

@@ -1,4 +1,4 @@
-"""How many runs to train as one program: measured, a few steps each way, before a sweep begins."""
+"""Costs of runs alone and as one program: measured, a few steps each way, before a sweep begins."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def measure_costs(
 
 
 def _saved_bytes(step: Callable[[int], torch.Tensor]) -> tuple[int, torch.Tensor]:
-    """What the first step keeps for its backward pass, and its loss."""
+    """Bytes that the first step keeps for its backward pass, and its loss."""
     saved: dict[int, int] = {}
 
     def note(x: torch.Tensor) -> torch.Tensor:
