@@ -63,7 +63,7 @@ def _first(batch: Any, size: int) -> Any:
     return tree_map(lambda x: x[:size] if isinstance(x, Tensor) and x.ndim and x.shape[0] == own else x, batch)
 
 
-def split(batch: Any, pieces: int) -> list[Any]:
+def split_batch(batch: Any, pieces: int) -> list[Any]:
     """The batch in ``pieces`` along its first dimension (fewer if it has fewer examples)."""
     size = batch_size(batch)
     bounds = [round(i * size / pieces) for i in range(pieces + 1)]
@@ -76,9 +76,9 @@ def split(batch: Any, pieces: int) -> list[Any]:
     ]
 
 
-def few(batch: Any) -> Any:
+def few_examples(batch: Any) -> Any:
     """Two or three examples of a batch: enough to see what a model does with them, batch statistics included."""
-    return split(batch, max(1, batch_size(batch) // 2))[0]
+    return split_batch(batch, max(1, batch_size(batch) // 2))[0]
 
 
 @torch.no_grad()
@@ -103,4 +103,4 @@ def _loss_of(loss: Callable[[nn.Module, Any], Tensor], model: nn.Module, batch: 
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or batch_size(batch) == 1:
             raise
-    return _weighted_mean(loss, model, split(batch, 2))  # here the failed attempt's memory is free again
+    return _weighted_mean(loss, model, split_batch(batch, 2))  # here the failed attempt's memory is free again

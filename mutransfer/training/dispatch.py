@@ -13,13 +13,14 @@ from mutransfer.errors import StackError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state
 from mutransfer.training.events import Note, RunStarted, Sink, silent
-from mutransfer.training.extra_hyperparameters import of_program
+from mutransfer.training.extra_hyperparameters import forward_hyperparameters
 from mutransfer.training.out_of_memory import free_memory, is_out_of_memory
 from mutransfer.training.run import run
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.stacked.compiling import CompiledSteps
+from mutransfer.training.stacked.costs import Costs, even_parts
 from mutransfer.training.stacked.population import Population
-from mutransfer.training.stacked.timing import Costs, even_parts, measure_costs
+from mutransfer.training.stacked.timing import measure_costs
 from mutransfer.training.task import Task, label_of
 from mutransfer.widths import show_width
 
@@ -48,18 +49,18 @@ class Dispatcher:
             yield from self._group(group, plan_of(group[0]))
 
     def costs(self, specs: Sequence[RunSpec], plan: Plan) -> Costs:
-        """What a step of these runs, alike but for hyperparameters, schedule and seed, takes alone and together."""
+        """Costs of a step of these runs, alike but for hyperparameters, schedule and seed, alone and together."""
         # A parameterization's factors cost the same, whatever they are.
         program = replace(_program(specs[0], plan), base_width=specs[0].width, steps=1, eval_every=0).key
         key = label_of(self.task), self.device, torch.get_num_threads(), self.most, program
         if key not in self._timed:
-            found = measure_costs(specs, self.task, plan=plan, device=self.device, most=self.most)
-            if not found.known:
-                return found
-            self._timed[key] = found
+            costs = measure_costs(specs, self.task, plan=plan, device=self.device, most=self.most)
+            if not costs.known:
+                return costs
+            self._timed[key] = costs
             runs, steps = len(specs), specs[0].steps
-            how = f"width {show_width(specs[0].width)}: {found.describe(runs, steps)}"
-            self.sink(Note(text=how, data={"members": found.members(runs, steps)}))
+            how = f"width {show_width(specs[0].width)}: {costs.describe(runs, steps)}"
+            self.sink(Note(text=how, data={"members": costs.members(runs, steps)}))
         return self._timed[key]
 
     def _group(self, specs: Sequence[RunSpec], plan: Plan) -> Iterator[tuple[RunSpec, RunResult]]:
@@ -107,6 +108,6 @@ class Dispatcher:
 
 
 def _program(spec: RunSpec, plan: Plan) -> RunSpec:
-    """What is equal for runs that can be members of one population."""
-    own = {name: x for name in of_program(plan) if (x := spec.hyperparameters.get(name)) is not None}
+    """The spec less all in which members of one population may differ."""
+    own = {name: x for name in forward_hyperparameters(plan) if (x := spec.hyperparameters.get(name)) is not None}
     return replace(spec, hyperparameters={"lr": 1.0, **own}, seed=0, schedule="constant", warmup_steps=0)

@@ -1,4 +1,4 @@
-"""What a running job tells the world. Lower rooms emit events into a sink that is passed in; `report` shows them."""
+"""Events of a running job. Lower rooms emit them into a sink that is passed in; `report` shows them."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ DECAY = ("weight_decay", "independent_weight_decay")  # times the learning rate,
 
 
 @dataclass(frozen=True, kw_only=True)
-class Factors:
-    """What the constants of one run do to the factors of one role."""
+class HyperparameterFactors:
+    """The factors by which the constants of one run change those of one role."""
 
     init: float = 1.0
     lr: float = 1.0
@@ -48,7 +48,7 @@ def weight_decay(hyperparameters: Mapping[str, float]) -> float:
     return hyperparameters.get("weight_decay", 0.0)
 
 
-def factors(hyperparameters: Mapping[str, float], role: Role, optimizer: str) -> Factors:
+def role_factors(hyperparameters: Mapping[str, float], role: Role, optimizer: str) -> HyperparameterFactors:
     """The factors of one role, beside those of the plan.
 
     The output multiplier is put into the readout's weight: init times a, learning rate times a (Adam) or a^2 (SGD),
@@ -61,31 +61,31 @@ def factors(hyperparameters: Mapping[str, float], role: Role, optimizer: str) ->
     decay = 1.0 / lr if "independent_weight_decay" in h else 1.0
     out = h.get("output_mult", 1.0) if role is Role.OUTPUT else 1.0
     shift = out ** SHIFT[rules.family(optimizer)]
-    return Factors(init=init * out, lr=lr * shift, weight_decay=decay / shift, eps=1.0 / out, norm=out**2)
+    return HyperparameterFactors(init=init * out, lr=lr * shift, weight_decay=decay / shift, eps=1.0 / out, norm=out**2)
 
 
-def multiplied(plan: Plan, hyperparameters: Mapping[str, float]) -> Plan:
+def with_hyperparameters(plan: Plan, hyperparameters: Mapping[str, float]) -> Plan:
     """The plan with the constants of one run multiplied in; the plan itself where all of them are 1.
 
     Raises ConfigError where a constant reaches nothing in the model.
     """
-    found = {name: x for name in MULTIPLIERS if (x := hyperparameters.get(name, 1.0)) != 1.0}
-    if not found:
+    constants = {name: x for name in MULTIPLIERS if (x := hyperparameters.get(name, 1.0)) != 1.0}
+    if not constants:
         return plan
     roles = {scaling.role for scaling in plan.values()}
     kinds = {site.kind for site in plan.sites.values()}
-    for name in found:
+    for name in constants:
         role = {**LR_MULTS, **INIT_MULTS}.get(name)
         if role is not None and role not in roles:
             raise ConfigError(f"{name}: the model has no parameter of role {role}, only {', '.join(sorted(roles))}")
-    if "attention_mult" in found and SiteKind.ATTENTION_LOGITS not in kinds:
+    if "attention_mult" in constants and SiteKind.ATTENTION_LOGITS not in kinds:
         raise ConfigError("attention_mult: no attention was seen in the model, or it has one key alone")
-    if "output_mult" in found and Role.OUTPUT not in roles and SiteKind.TIED_READOUT not in kinds:
+    if "output_mult" in constants and Role.OUTPUT not in roles and SiteKind.TIED_READOUT not in kinds:
         raise ConfigError("output_mult: the model has no parameter of role output, and no tied readout")
-    of = {role: factors(hyperparameters, role, plan.optimizer) for role in roles}
+    of = {role: role_factors(hyperparameters, role, plan.optimizer) for role in roles}
     uses = {
-        SiteKind.ATTENTION_LOGITS: found.get("attention_mult", 1.0),
-        SiteKind.TIED_READOUT: found.get("output_mult", 1.0),
+        SiteKind.ATTENTION_LOGITS: constants.get("attention_mult", 1.0),
+        SiteKind.TIED_READOUT: constants.get("output_mult", 1.0),
     }
     scalings = {
         name: replace(
@@ -102,7 +102,7 @@ def multiplied(plan: Plan, hyperparameters: Mapping[str, float]) -> Plan:
     return replace(plan, scalings=scalings, sites=sites)
 
 
-def of_program(plan: Plan) -> tuple[str, ...]:
+def forward_hyperparameters(plan: Plan) -> tuple[str, ...]:
     """Constants that stand in the forward pass, so that runs which differ in them are different programs."""
     tied = any(site.kind is SiteKind.TIED_READOUT for site in plan.sites.values())
     return ("attention_mult", "output_mult") if tied else ("attention_mult",)

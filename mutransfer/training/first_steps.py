@@ -18,10 +18,11 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.tracer import trace
 from mutransfer.training.batches import to_device
 from mutransfer.training.events import silent
-from mutransfer.training.run import Attempt
+from mutransfer.training.quantities import Quantity
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.stacked.population import Population
 from mutransfer.training.task import PROBE_SEED, Task
+from mutransfer.training.training_loop import TrainingLoop
 
 SMALL = 2**22  # parameters of all members together: beyond, a stack gains nothing over a few steps
 
@@ -30,21 +31,20 @@ Numbers = dict[str, float]
 
 @dataclass(frozen=True)
 class FirstSteps:
-    """One seed's first steps, by step and then by quantity: sizes on a fixed batch, as root-mean-squares.
+    """One seed's first steps, by step and then by quantity.
 
-    Of modules: "size", "change", "effective", "propagated" and, at step 0, "input" and "spread", the size less the mean
-    over examples (a readout's bias, which does not depend on them, is not in it). Of parameters, at the first look:
-    "update", what each alone does to its module's initial output, and "gradient". Of attention, by path: "logits".
+    Modules have a size, change and its two parts at every look, and at step 0 a spread and the size of their input;
+    parameters have an update and a gradient at the first look; attention has logits, by path.
     """
 
     outputs: dict[str, Tensor]  # before the first step
-    looks: dict[int, dict[str, Numbers]] = field(default_factory=dict)
+    looks: dict[int, dict[Quantity, Numbers]] = field(default_factory=dict)
 
 
 def first_steps(
     specs: Sequence[RunSpec], task: Task, plan: Plan, device: torch.device, looks: Sequence[int], *, attention: bool
 ) -> Iterator[FirstSteps]:
-    """What each of ``specs``, which differ in their seed, does until its last step. Changes the global random state.
+    """Train each of ``specs``, which differ in their seed, and measure what that does. Changes the global random state.
 
     Args:
         looks: after which steps to measure, besides before the first.
@@ -64,28 +64,28 @@ def first_steps(
                 if step + 1 in looks:
                     for row, watcher in zip(rows, watchers, strict=True):
                         watcher.look(together.stack.member(row), step + 1)
-            yield from (watcher.seen for watcher in watchers)
+            yield from (watcher.steps_taken for watcher in watchers)
             return
         except StackError as error:
             logging.getLogger("mutransfer").info("seeds are trained one by one: %s", error)
     for spec in specs:
-        alone = Attempt(spec, 1, task, plan, device, silent)
+        alone = TrainingLoop(spec, 1, task, plan, device, silent)
         watcher = _Watcher(task, probe, alone.model, spec.steps, attention)
         for step in range(spec.steps):
             alone.step(step)
             if step + 1 in looks:
                 watcher.look(alone.model, step + 1)
-        yield watcher.seen
+        yield watcher.steps_taken
 
 
 def attention_logits(task: Task, model: nn.Module, probe: Any) -> dict[str, tuple[int, Tensor]]:
     """Head size and logits (after their scale) of every attention in the loss; empty where that cannot be followed."""
     with evaluating(model):
         try:
-            found = trace(model, lambda m: task.loss(m, probe)).attention
+            attention = trace(model, lambda m: task.loss(m, probe)).attention
         except MutransferError:
             return {}
-    return {path: (a.head_size, a.logits) for path, a in found.items() if a.logits.shape[-1] > 1}
+    return {path: (a.head_size, a.logits) for path, a in attention.items() if a.logits.shape[-1] > 1}
 
 
 class _Watcher:
@@ -94,42 +94,43 @@ class _Watcher:
     def __init__(self, task: Task, probe: Any, model: nn.Module, steps: int, attention: bool) -> None:
         self.task, self.probe, self.steps, self.attention = task, probe, steps, attention
         self.start = updates.start(model, lambda: task.loss(model, probe), inputs=True)
-        self.seen = FirstSteps(dict(self.start.outputs))
+        self.steps_taken = FirstSteps(dict(self.start.outputs))
         sizes = {path: root_mean_square(x) for path, x in self.start.outputs.items()}
         spread = {path: root_mean_square(_centred(x)) for path, x in self.start.outputs.items() if x.ndim > 1}
-        named = {"size": sizes, "spread": spread, "input": dict(self.start.input_sizes)}
+        named = {Quantity.SIZE: sizes, Quantity.SPREAD: spread, Quantity.INPUT: dict(self.start.input_sizes)}
         self._note(0, named | self._logits(model))
 
     def look(self, model: nn.Module, step: int) -> None:
-        found = updates.refine(model, self.start, lambda: self.task.loss(model, self.probe))
+        responses = updates.refine(model, self.start, lambda: self.task.loss(model, self.probe))
         quantities = {
-            name: {path: getattr(r, name) for path, r in found.items()}
-            for name in ("size", "change", "effective", "propagated")
+            quantity: {path: getattr(r, quantity) for path, r in responses.items()}
+            for quantity in (Quantity.SIZE, Quantity.CHANGE, Quantity.EFFECTIVE, Quantity.PROPAGATED)
         }
-        if len(self.seen.looks) == 1:  # the first: only now is each update the doing of its own parameter alone
-            quantities |= {"update": updates.own_updates(model, self.start), "gradient": self._gradients(model)}
+        if len(self.steps_taken.looks) == 1:  # the first: only now is each update the doing of its own parameter alone
+            own_updates = updates.own_updates(model, self.start)
+            quantities |= {Quantity.UPDATE: own_updates, Quantity.GRADIENT: self._gradients(model)}
         self._note(step, quantities | (self._logits(model) if step == self.steps else {}))
 
     def _gradients(self, model: nn.Module) -> dict[str, Tensor]:
         parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         with evaluating(model):
             loss = self.task.loss(model, self.probe)
-        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        return {n: root_mean_square(g) for n, g in zip(parameters, found, strict=True) if g is not None}
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        return {n: root_mean_square(g) for n, g in zip(parameters, gradients, strict=True) if g is not None}
 
-    def _logits(self, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    def _logits(self, model: nn.Module) -> dict[Quantity, dict[str, Tensor]]:
         if not self.attention:
             return {}
-        seen = attention_logits(self.task, model, self.probe)
-        return {"logits": {path: root_mean_square(logits) for path, (_, logits) in seen.items()}}
+        heads = attention_logits(self.task, model, self.probe)
+        return {Quantity.LOGITS: {path: root_mean_square(logits) for path, (_, logits) in heads.items()}}
 
-    def _note(self, step: int, quantities: dict[str, dict[str, Tensor]]) -> None:
-        """All numbers of a look in one wait for the device."""
+    def _note(self, step: int, quantities: dict[Quantity, dict[str, Tensor]]) -> None:
+        """Read all numbers of a look in one wait for the device."""
         values = iter(floats([x for named in quantities.values() for x in named.values()]))
-        self.seen.looks[step] = {q: {n: next(values) for n in named} for q, named in quantities.items()}
+        self.steps_taken.looks[step] = {q: {n: next(values) for n in named} for q, named in quantities.items()}
 
 
 def _centred(output: Tensor) -> Tensor:
-    """Without what is the same for all examples."""
+    """The output less what is the same for all examples."""
     rows = output.float().flatten(0, -2)
     return rows - rows.mean(dim=0)

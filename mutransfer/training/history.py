@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mutransfer.measure.activations import MAX_EXAMPLES, activations, evaluating, relative_changes
 from mutransfer.measure.movement import Movement
 from mutransfer.parameterization.plan import Plan
-from mutransfer.training.batches import batch_size, split, to_device
+from mutransfer.training.batches import batch_size, split_batch, to_device
 from mutransfer.training.events import Scalars, Sink
 from mutransfer.training.loss_outputs import kernel_probe
 from mutransfer.training.schedules import lr_factor
@@ -32,7 +32,7 @@ class Course:
     ) -> None:
         """``accumulate``: micro-batches per step; no more examples are probed at a time than training takes."""
         self.spec, self.task, self.plan, self.sink = spec, task, plan, sink
-        self._probe = split(to_device(task.batch(PROBE_SEED, 0), device), accumulate)
+        self._probe = split_batch(to_device(task.batch(PROBE_SEED, 0), device), accumulate)
         self._watched_at = {max(1, round(part * spec.steps)) for part in WATCHED_AT} if spec.watched else set()
         self.movement: Movement | None = None
         self.evaluations: list[tuple[int, float]] = []
@@ -111,7 +111,7 @@ class Course:
 
     def _features(self, model: nn.Module) -> Any:
         piece = self._probe[0]
-        return self.task.loss(model, split(piece, -(-batch_size(piece) // MAX_EXAMPLES))[0])
+        return self.task.loss(model, split_batch(piece, -(-batch_size(piece) // MAX_EXAMPLES))[0])
 
     def _is_last(self, step: int) -> bool:
         return step + 1 == self.spec.steps

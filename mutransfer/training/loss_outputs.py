@@ -14,20 +14,20 @@ from mutransfer.errors import KernelError
 from mutransfer.measure.activations import evaluating
 from mutransfer.measure.movement import KernelProbe, sgd_weights
 from mutransfer.parameterization.plan import Plan
-from mutransfer.training.batches import batch_size, split
+from mutransfer.training.batches import batch_size, split_batch
 from mutransfer.training.task import Task
 
 KERNEL_EXAMPLES = 16  # of the kernel that is watched while training
 
 
-class Call(NamedTuple):
-    """What a loss calls its model with, and what it gets."""
+class ModelCall(NamedTuple):
+    """A loss's call of its model: the arguments, and what it gets."""
 
     inputs: Any  # a tuple of arguments or a mapping of them by name
     outputs: Tensor  # (N, ...)
 
 
-def call_of(task: Task, model: nn.Module, batch: Any) -> Call:
+def model_call(task: Task, model: nn.Module, batch: Any) -> ModelCall:
     """The one call of the model in the loss of ``batch``.
 
     Raises KernelError where the loss does not call the model once, or the output is not a tensor of examples.
@@ -49,11 +49,11 @@ def call_of(task: Task, model: nn.Module, batch: Any) -> Call:
     if not isinstance(output, Tensor) or not output.ndim or len(output) != batch_size(batch):
         found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise KernelError(f"expected a model that returns one tensor with a row per example, found {found}")
-    return Call(kwargs or args, output)
+    return ModelCall(kwargs or args, output)
 
 
 @contextmanager
-def answering(model: nn.Module, outputs: Tensor) -> Iterator[None]:
+def replace_outputs(model: nn.Module, outputs: Tensor) -> Iterator[None]:
     """The model returns ``outputs`` whatever it is called with: its loss as a function of outputs."""
     handle = model.register_forward_hook(lambda *_: outputs)
     try:
@@ -63,13 +63,13 @@ def answering(model: nn.Module, outputs: Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def wished_outputs(task: Task, model: nn.Module, batch: Any) -> Tensor:
+def target_direction(task: Task, model: nn.Module, batch: Any) -> Tensor:
     """The direction (N, C) in which the loss moves outputs that are zero, -dL/df at f = 0.
 
     Up to a factor the targets of a squared error, and one-hot labels less their share 1 / C of a cross-entropy.
     """
-    zero = torch.zeros_like(call_of(task, model, batch).outputs, requires_grad=True)
-    with answering(model, zero):
+    zero = torch.zeros_like(model_call(task, model, batch).outputs, requires_grad=True)
+    with replace_outputs(model, zero):
         loss = task.loss(model, batch)
     return -torch.autograd.grad(loss, zero)[0].reshape(len(zero), -1)
 
@@ -80,9 +80,9 @@ def kernel_probe(task: Task, model: nn.Module, plan: Plan, batch: Any) -> Kernel
     The direction depends on the number of outputs alone: it is the same at every width. (The sum of the outputs would
     be blind to a cross-entropy, whose gradients add to zero.)
     """
-    some = split(batch, -(-batch_size(batch) // KERNEL_EXAMPLES))[0]
+    some = split_batch(batch, -(-batch_size(batch) // KERNEL_EXAMPLES))[0]
     try:
-        call, wished = call_of(task, model, some), wished_outputs(task, model, some)
+        call, wished = model_call(task, model, some), target_direction(task, model, some)
     except (KernelError, RuntimeError) as error:  # the loss of outputs that are zero may not be defined
         logging.getLogger("mutransfer").info("no tangent kernel is measured: %s", error)
         return None

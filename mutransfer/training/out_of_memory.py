@@ -1,4 +1,4 @@
-"""What counts as running out of memory, and how much of it there is."""
+"""Memory: what counts as running out of it, and how much of it there is."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 class Outcome(StrEnum):
-    """How a run ended; all of them are results."""
+    """The ways in which a run ends; all of them are results."""
 
     OK = "ok"
     DIVERGED = "diverged"  # a loss that is not finite, or an end worse than the beginning

@@ -15,7 +15,7 @@ from mutransfer.widths import Width
 
 @runtime_checkable
 class Task(Protocol):
-    """What is trained. ``repr`` identifies it in the record of runs, so a frozen dataclass serves well.
+    """A thing to train. ``repr`` identifies it in the record of runs, so a frozen dataclass serves well.
 
     ``batch`` depends on its arguments alone: a run can then be repeated, and every width sees the same data.
     """
@@ -40,7 +40,7 @@ PROBE_SEED = 2**31 - 2  # batches on which activations are compared
 
 
 def label_of(task: Task) -> str:
-    """What names the task in the record: its repr without memory addresses, or its class where it has no own repr."""
+    """The task's name in the record: its repr without memory addresses, or its class where it has no own repr."""
     if type(task).__repr__ is object.__repr__:
         return f"{type(task).__module__}.{type(task).__qualname__}"
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(task))

@@ -13,7 +13,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.tracing.examples import NOT_SEEN
 from mutransfer.parameterization.tracing.trace import Example
-from mutransfer.training.batches import few
+from mutransfer.training.batches import few_examples
 from mutransfer.training.task import PROBE_SEED, Task
 from mutransfer.widths import Width
 
@@ -44,6 +44,6 @@ def task_example(task: Task) -> Example:
     """A function that calls a model as the task's loss does, on two or three examples."""
 
     def loss_of_few(model: nn.Module) -> torch.Tensor:
-        return task.loss(model, few(task.batch(PROBE_SEED, 0)))
+        return task.loss(model, few_examples(task.batch(PROBE_SEED, 0)))
 
     return loss_of_few

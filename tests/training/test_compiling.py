@@ -11,8 +11,8 @@ import torch
 from mutransfer.errors import StackError
 from mutransfer.training.run import infer_plan, run
 from mutransfer.training.stacked.compiling import CompiledSteps, compiled
+from mutransfer.training.stacked.costs import Costs
 from mutransfer.training.stacked.population import Population
-from mutransfer.training.stacked.timing import Costs
 
 from .test_population import With, assert_same, members
 from .tiny import Tiny

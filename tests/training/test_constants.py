@@ -14,10 +14,11 @@ from mutransfer.random_state import seed_everything
 from mutransfer.training.batches import batch_of
 from mutransfer.training.dispatch import Dispatcher
 from mutransfer.training.events import RunStarted, silent
-from mutransfer.training.extra_hyperparameters import MULTIPLIERS, multiplied
-from mutransfer.training.run import Attempt, infer_plan, run
+from mutransfer.training.extra_hyperparameters import MULTIPLIERS, with_hyperparameters
+from mutransfer.training.run import infer_plan, run
 from mutransfer.training.stacked.population import Population
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
+from mutransfer.training.training_loop import TrainingLoop
 
 from .test_population import assert_same, both
 from .tiny import BASE, Tiny, tiny_spec, train_by_hand
@@ -129,7 +130,7 @@ def test_both_forms_train_the_same_function_at_larger_width(which, name, float64
 def test_the_output_multiplier_multiplies_logits_by_itself_at_every_width(float64):
     for width in (BASE, 4 * BASE):
         models = [
-            Attempt(spec, 1, Tiny(), infer_plan(spec, Tiny()), torch.device("cpu"), silent).model
+            TrainingLoop(spec, 1, Tiny(), infer_plan(spec, Tiny()), torch.device("cpu"), silent).model
             for spec in (spec_of(width=width), spec_of(width=width, constants={"output_mult": 2.5}))
         ]
         x, _ = Tiny().batch(0, 0)
@@ -141,7 +142,7 @@ def test_every_multiplier_at_1_leaves_the_plan_and_the_run_as_they_are():
     ones = dict.fromkeys(MULTIPLIERS, 1.0)
     plain, with_ones = spec_of(), spec_of(constants=ones)
     plan = infer_plan(plain, Tiny())
-    assert multiplied(plan, ones) is plan
+    assert with_hyperparameters(plan, ones) is plan
     assert infer_plan(with_ones, Tiny()) == plan
     assert with_ones.key == plain.key
     assert run(with_ones, Tiny()).train_curve == run(plain, Tiny()).train_curve
@@ -164,10 +165,10 @@ def test_decay_of_its_own_does_not_follow_a_learning_rate_multiplier(float64):
         value = 0.01 if name.startswith("independent") else 0.01 / 0.1
         h = {"lr": 0.1, name: value, "lr_mult_hidden": 8.0, "eps": 1.0}
         spec = tiny_spec(optimizer="adamw", hyperparameters=h, steps=1, width=4 * BASE)
-        attempt = Attempt(spec, 1, Still(), infer_plan(spec, Tiny()), torch.device("cpu"), silent)
-        before = attempt.model[2].weight.detach().clone()
-        attempt.step(0)
-        assert torch.allclose(attempt.model[2].weight, before * (1 - expected), rtol=1e-12)
+        loop = TrainingLoop(spec, 1, Still(), infer_plan(spec, Tiny()), torch.device("cpu"), silent)
+        before = loop.model[2].weight.detach().clone()
+        loop.step(0)
+        assert torch.allclose(loop.model[2].weight, before * (1 - expected), rtol=1e-12)
 
 
 GPT = SourceBytesGPT(layers=1, context=8, batch_size=3, eval_windows=4)
@@ -187,7 +188,7 @@ def test_the_attention_multiplier_multiplies_logits(name, width):
     for constants in ({}, {"attention_mult": 4.0}):
         spec = gpt_spec(width, constants=constants, parameterization=name)
         plan = infer_plan(spec, GPT)
-        attention = Attempt(spec, 1, GPT, plan, torch.device("cpu"), silent).model.blocks[0].attention
+        attention = TrainingLoop(spec, 1, GPT, plan, torch.device("cpu"), silent).model.blocks[0].attention
         x = torch.randn(2, 5, width, generator=torch.Generator().manual_seed(0))
         logits.append(attention.query(x) @ attention.key(x).transpose(1, 2))
     assert torch.allclose(logits[1], 4 * logits[0], rtol=1e-5)
@@ -225,7 +226,7 @@ def test_a_tied_readout_is_multiplied_where_it_reads_out(name):
     logits = []
     for constants in ({}, {"output_mult": 4.0}):
         spec = replace(gpt_spec(32, constants=constants, parameterization=name), task=repr(task))
-        model = Attempt(spec, 1, task, infer_plan(spec, task), torch.device("cpu"), silent).model
+        model = TrainingLoop(spec, 1, task, infer_plan(spec, task), torch.device("cpu"), silent).model
         logits.append(model(batch[:, :-1]).detach())
     assert torch.allclose(logits[1], 4 * logits[0], rtol=1e-5, atol=1e-6)
 

@@ -9,9 +9,10 @@ from mutransfer.training import dispatch
 from mutransfer.training.dispatch import Dispatcher
 from mutransfer.training.events import Note, RunStarted
 from mutransfer.training.run import infer_plan, run
+from mutransfer.training.stacked import costs as cost_model
 from mutransfer.training.stacked import timing
+from mutransfer.training.stacked.costs import Costs
 from mutransfer.training.stacked.population import Population
-from mutransfer.training.stacked.timing import Costs
 
 from .test_population import Branches, With, assert_same, members
 from .tiny import Tiny
@@ -133,7 +134,7 @@ def test_timings_are_remembered_per_width(monkeypatch):
 def test_stacks_that_only_pay_compiled_give_way_where_compiling_fails(monkeypatch, caplog, float64):
     costs = Costs(single=1e-3, stacked={8: 1e-3 * 9}, tensors=6)
     monkeypatch.setattr(dispatch, "measure_costs", lambda *args, **options: costs)
-    monkeypatch.setattr(timing, "SECONDS_PER_TENSOR", 0.0)
+    monkeypatch.setattr(cost_model, "SECONDS_PER_TENSOR", 0.0)
     monkeypatch.setattr(torch, "compile", lambda *args, **options: None)  # a platform without a compiler
     specs = members("adam")
     with caplog.at_level(logging.WARNING, "mutransfer"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mutransfer.errors import ConfigError, DataError
-from mutransfer.training.batches import batch_size, device_of, split, to_device
+from mutransfer.training.batches import batch_size, device_of, split_batch, to_device
 from mutransfer.training.run import run
 from mutransfer.training.spec import Outcome
 from mutransfer.training.task import EVAL_SEED, Task, check_task, label_of
@@ -119,7 +119,7 @@ def _nested(size: int):
 
 @given(st.integers(1, 40), st.integers(1, 50))
 def test_the_pieces_of_a_batch_are_the_batch_in_order_and_of_even_size(size, pieces):
-    cut = split(_nested(size), pieces)
+    cut = split_batch(_nested(size), pieces)
     sizes = [batch_size(piece) for piece in cut]
     assert len(cut) == min(size, pieces)
     assert sum(sizes) == size

@@ -14,7 +14,7 @@ from mutransfer.errors import ConfigError, KernelError
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.random_state import seed_everything
 from mutransfer.training.batches import mean_loss
-from mutransfer.training.loss_outputs import call_of, wished_outputs
+from mutransfer.training.loss_outputs import model_call, target_direction
 from mutransfer.training.optimizers.make import make_optimizer
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
@@ -166,10 +166,10 @@ def test_the_kernel_predictors_descent_goes_on_until_it_is_bracketed(monkeypatch
 def test_wished_outputs_are_the_targets_of_both_usual_losses():
     task, model = Linear(), nn.Linear(8, 1)
     batch = task.batch(0, 0)
-    torch.testing.assert_close(wished_outputs(task, model, batch), 2 * batch[1] / 32)
+    torch.testing.assert_close(target_direction(task, model, batch), 2 * batch[1] / 32)
     task = ParityMLP()
     bits, parity = task.batch(0, 0)
-    torch.testing.assert_close(wished_outputs(task, nn.Linear(40, 1), (bits, parity)), (parity - 0.5) / 64)
+    torch.testing.assert_close(target_direction(task, nn.Linear(40, 1), (bits, parity)), (parity - 0.5) / 64)
 
 
 @pytest.mark.parametrize(("outputs", "word"), [((5,), "row per example"), ((32, 5000), "too large to be measured")])
@@ -195,7 +195,7 @@ def test_a_loss_that_calls_the_model_twice_has_no_kernel():
 
     task = Twice()
     with pytest.raises(KernelError, match="2 calls"):
-        call_of(task, task.build(4), task.batch(0, 0))
+        model_call(task, task.build(4), task.batch(0, 0))
 
 
 def test_too_many_examples_leave_the_predictor_out():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mutransfer.training.models.gpt import Attention
+from mutransfer.training.models.gpt import CausalSelfAttention
 
 
 class AttentionOnly(nn.Module):
@@ -18,7 +18,7 @@ class AttentionOnly(nn.Module):
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(context, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
-        self.layers = nn.ModuleList(Attention(width, head_size) for _ in range(layers))
+        self.layers = nn.ModuleList(CausalSelfAttention(width, head_size) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.readout = nn.Linear(width, vocabulary, bias=False)
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Attention(nn.Module):
+class CausalSelfAttention(nn.Module):
     """Causal self-attention with heads of ``head_size``; a wider model has more of them."""
 
     def __init__(self, width: int, head_size: int) -> None:
@@ -31,7 +31,7 @@ class Block(nn.Module):
     def __init__(self, width: int, head_size: int) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, head_size)
+        self.attention = CausalSelfAttention(width, head_size)
         self.mlp_norm = nn.LayerNorm(width)
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)

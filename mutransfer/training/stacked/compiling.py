@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from mutransfer.training.stacked.costs import MARGIN, Costs
 from mutransfer.training.stacked.population import Population, TraceableStep
-from mutransfer.training.stacked.timing import MARGIN, Costs, wait
+from mutransfer.training.stacked.timing import synchronize
 
 log = logging.getLogger("mutransfer")
 
@@ -51,10 +52,10 @@ def compiled(population: Population, eager_seconds: float) -> TraceableStep | No
             took = time.perf_counter() - started
             seconds = []
             for _ in range(3):
-                wait(population.device)
+                synchronize(population.device)
                 started = time.perf_counter()
                 step(*arguments)
-                wait(population.device)
+                synchronize(population.device)
                 seconds.append(time.perf_counter() - started)
     except Exception as error:  # whatever a compiler may fail with
         log.warning("the population is not compiled: %s", str(error).strip().splitlines()[0][:200])

@@ -36,19 +36,19 @@ class MemberDropout:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Afterwards every stream is where it was before."""
+        """Put every stream back afterwards."""
         states = list(self._states)
         yield
         self._states[:] = states
 
     @contextmanager
     def member(self, row: Tensor) -> Iterator[None]:
-        """Within vmap, where ``row`` is the member's: the functions of torch that drop units draw its masks."""
+        """Let torch's dropout functions draw the masks of one member; within vmap, where ``row`` is the member's."""
         with _Intercepted(self, row):
             yield
 
     def masks(self, function: Callable[..., Tensor], like: Tensor, p: float) -> Tensor:
-        """What ``function`` makes of ones, drawn from each member's stream: (members, *like.shape)."""
+        """Masks as ``function`` makes them of ones, drawn from each member's stream: (members, *like.shape)."""
         self.drawn += 1
         ones = torch.ones(like.shape, dtype=like.dtype, device=like.device)
         of_stream = {}

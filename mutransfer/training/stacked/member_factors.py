@@ -10,7 +10,7 @@ import torch
 
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import Role
-from mutransfer.training.extra_hyperparameters import factors, of_program
+from mutransfer.training.extra_hyperparameters import forward_hyperparameters, role_factors
 from mutransfer.training.spec import RunSpec
 
 
@@ -22,11 +22,11 @@ class MemberFactors:
 
     @classmethod
     def from_specs(cls, specs: Sequence[RunSpec], plan: Plan) -> MemberFactors:
-        """What the hyperparameters of each spec do; those that stand in the forward pass are in the plan already."""
-        own = [{n: x for n, x in s.hyperparameters.items() if n not in of_program(plan)} for s in specs]
+        """The factors of each spec's hyperparameters; those that stand in the forward pass are in the plan already."""
+        own = [{n: x for n, x in s.hyperparameters.items() if n not in forward_hyperparameters(plan)} for s in specs]
         columns = {}
         for role in dict.fromkeys(s.role for s in plan.values()):
-            of_members = [factors(h, role, plan.optimizer) for h in own]
+            of_members = [role_factors(h, role, plan.optimizer) for h in own]
             for field in vars(of_members[0]):
                 column = np.array([getattr(f, field) for f in of_members])
                 if (column != 1.0).any():
@@ -42,10 +42,10 @@ class MemberFactors:
         return MemberFactors({key: column for key, column in self.columns.items() if key[1] != "init"})
 
     def keep(self, rows: torch.Tensor) -> MemberFactors:
-        """Without all members but those at ``rows``."""
+        """The factors of the members at ``rows`` alone."""
         return MemberFactors({key: column[rows.numpy()] for key, column in self.columns.items()})
 
     @property
     def varying(self) -> tuple[tuple[Role, str], ...]:
-        """Which factors there are, in one order."""
+        """Keys of the columns, in one order."""
         return tuple(sorted(self.columns))

@@ -19,9 +19,9 @@ from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import seed_everything
-from mutransfer.training.batches import batch_of, batch_size, split, to_device
+from mutransfer.training.batches import batch_of, batch_size, split_batch, to_device
 from mutransfer.training.events import Sink, silent
-from mutransfer.training.extra_hyperparameters import multiplied, of_program, weight_decay
+from mutransfer.training.extra_hyperparameters import forward_hyperparameters, weight_decay, with_hyperparameters
 from mutransfer.training.history import Course, autocast
 from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.training.schedules import lr_factor
@@ -62,9 +62,11 @@ class Population:
         """
         self.specs, self.task, self.device = tuple(specs), task, torch.device(device)
         self.common = _common(self.specs, plan)  # what all members agree on
-        in_forward = {n: x for n in of_program(plan) if (x := self.common.hyperparameters.get(n)) is not None}
-        plans = [multiplied(plan, spec.hyperparameters) for spec in specs]
-        self.plan = plan = multiplied(plan, in_forward)
+        in_forward = {
+            n: x for n in forward_hyperparameters(plan) if (x := self.common.hyperparameters.get(n)) is not None
+        }
+        plans = [with_hyperparameters(plan, spec.hyperparameters) for spec in specs]
+        self.plan = plan = with_hyperparameters(plan, in_forward)
         self._started = time.perf_counter()
         self._seeds = list(dict.fromkeys(spec.seed for spec in specs))
         models, states = [], []
@@ -96,7 +98,7 @@ class Population:
 
     @property
     def n_starts(self) -> int:
-        """How many different models the members start from."""
+        """Number of different models that the members start from."""
         return len(set(self._starts))
 
     def train(self) -> Iterator[tuple[RunSpec, RunResult]]:
@@ -179,7 +181,7 @@ class Population:
         return self.optimizer.coefficients(self._lr_factors(step), step, like)
 
     def _gradients(self, pieces: Sequence[tuple[float, MemberBatch]]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Of the mean loss over micro-batches."""
+        """Losses, and gradients of the mean loss over micro-batches."""
         losses, gradients = torch.zeros(len(self.alive), device=self.device), {}
         for weight, batch in pieces:
             part, found = self.stack.gradients(batch, autocast(self.common, self.device))
@@ -197,7 +199,9 @@ class Population:
             s: to_device(batch_of(self.task, self._seeds[s], step, size), self.device) for s in sorted(set(streams))
         }
         order = list(batches)
-        pieces = [split(b, self.common.accumulate) if self.common.accumulate > 1 else [b] for b in batches.values()]
+        pieces = [
+            split_batch(b, self.common.accumulate) if self.common.accumulate > 1 else [b] for b in batches.values()
+        ]
         if len({tuple(map(batch_size, p)) for p in pieces}) > 1:
             raise StackError("the batches of the seeds differ in size")
         total = sum(map(batch_size, pieces[0]))
@@ -241,7 +245,9 @@ class Population:
 def clip_gradients(
     gradients: dict[str, Tensor], plan: Plan, max_norm: float, coefficients: StepCoefficients
 ) -> dict[str, Tensor]:
-    """The gradients clipped by the norm of :func:`~mutransfer.clip_grad_norm_`, member by member."""
+    """Clip every member's gradients by its own norm, as
+    :func:`~mutransfer.parameterization.groups.clipping.clip_grad_norm_` does for a run alone.
+    """
     if not max_norm:
         return gradients
     squares = [
@@ -260,7 +266,7 @@ def _common(specs: Sequence[RunSpec], plan: Plan) -> RunSpec:
     for spec in specs[1:]:
         if replace(spec, **{name: getattr(first, name) for name in OWN}) != first:
             raise StackError("members may differ in hyperparameters, seed, schedule and warmup alone")
-        for name in of_program(plan):
+        for name in forward_hyperparameters(plan):
             if spec.hyperparameters.get(name) != first.hyperparameters.get(name):
                 raise StackError(f"members that differ in {name} have different forward passes")
     if first.precision == "float16":

@@ -68,7 +68,7 @@ class Stack:
 
     @torch.no_grad()
     def losses(self, batch: MemberBatch) -> Tensor:
-        """Those of all members (members,) in eval mode."""
+        """Losses of all members (members,) in eval mode."""
         with evaluating(self.skeleton):
             return self._mapped(self.parameters, batch)
 
@@ -97,7 +97,7 @@ class Stack:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Afterwards buffers and random streams are as before: for a pass that is no part of training."""
+        """Put buffers and random streams back afterwards: for a pass that is no part of training."""
         buffers = {n: b.clone() for n, b in self.others.items()}
         with self.dropout.unchanged():
             yield

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mutransfer.training.batches import mean_loss
 from mutransfer.training.models.mlp import mlp
 
-Batch = tuple[Tensor, Tensor]  # images (batch, 64) float32, labels (batch,) int64
+ImagesAndLabels = tuple[Tensor, Tensor]  # images (batch, 64) float32, labels (batch,) int64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,14 @@ class DigitsMLP:
     def build(self, width: int, /) -> nn.Module:
         return mlp(width, n_inputs=64, n_outputs=10, hidden_layers=self.hidden_layers)
 
-    def batch(self, seed: int, step: int, /) -> Batch:
+    def batch(self, seed: int, step: int, /) -> ImagesAndLabels:
         images, labels = _digits()
         per_epoch = self.n_train // self.batch_size
         order = _order(seed, step // per_epoch, self.n_train)
         chosen = order[step % per_epoch * self.batch_size :][: self.batch_size]
         return images[chosen], labels[chosen]
 
-    def loss(self, model: nn.Module, batch: Batch, /) -> Tensor:
+    def loss(self, model: nn.Module, batch: ImagesAndLabels, /) -> Tensor:
         images, labels = batch
         return F.cross_entropy(model(images), labels)
 
@@ -57,7 +57,7 @@ class DigitsMLP:
 
 
 @lru_cache(maxsize=1)
-def _digits() -> Batch:
+def _digits() -> ImagesAndLabels:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

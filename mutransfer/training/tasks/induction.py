@@ -12,7 +12,7 @@ from mutransfer.training.batches import mean_loss
 from mutransfer.training.models.attention_only import AttentionOnly
 from mutransfer.training.task import EVAL_SEED
 
-Batch = tuple[Tensor, Tensor]  # tokens (batch, length) int64; the next tokens, -100 where they cannot be known
+TokensAndNext = tuple[Tensor, Tensor]  # tokens (batch, length) int64; the next tokens, -100 where they cannot be known
 
 UNKNOWN = -100  # what cross_entropy leaves out
 
@@ -47,17 +47,17 @@ class InductionAttention:
             width, vocabulary=self.vocabulary, context=self.length, layers=self.layers, head_size=self.head_size
         )
 
-    def batch(self, seed: int, step: int, /) -> Batch:
+    def batch(self, seed: int, step: int, /) -> TokensAndNext:
         return self._sequences(self.batch_size, seed * 100_003 + step)
 
-    def loss(self, model: nn.Module, batch: Batch, /) -> Tensor:
+    def loss(self, model: nn.Module, batch: TokensAndNext, /) -> Tensor:
         tokens, following = batch
         return F.cross_entropy(model(tokens).flatten(0, 1), following.flatten(), ignore_index=UNKNOWN)
 
     def evaluate(self, model: nn.Module, /) -> float:
         return mean_loss(self.loss, model, [self._sequences(256, EVAL_SEED)])
 
-    def _sequences(self, n: int, seed: int) -> Batch:
+    def _sequences(self, n: int, seed: int) -> TokensAndNext:
         generator = torch.Generator().manual_seed(seed)
         periods = torch.randint(self.shortest, self.length // 2 + 1, (n, 1), generator=generator)
         patterns = torch.randint(self.vocabulary, (n, self.length), generator=generator)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mutransfer.training.batches import mean_loss
 from mutransfer.training.models.mlp import mlp
 
-Batch = tuple[Tensor, Tensor]  # bits (batch, bits) of -1 and 1, their parity (batch, 1) as 0 or 1; float32
+BitsAndParity = tuple[Tensor, Tensor]  # bits (batch, bits) of -1 and 1, their parity (batch, 1) as 0 or 1; float32
 
 N_TEST = 1024
 
@@ -48,7 +48,7 @@ class ParityMLP:
     def build(self, width: int, /) -> nn.Module:
         return mlp(width, n_inputs=self.bits, n_outputs=1, hidden_layers=self.hidden_layers)
 
-    def batch(self, seed: int, step: int, /) -> Batch:
+    def batch(self, seed: int, step: int, /) -> BitsAndParity:
         bits, parity = _examples(self.n_train, self.bits, self.relevant, 0)
         per_epoch = self.n_train // self.batch_size
         order = torch.randperm(
@@ -57,7 +57,7 @@ class ParityMLP:
         chosen = order[step % per_epoch * self.batch_size :][: self.batch_size]
         return bits[chosen], parity[chosen]
 
-    def loss(self, model: nn.Module, batch: Batch, /) -> Tensor:
+    def loss(self, model: nn.Module, batch: BitsAndParity, /) -> Tensor:
         bits, parity = batch
         return F.binary_cross_entropy_with_logits(model(bits), parity)
 
@@ -66,6 +66,6 @@ class ParityMLP:
 
 
 @lru_cache(maxsize=8)
-def _examples(n: int, bits: int, relevant: int, seed: int) -> Batch:
+def _examples(n: int, bits: int, relevant: int, seed: int) -> BitsAndParity:
     drawn = torch.randint(2, (n, bits), generator=torch.Generator().manual_seed(seed))
     return 2.0 * drawn - 1, (drawn[:, :relevant].sum(1, keepdim=True) % 2).float()

@@ -15,7 +15,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Parameterization
-from mutransfer.training.batches import few
+from mutransfer.training.batches import few_examples
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.first_steps import attention_logits, first_steps
 from mutransfer.training.optimizers.table import optimizer_rule
@@ -167,7 +167,7 @@ def _specs(task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float) 
 
 def _heads_grow(task: Task, widths: Sequence[Width]) -> bool:
     """Whether the size of attention heads differs between the two smallest widths."""
-    probe = few(task.batch(PROBE_SEED, 0))
+    probe = few_examples(task.batch(PROBE_SEED, 0))
     sizes = [
         {path: size for path, (size, _) in attention_logits(task, fresh(task.build, w), probe).items()}
         for w in widths[:2]

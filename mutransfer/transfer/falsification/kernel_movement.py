@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mutransfer.errors import KernelError
 from mutransfer.kernels.distances import kernel_distance, relative_drift, target_alignment
 from mutransfer.kernels.empirical.ntk import empirical_ntk
-from mutransfer.training.batches import batch_size, device_of, split, to_device
-from mutransfer.training.loss_outputs import call_of, wished_outputs
+from mutransfer.training.batches import batch_size, device_of, split_batch, to_device
+from mutransfer.training.loss_outputs import model_call, target_direction
 from mutransfer.training.task import PROBE_SEED, Task
 from mutransfer.training.task_adapters import TaskAround
 from mutransfer.widths import Width
@@ -49,8 +49,8 @@ class Watched(TaskAround):
     def evaluate(self, model: nn.Module, /) -> float:
         if self._probe is None:
             batch = probe_batch(self.task, model)
-            inputs = call_of(self.task, model, batch).inputs
-            targets = wished_outputs(self.task, model, batch)
+            inputs = model_call(self.task, model, batch).inputs
+            targets = target_direction(self.task, model, batch)
             self._probe = _Probe(inputs, targets, empirical_ntk(model, inputs, outputs="trace"))
         start, kernel = self._probe.start, empirical_ntk(model, self._probe.inputs, outputs="trace")
         moment = Moment(
@@ -68,7 +68,7 @@ def probe_batch(task: Task, model: nn.Module) -> Any:
     Raises KernelError where that is too few.
     """
     batch = to_device(task.batch(PROBE_SEED, 0), device_of(model))
-    per_example = call_of(task, model, batch).outputs[0].numel()
+    per_example = model_call(task, model, batch).outputs[0].numel()
     wanted = min(PROBE_EXAMPLES, batch_size(batch), PROBE_ROWS // per_example)
     if wanted < LEAST_EXAMPLES:
         raise KernelError(
@@ -76,4 +76,4 @@ def probe_batch(task: Task, model: nn.Module) -> Any:
             f"training, or a batch has fewer examples ({batch_size(batch)})"
         )
     size = batch_size(batch)
-    return split(batch, -(-size // wanted))[0]
+    return split_batch(batch, -(-size // wanted))[0]

@@ -24,7 +24,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply
 from mutransfer.random_state import seed_everything
 from mutransfer.training.batches import batch_size
-from mutransfer.training.loss_outputs import answering, call_of
+from mutransfer.training.loss_outputs import model_call, replace_outputs
 from mutransfer.training.task import Task
 
 MAX_ROWS = 1024  # training examples times outputs: a few seconds of descent
@@ -47,7 +47,7 @@ def kernel_losses(task: Task, plan: Plan, *, seed: int, steps: int, stops: Seque
     seed_everything(seed)
     model = apply(build_at(task.build, plan.width), plan)
     batch = distinct_examples(task, model, seed=seed, steps=steps)
-    call = call_of(task, model, batch)
+    call = model_call(task, model, batch)
     outputs = call.outputs.detach()
     n, per_example = len(outputs), outputs[0].numel()
     with evaluating(model):
@@ -57,7 +57,7 @@ def kernel_losses(task: Task, plan: Plan, *, seed: int, steps: int, stops: Seque
     start = outputs.reshape(n, per_example).double()
 
     def loss(f: Tensor, _: Tensor) -> Tensor:
-        with answering(model, f.reshape(outputs.shape).to(outputs.dtype)):
+        with replace_outputs(model, f.reshape(outputs.shape).to(outputs.dtype)):
             return task.loss(model, batch)
 
     # With the identity for a test kernel, predictions on "test inputs" are the weights of the training examples.
@@ -125,7 +125,7 @@ def distinct_examples(task: Task, model: nn.Module, *, seed: int, steps: int) ->
     Raises KernelError once they are too many for a kernel.
     """
     first = task.batch(seed, 0)
-    limit = MAX_ROWS // call_of(task, model, first).outputs[0].numel()
+    limit = MAX_ROWS // model_call(task, model, first).outputs[0].numel()
     rows: dict[bytes, list[Tensor]] = {}
     for step in range(steps):
         batch = task.batch(seed, step) if step else first

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mutransfer.training.models.gpt import GPT, Attention
+from mutransfer.training.models.gpt import GPT, CausalSelfAttention
 
 TIME = 12
 
@@ -28,7 +28,7 @@ def test_changing_a_token_changes_no_earlier_logits_and_all_later_ones(position,
 @pytest.mark.parametrize("width", [8, 16, 64])
 def test_attention_is_the_softmax_formula_with_heads_of_a_fixed_size(width, float64):
     torch.manual_seed(0)
-    layer, x = Attention(width, 8), torch.randn(2, TIME, width)
+    layer, x = CausalSelfAttention(width, 8), torch.randn(2, TIME, width)
     mask = torch.ones(TIME, TIME).tril().log()  # 0 where visible, -inf above the diagonal
     heads = []
     for columns in torch.arange(width).split(8):

@@ -7,7 +7,8 @@ import torch
 
 from mutransfer.training.run import infer_plan
 from mutransfer.training.stacked import timing
-from mutransfer.training.stacked.timing import Costs, even_parts, measure_costs
+from mutransfer.training.stacked.costs import Costs, even_parts
+from mutransfer.training.stacked.timing import measure_costs
 
 from .test_population import Branches, With, members
 from .tiny import Tiny
