@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels import Residual, infinite_width
-from mutransfer.kernels.infinite import monte_carlo
+from mutransfer.kernels import Residual, infinite_width, monte_carlo
 
 W, B, SAMPLES = 1.4, 0.3, 150
 WIDTHS = (32, 64)

@@ -65,8 +65,8 @@ class Probe:
             factors = [torch.outer(u[:, pick], v[:, pick]) / scale for u, v in pairs]
         device = self.heads.device
         i, j = (
-            torch.tensor([at[k] - start for k in kept], device=device)
-            for at, kept, start in ((self.left_at, ours, rows[0]), (self.right_at, theirs, columns[0]))
+            torch.tensor([at[k] - start for k in picked], device=device)
+            for at, picked, start in ((self.left_at, ours, rows[0]), (self.right_at, theirs, columns[0]))
         )
         return Share(i, j, sum(factors[1:], start=factors[0]), None if full or len(combined) == 1 else combined)
 
@@ -87,5 +87,5 @@ class Share:
         else:
             one = a.combined(self.rows, self.heads)
             other = one if a is b and self.rows.equal(self.columns) else b.combined(self.columns, self.heads)
-            part = contract(one, other, full=False, form=form, limit_bytes=limit_bytes, known={})
+            part = contract(one, other, full=False, form=form, limit_bytes=limit_bytes, data_products={})
         return (part * self.factors).sum()

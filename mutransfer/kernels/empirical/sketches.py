@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mutransfer.errors import DataError
 from mutransfer.kernels.distances import Estimate, from_leave_one_out
-from mutransfer.kernels.empirical.as_function import Batch, Inputs, evaluate
+from mutransfer.kernels.empirical.as_function import ExampleBatch, Inputs, evaluate
 from mutransfer.kernels.empirical.untouched import aliases, untouched
 from mutransfer.parameterization.model.names import unwrapped
 
@@ -36,7 +36,7 @@ def sketched_ntk(model: nn.Module, x: Inputs, *, probes: int = 4, size: int = 10
     """
     if probes < 1 or size < 1:
         raise DataError(f"probes and size must be positive, found {probes} and {size}")
-    batch = Batch.of(x, "x")
+    batch = ExampleBatch.of(x, "x")
     model = unwrapped(model)
     with untouched(model):
         leaves = aliases(model)
@@ -80,10 +80,10 @@ def split_distance(first: Tensor, second: Tensor) -> Estimate:
     def distance(first: Tensor, second: Tensor) -> float:
         # From the change D = K' - K: 1 - cosine to leading order loses its digits where K' is close to K.
         change = second - first
-        own, across, square = _cross(first, first), _cross(first, change), _cross(change, change)
-        other = own + 2 * across + square
-        scale = (own * other) ** 0.5
-        return (own * square - across**2) / (scale * (scale + own + across))
+        first_square, across, change_square = _cross(first, first), _cross(first, change), _cross(change, change)
+        second_square = first_square + 2 * across + change_square
+        scale = (first_square * second_square) ** 0.5
+        return (first_square * change_square - across**2) / (scale * (scale + first_square + across))
 
     return _over_probes(distance, first, second)
 
@@ -97,8 +97,8 @@ def _over_probes(statistic: Callable[[Tensor, Tensor], float], first: Tensor, se
     first, second = first.double(), second.double()
     without = []
     for left_out in range(len(first)):
-        kept = [i for i in range(len(first)) if i != left_out]
-        without.append(statistic(first[kept], second[kept]))
+        rest = [i for i in range(len(first)) if i != left_out]
+        without.append(statistic(first[rest], second[rest]))
     value, n = statistic(first, second), len(first)
     # The jackknife's correction: a ratio of means is off by O(1 / probes), by 18 % for a distance from 4 of them.
     return from_leave_one_out(n * value - (n - 1) * sum(without) / n, without)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.infinite.pairs import Pairs
-from mutransfer.kernels.infinite.program import Program, Record, joined
+from mutransfer.kernels.infinite.program import Program, StepRecord, joined
 from mutransfer.kernels.infinite.reading import read
 from mutransfer.kernels.infinite.steps import Prior
 from mutransfer.kernels.parallel import mapped
@@ -126,7 +126,7 @@ def _kernels(program: Program, left: Tensor, right: Tensor, *, full: bool, symme
     return InfiniteWidth(nngp=nngp, ntk=ntk)
 
 
-def _alone(program: Program, x: Tensor, examples: int, *, full: bool) -> tuple[Program, Pairs, list[Record]]:
+def _alone(program: Program, x: Tensor, examples: int, *, full: bool) -> tuple[Program, Pairs, list[StepRecord]]:
     count = max(1, _BLOCK // x.shape[1] ** (2 if full else 1))
     parts, records = [], []
     for part in x.split(count):

@@ -10,7 +10,7 @@ from torch import nn
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.infinite.spatial import Padding, PatchMean, position_matrix
-from mutransfer.kernels.infinite.steps import Convolution, Dense, Normalize, Positions, Prior, Step
+from mutransfer.kernels.infinite.steps import Convolution, Dense, Normalize, Positions, Prior, RecursionStep
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -27,7 +27,7 @@ INSTEAD = "mutransfer.kernels.monte_carlo estimates the kernels of any network f
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signal:
+class Shape:
     """What is known of a signal before any number is: its shape and which of its statistics are simple."""
 
     channels: int
@@ -48,7 +48,7 @@ def refuse(where: str, module: nn.Module, reason: str) -> KernelError:
     return KernelError(f"{where} ({type(module).__name__}) {reason}")
 
 
-def dense(where: str, module: nn.Linear, signal: Signal, prior: Prior) -> tuple[Step, Signal]:
+def dense(where: str, module: nn.Linear, signal: Shape, prior: Prior) -> tuple[RecursionStep, Shape]:
     if signal.channels_first and signal.positions and not signal.flattened:
         raise refuse(
             where, module, f"would mix the last axis of {signal.shape}, not the channels: put nn.Flatten before"
@@ -57,10 +57,10 @@ def dense(where: str, module: nn.Linear, signal: Signal, prior: Prior) -> tuple[
         raise refuse(where, module, f"has in_features={module.in_features} and receives shape {signal.shape}")
     step = Dense(prior=prior, fan_in=module.in_features, bias=module.bias is not None, over_positions=signal.flattened)
     positions = () if signal.flattened else signal.positions
-    return step, Signal(channels=module.out_features, positions=positions, channels_first=False, gaussian=True)
+    return step, Shape(channels=module.out_features, positions=positions, channels_first=False, gaussian=True)
 
 
-def convolution(where: str, module, signal: Signal, prior: Prior, *, raw: bool) -> tuple[Step, Signal]:
+def convolution(where: str, module, signal: Shape, prior: Prior, *, raw: bool) -> tuple[RecursionStep, Shape]:
     axes = len(module.kernel_size)
     if not signal.channels_first or signal.flattened or len(signal.positions) != axes:
         raise refuse(where, module, f"needs (channels, {axes} spatial axes) and receives shape {signal.shape}")
@@ -92,10 +92,10 @@ def convolution(where: str, module, signal: Signal, prior: Prior, *, raw: bool) 
         padding=tuple(padding),
         window=tuple(window),
     )
-    return step, Signal(channels=module.out_channels, positions=tuple(positions), channels_first=True, gaussian=True)
+    return step, Shape(channels=module.out_channels, positions=tuple(positions), channels_first=True, gaussian=True)
 
 
-def positions(where: str, module: nn.Module, signal: Signal) -> tuple[Step, Signal]:
+def positions(where: str, module: nn.Module, signal: Shape) -> tuple[RecursionStep, Shape]:
     if not signal.channels_first or signal.flattened or not signal.positions:
         raise refuse(where, module, f"needs (channels, spatial axes...) and receives shape {signal.shape}")
     try:
@@ -105,7 +105,7 @@ def positions(where: str, module: nn.Module, signal: Signal) -> tuple[Step, Sign
     return Positions(matrix=matrix, full_output=False), replace(signal, positions=after)
 
 
-def flatten(where: str, module: nn.Flatten, signal: Signal) -> Signal:
+def flatten(where: str, module: nn.Flatten, signal: Shape) -> Shape:
     ndim = len(signal.shape)
     if ndim == 1:
         return signal
@@ -120,7 +120,7 @@ def flatten(where: str, module: nn.Flatten, signal: Signal) -> Signal:
     raise refuse(where, module, f"merges the channels of {signal.shape} with a part of the positions")
 
 
-def norm(where: str, module: nn.LayerNorm | nn.GroupNorm | nn.RMSNorm, signal: Signal) -> tuple[Step, Signal]:
+def norm(where: str, module: nn.LayerNorm | nn.GroupNorm | nn.RMSNorm, signal: Shape) -> tuple[RecursionStep, Shape]:
     eps = module.eps if module.eps is not None else torch.finfo(torch.float64).eps
     centred = not isinstance(module, nn.RMSNorm)
     gain, bias = module.weight is not None, getattr(module, "bias", None) is not None

@@ -15,9 +15,18 @@ from mutransfer.kernels.blocks import Residual
 from mutransfer.kernels.infinite import layers
 from mutransfer.kernels.infinite.gaussian.elementwise import is_elementwise, split_linear
 from mutransfer.kernels.infinite.gaussian.nonlinearities import nonlinearity, times_slope
-from mutransfer.kernels.infinite.layers import CONVOLUTIONS, INSTEAD, NORMS, POSITIONS, Signal, refuse
+from mutransfer.kernels.infinite.layers import CONVOLUTIONS, INSTEAD, NORMS, POSITIONS, Shape, refuse
 from mutransfer.kernels.infinite.program import Program, Sum
-from mutransfer.kernels.infinite.steps import Dense, Diagonal, Elementwise, Factor, Normalize, Positions, Prior, Step
+from mutransfer.kernels.infinite.steps import (
+    Dense,
+    Diagonal,
+    Elementwise,
+    Factor,
+    Normalize,
+    Positions,
+    Prior,
+    RecursionStep,
+)
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
 Named = tuple[str, nn.Module]
@@ -51,7 +60,7 @@ def read(network: nn.Module, shape: tuple[int, ...], prior: Prior) -> Reading:
     channels_first = isinstance(first, CONVOLUTIONS)
     channels = shape[0] if channels_first else shape[-1]
     positions = shape[1:] if channels_first else shape[:-1]
-    signal = Signal(channels=channels, positions=positions, channels_first=channels_first)
+    signal = Shape(channels=channels, positions=positions, channels_first=channels_first)
     reader = _Reader(prior=prior)
     steps, signal = reader.steps(modules[count:], signal, raw=True)
     if signal.flattened or any(p != 1 for p in signal.positions):
@@ -116,8 +125,10 @@ class _Reader:
     prior: Prior
     met: dict[int, str] = field(default_factory=dict)
 
-    def steps(self, modules: list[Named], signal: Signal, *, raw: bool = False) -> tuple[list[Step | Sum], Signal]:
-        found: list[Step | Sum] = []
+    def steps(
+        self, modules: list[Named], signal: Shape, *, raw: bool = False
+    ) -> tuple[list[RecursionStep | Sum], Shape]:
+        found: list[RecursionStep | Sum] = []
         chain: list[Named] = []  # elementwise modules met in a row: one function
         for where, module in modules:
             _check_mode(where, module)
@@ -130,7 +141,9 @@ class _Reader:
             raw = False
         return found, self._elementwise(chain, signal, found)
 
-    def _layer(self, where: str, module: nn.Module, signal: Signal, found: list[Step | Sum], *, raw: bool) -> Signal:
+    def _layer(
+        self, where: str, module: nn.Module, signal: Shape, found: list[RecursionStep | Sum], *, raw: bool
+    ) -> Shape:
         own = type(module)
         for parameter in [] if isinstance(module, Residual) else module.parameters():
             other = self.met.setdefault(id(parameter), where)
@@ -153,7 +166,7 @@ class _Reader:
         found.append(step)
         return signal
 
-    def _elementwise(self, chain: list[Named], signal: Signal, found: list[Step | Sum]) -> Signal:
+    def _elementwise(self, chain: list[Named], signal: Shape, found: list[RecursionStep | Sum]) -> Shape:
         before, nonlinear, after = split_linear([m for _, m in chain])
         if before != 1:
             found.append(Factor(factor=before))
@@ -178,7 +191,7 @@ class _Reader:
             found.append(Factor(factor=after))
         return signal
 
-    def _sum(self, where: str, module: Residual, signal: Signal) -> tuple[Sum, Signal]:
+    def _sum(self, where: str, module: Residual, signal: Shape) -> tuple[Sum, Shape]:
         branch, out = self.steps(list(_flat(f"{where}.layers", module.layers)), signal)
         skip, kept = self.steps(list(_flat(f"{where}.shortcut", module.shortcut)), signal)
         if not (_has_weights(module.layers) or _has_weights(module.shortcut)):
@@ -190,9 +203,9 @@ class _Reader:
         )
 
 
-def _resolve(steps: list[Step | Sum], *, full: bool) -> tuple[Program, bool]:
+def _resolve(steps: list[RecursionStep | Sum], *, full: bool) -> tuple[Program, bool]:
     """Which steps need every pair of positions, told backwards: whether the output does (``full``) tells the input."""
-    resolved: list[Step | Sum] = []
+    resolved: list[RecursionStep | Sum] = []
     for step in reversed(steps):
         if isinstance(step, Sum):
             skip, skip_full = _resolve(list(step.skip.steps), full=full)

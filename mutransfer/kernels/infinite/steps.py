@@ -45,7 +45,7 @@ class Prior:
         return replace(pairs, nngp=nngp, ntk=fan_in * pairs.nngp + weight * pairs.ntk + float(trained))
 
 
-class Step:
+class RecursionStep:
     """One layer."""
 
     def __call__(self, pairs: Pairs, left: Marginal, right: Marginal) -> Pairs:
@@ -55,13 +55,13 @@ class Step:
         """E z behind the step."""
         raise NotImplementedError
 
-    def ready(self, left: Marginal, right: Marginal, count: int) -> Step:
+    def ready(self, left: Marginal, right: Marginal, count: int) -> RecursionStep:
         """The step with what it can prepare for these marginals and ``count`` pairs."""
         return self
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dense(Step):
+class Dense(RecursionStep):
     """A linear layer over the features of each position, or of all positions where the signal is flattened."""
 
     prior: Prior
@@ -79,7 +79,7 @@ class Dense(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convolution(Step):
+class Convolution(RecursionStep):
     """A convolution: the mean over the window, both positions shifted alike."""
 
     prior: Prior
@@ -109,7 +109,7 @@ class Convolution(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Elementwise(Step):
+class Elementwise(RecursionStep):
     """A nonlinear function of each feature.
 
     Behind a norm with gains ``gain`` is the function x f'(x): the gain of a feature adds u v f'(u) f'(v) to its tangent
@@ -135,7 +135,7 @@ class Elementwise(Step):
     def mean(self, marginal: Marginal) -> Tensor | None:
         return self.function.mean(marginal.variance)
 
-    def ready(self, left: Marginal, right: Marginal, count: int) -> Step:
+    def ready(self, left: Marginal, right: Marginal, count: int) -> RecursionStep:
         function = self.function.ready(left.variance, right.variance, count)
         if self.gain is None:
             return replace(self, function=function)
@@ -144,7 +144,7 @@ class Elementwise(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Factor(Step):
+class Factor(RecursionStep):
     """A constant factor."""
 
     factor: float
@@ -157,7 +157,7 @@ class Factor(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Positions(Step):
+class Positions(RecursionStep):
     """A linear map of positions, the same for every feature: pooling, padding, interpolation. matrix: (P_out, P_in)."""
 
     matrix: Tensor
@@ -173,7 +173,7 @@ class Positions(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Normalize(Step):
+class Normalize(RecursionStep):
     """LayerNorm, GroupNorm, RMSNorm: over infinitely many features, mean and variance are those of one feature.
 
     Gains are 1 and biases 0, and both are trained where the module has them: each adds its own term to the ntk. The
@@ -221,7 +221,7 @@ def only_equal_positions(k: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diagonal(Step):
+class Diagonal(RecursionStep):
     """Forgets the pairs of different positions, where a branch has no use for them."""
 
     def __call__(self, pairs: Pairs, left: Marginal, right: Marginal) -> Pairs:

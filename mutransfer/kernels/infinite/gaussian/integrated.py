@@ -29,7 +29,7 @@ class Integrated:
     chain: Chain
     kinks: tuple[float, ...] = ()
     level: int = 0
-    table: Table | None = None
+    table: ChebyshevTable | None = None
     lines: PiecewiseLinear | None = None
 
     def mean(self, q: Tensor) -> Tensor | None:
@@ -117,7 +117,7 @@ def _enough(function: Integrated, low: float, high: float) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class ChebyshevTable:
     """Chebyshev coefficients of E (f(u) - f(0))(f(v) - f(0)) / (s1 s2) and E f'(u) f'(v) in s1, s2 and the angle."""
 
     low: float
@@ -180,7 +180,7 @@ def _chebyshev(x: Tensor, count: int) -> Tensor:
     return torch.stack(rows[:count], -1)
 
 
-def tabulate(function: Integrated, low: float, high: float, *, limit: int) -> Table | None:
+def tabulate(function: Integrated, low: float, high: float, *, limit: int) -> ChebyshevTable | None:
     """The table for standard deviations from low to high; None where it takes more than ``limit`` evaluations."""
     zero = float(function.chain.value(torch.zeros(1, dtype=torch.float64)))
 
@@ -210,7 +210,7 @@ def tabulate(function: Integrated, low: float, high: float, *, limit: int) -> Ta
         tails = [found[-2:]] + ([found[:, -2:]] if stds > 1 else [])
         if max(float(tail.abs().max()) for tail in tails) > ACCURACY * float(found.abs().max()):
             return None
-    return Table(low=low, high=high, value=value, slope=slope)
+    return ChebyshevTable(low=low, high=high, value=value, slope=slope)
 
 
 def _degree(averages: Callable[[Tensor], Tensor], *, start: int) -> int | None:
