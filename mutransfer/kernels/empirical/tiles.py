@@ -104,7 +104,7 @@ def assemble(
                 b = a if same else tangents.gradients(columns, other_run, *columns_at, first, last)
                 mirrored = right is None and not same
                 share = probe.within(rows_at, columns_at, (first, last), full=full, mirrored=mirrored)
-                for name in a.keys() & b.keys():
+                for name in [name for name in a if name in b]:  # in order: rounding is the same in every process
                     form = _form(a[name], b[name], full, a is b)
                     block = contract(
                         a[name],

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mutransfer.kernels.infinite.pairs import Marginal, Pairs
-from mutransfer.kernels.infinite.steps import RecursionStep
+from mutransfer.kernels.infinite.steps import Dense, Diagonal, Positions, RecursionStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,32 @@ class Program:
         return Program(steps=tuple(steps))
 
 
-def joined(chunks: Sequence[Sequence[StepRecord]]) -> list[StepRecord]:
+def resolve_pairs(steps: Sequence[RecursionStep | Sum], *, full: bool) -> tuple[Program, bool]:
+    """The program that keeps pairs of different positions only as far as needed, and whether it wants them given.
+
+    Told backwards: whether the output needs them (``full``) tells the input.
+    """
+    resolved: list[RecursionStep | Sum] = []
+    for step in reversed(steps):
+        if isinstance(step, Sum):
+            skip, skip_full = resolve_pairs(step.skip.steps, full=full)
+            branch, branch_full = resolve_pairs(step.branch.steps, full=full)
+            full = skip_full or branch_full
+            step = replace(step, skip=_reduced(skip, full, skip_full), branch=_reduced(branch, full, branch_full))
+        elif isinstance(step, Positions):
+            step = replace(step, full_output=full)
+            full = full or bool((step.matrix != 0).sum(1).max() > 1)
+        elif isinstance(step, Dense) and step.over_positions:
+            full = False
+        resolved.append(step)
+    return Program(steps=tuple(reversed(resolved))), full
+
+
+def _reduced(program: Program, given: bool, needed: bool) -> Program:
+    return Program(steps=(Diagonal(), *program.steps)) if given and not needed else program
+
+
+def join_records(chunks: Sequence[Sequence[StepRecord]]) -> list[StepRecord]:
     """The records of several runs on different examples, as one."""
     return [_join(records) for records in zip(*chunks, strict=True)]
 
@@ -140,8 +165,8 @@ def _join(records: Sequence[StepRecord]) -> StepRecord:
         )
     sums = [r for r in records if isinstance(r, SumRecord)]
     return SumRecord(
-        skip=joined([r.skip for r in sums]),
-        branch=joined([r.branch for r in sums]),
+        skip=join_records([r.skip for r in sums]),
+        branch=join_records([r.branch for r in sums]),
         skip_mean=_cat([r.skip_mean for r in sums]),
         branch_mean=_cat([r.branch_mean for r in sums]),
     )
