@@ -150,9 +150,9 @@ class TransferCallback(Monitor, TrainerCallback):
     ) -> None:
         if logs is None or "loss" not in logs:  # of an evaluation, or the summary at the end
             return
-        found = self.movement.log_values()
-        logs.update(found)
-        state.log_history[-1].update(found)
+        movement = self.movement.log_values()
+        logs.update(movement)
+        state.log_history[-1].update(movement)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not args.should_save:
@@ -184,8 +184,8 @@ class _Factory:
         return self.cls(self.groups(model), lr=self.base["lr"], **kwargs)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        own = [p for p in model.parameters() if p.requires_grad] if self.params is None else self.params(model)
-        return param_groups(model, self.plan, params=own, **self.base)
+        parameters = [p for p in model.parameters() if p.requires_grad] if self.params is None else self.params(model)
+        return param_groups(model, self.plan, params=parameters, **self.base)
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:

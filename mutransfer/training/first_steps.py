@@ -101,7 +101,7 @@ class _Watcher:
         self._note(0, named | self._logits(model))
 
     def look(self, model: nn.Module, step: int) -> None:
-        found = updates.refine(model, self.start, lambda: self.task.loss(model, self.probe))
+        found = updates.output_changes(model, self.start, lambda: self.task.loss(model, self.probe))
         quantities = {
             name: {path: getattr(r, name) for path, r in found.items()}
             for name in ("size", "change", "effective", "propagated")

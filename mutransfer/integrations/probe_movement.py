@@ -22,10 +22,10 @@ from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Role
 from mutransfer.training.batches import batch_size, device_of, to_device
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of the model
+ProbeCall = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of the model
 
 
-class Movement:
+class ProbeMovement:
     """How far activations are from where they were before the first step; training is left as it was, bit for bit.
 
     Args:
@@ -43,7 +43,7 @@ class Movement:
         self.changes: dict[str, float] = {}
         self._net = nn.Module()
         self._context: Callable[[], AbstractContextManager[Any]] = nullcontext
-        self._probe: Call | None = None
+        self._probe: ProbeCall | None = None
         self._reference: dict[str, Tensor] = {}
         self._hook: RemovableHandle | None = None
         self._wanted, self._logged = False, 0
@@ -84,8 +84,8 @@ class Movement:
         self._logged += 1
         if not self._reference or not self.every or self._logged % self.every:
             return {}
-        found = relative_changes(self._reference, self._activations())
-        self.changes = {name: x for name, x in found.items() if math.isfinite(x)}
+        changes = relative_changes(self._reference, self._activations())
+        self.changes = {name: x for name, x in changes.items() if math.isfinite(x)}
         if not self.changes:
             return {}
         values = sorted(self.changes.values())
@@ -118,23 +118,23 @@ class Movement:
         args, kwargs = to_device(self._probe, device_of(self._net))
         with preserved_random_state(), torch.compiler.set_stance("force_eager"), self._context():
             try:
-                found = activations(self._net, lambda: self._net(*args, **kwargs))
+                outputs = activations(self._net, lambda: self._net(*args, **kwargs))
             except (TypeError, ValueError, IndexError, RuntimeError) as error:
                 raise DataError(f"the model cannot run on the probe batch: {error}. Give another as probe=.") from error
         for module in self._net.modules():
             # A forward pass without a backward leaves FSDP2's root unsharded, and the next would see old weights.
             if isinstance(module, FSDPModule):
                 module.reshard()
-        return {name: x.cpu() for name, x in found.items()}
+        return {name: x.cpu() for name, x in outputs.items()}
 
 
-def _call(probe: Any) -> Call:
+def _call(probe: Any) -> ProbeCall:
     if isinstance(probe, Mapping):
         return (), dict(probe)
     return (tuple(probe) if isinstance(probe, tuple | list) else (probe,)), {}
 
 
-def _rows(call: Call, rows: int) -> Call:
+def _rows(call: ProbeCall, rows: int) -> ProbeCall:
     size = batch_size(call)
 
     def cut(x: Any) -> Any:
@@ -146,8 +146,8 @@ def _rows(call: Call, rows: int) -> Call:
 
 
 def _readouts(plan: Plan) -> list[str]:
-    own = [name.rpartition(".")[0] for name, s in plan.items() if s.role is Role.OUTPUT]
-    return [*own, *(path for path, site in plan.sites.items() if site.kind == "tied readout")]
+    readouts = [name.rpartition(".")[0] for name, s in plan.items() if s.role is Role.OUTPUT]
+    return [*readouts, *(path for path, site in plan.sites.items() if site.kind == "tied readout")]
 
 
 def _is_plain(x: Any) -> bool:
