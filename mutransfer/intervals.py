@@ -1,7 +1,8 @@
-"""Slopes of log quantities against log width, with intervals."""
+"""A value with a 90 % interval: of a mean, of an estimate, and the slope of a log quantity against log width."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,17 +13,48 @@ CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slope:
-    """d log(quantity) / d log(width) with a 90 % interval, and what theory predicts (None: nothing)."""
+class Interval:
+    """A value with a 90 % interval."""
 
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slope(Interval):
+    """d log(quantity) / d log(width) with a 90 % interval, and what theory predicts (None: nothing)."""
+
     predicted: float | None = None
 
     def __str__(self) -> str:
         text = f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
         return text if self.predicted is None else f"{text} (theory {self.predicted:+.2f})"
+
+
+def t_quantile(degrees: int) -> float:
+    """Standard errors from a value to either end of its 90 % interval."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
+
+
+def t_interval(value: float, error: float, degrees: int) -> Interval:
+    """Student's interval of a value with standard error ``error``, estimated with ``degrees`` of freedom.
+
+    >>> print(t_interval(1.0, 0.1, 4))
+    1 [0.787, 1.21]
+    """
+    half = float(t_quantile(degrees) * error)
+    return Interval(value=value, low=value - half, high=value + half)
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """The mean of independent values with its t-interval; at least two values."""
+    mean, n = float(np.mean(values)), len(values)
+    half = float(t_quantile(n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return Interval(value=mean, low=mean - half, high=mean + half)
 
 
 def fit_slope(
@@ -48,17 +80,5 @@ def fit_slope(
     slope = round(float(centred @ np.array(y) / (centred @ centred)), 12)
     residuals = np.array(y) - np.mean(y) - slope * centred
     error = np.sqrt(residuals @ residuals / (len(x) - 2) / (centred @ centred))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * error)
-    return Slope(value=slope, low=slope - half, high=slope + half, predicted=predicted)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A value with a 90 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+    fitted = t_interval(slope, float(error), len(x) - 2)
+    return Slope(value=slope, low=fitted.low, high=fitted.high, predicted=predicted)

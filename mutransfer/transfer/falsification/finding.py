@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
-from scipy import stats
 
-from mutransfer.intervals import CONFIDENCE, Interval
+from mutransfer.intervals import Interval, mean_interval
 from mutransfer.transfer.falsification.kernel_movement import Moment
 
 SUFFICES = 0.8  # part of the improvement; see falsify
@@ -45,7 +44,7 @@ def explained_part(network: Arm, control: Arm) -> Interval:
     start, end, reached = (np.array(x) for x in (network.initial, network.final, control.final))
     if not (start > end).all():
         return Interval(value=math.nan, low=math.nan, high=math.nan)
-    return _interval((start - reached) / (start - end))
+    return mean_interval((start - reached) / (start - end))
 
 
 def allowed_gain(network: Arm) -> float:
@@ -86,12 +85,6 @@ def best_setting(curve: Mapping[float, Sequence[float]]) -> tuple[float, float]:
     if len(points) < 2 or best not in (points[0], points[-1]):
         return best, 0.0
     return best, mean[points[1] if best == points[0] else points[-2]] - mean[best]
-
-
-def _interval(values: np.ndarray) -> Interval:
-    mean, n = float(values.mean()), len(values)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
-    return Interval(value=mean, low=mean - half, high=mean + half)
 
 
 def _percent(part: Interval) -> str:

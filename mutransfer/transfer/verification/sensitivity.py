@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from mutransfer.errors import ConfigError
-from mutransfer.intervals import CONFIDENCE, Interval
+from mutransfer.intervals import Interval, t_interval
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.curves.optimum import log_of
 from mutransfer.transfer.runs.runner import Runner
@@ -129,22 +128,17 @@ def judged(
         n_others, n_seeds = differences.shape
         degrees = n_others * (n_seeds - 1)
         error = math.sqrt(float(differences.var(axis=1, ddof=1).mean()) / n_seeds)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
-        gain[key] = {x: _around(float(d.mean()), half) for x, d in zip(others, differences, strict=True)}
+        gain[key] = {x: t_interval(float(d.mean()), error, degrees) for x, d in zip(others, differences, strict=True)}
         own = []
         for seed in range(n_seeds):
             rest = np.delete(rows, seed, axis=1).mean(axis=1)
             own.append(float(rows[0, seed] - rows[int(rest.argmin()), seed]))
-        regret[key] = _around(float(np.mean(own)), half)
+        regret[key] = t_interval(float(np.mean(own)), error, degrees)
     return Sensitivity(name=name, value=value, gain=gain, regret=regret, tolerance=tolerance)
 
 
 def _logs(runs: Sequence[Sequence[RunResult]]) -> np.ndarray:
     return log_of([[min(r.final_loss, r.initial_loss) for r in results] for results in runs])
-
-
-def _around(value: float, half: float) -> Interval:
-    return Interval(value=value, low=value - half, high=value + half)
 
 
 def _possible(template: RunSpec, name: str, value: Value) -> bool:
