@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mutransfer.errors import DataError
 from mutransfer.measure.activations import activations, relative_changes
+from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Role
@@ -146,7 +147,7 @@ def _rows(call: ProbeCall, rows: int) -> ProbeCall:
 
 
 def _readouts(plan: Plan) -> list[str]:
-    readouts = [name.rpartition(".")[0] for name, s in plan.items() if s.role is Role.OUTPUT]
+    readouts = [owner(name) for name, s in plan.items() if s.role is Role.OUTPUT]
     return [*readouts, *(path for path, site in plan.sites.items() if site.kind == "tied readout")]
 
 

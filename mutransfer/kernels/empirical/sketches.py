@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import DataError
-from mutransfer.kernels.distances import Estimate, from_leave_one_out
+from mutransfer.intervals import Interval
+from mutransfer.kernels.distances import from_leave_one_out
 from mutransfer.kernels.empirical.as_function import ExampleBatch, Inputs, evaluate
 from mutransfer.kernels.empirical.untouched import aliases, untouched
 from mutransfer.parameterization.model.names import unwrapped
@@ -58,7 +59,7 @@ def sketched_ntk(model: nn.Module, x: Inputs, *, probes: int = 4, size: int = 10
     return sketches @ sketches.mT
 
 
-def split_drift(start: Tensor, now: Tensor) -> Estimate:
+def split_drift(start: Tensor, now: Tensor) -> Interval:
     """||K_t - K_0|| / ||K_0|| from two sets of sketches of the same probes, with a 90 % interval over probes.
 
     Squared lengths are means over pairs of different probes, which have no bias; the drift is the root of their ratio.
@@ -74,7 +75,7 @@ def split_drift(start: Tensor, now: Tensor) -> Estimate:
     return _root(_over_probes(drift, start, now))
 
 
-def split_distance(first: Tensor, second: Tensor) -> Estimate:
+def split_distance(first: Tensor, second: Tensor) -> Interval:
     """1 - <K, K'> / (||K|| ||K'||) (Fort et al. 2020) from sketches of the same probes; see :func:`split_drift`."""
 
     def distance(first: Tensor, second: Tensor) -> float:
@@ -88,7 +89,7 @@ def split_distance(first: Tensor, second: Tensor) -> Estimate:
     return _over_probes(distance, first, second)
 
 
-def _over_probes(statistic: Callable[[Tensor, Tensor], float], first: Tensor, second: Tensor) -> Estimate:
+def _over_probes(statistic: Callable[[Tensor, Tensor], float], first: Tensor, second: Tensor) -> Interval:
     if first.ndim != 3 or first.shape != second.shape or len(first) < 3:
         raise DataError(
             "expected two sets of sketches (probes, N, N) of the same probes, at least three; found "
@@ -111,6 +112,6 @@ def _cross(a: Tensor, b: Tensor) -> float:
     return float(every / (n * (n - 1)))
 
 
-def _root(square: Estimate) -> Estimate:
+def _root(square: Interval) -> Interval:
     value, low, high = (max(0.0, number) ** 0.5 for number in (square.value, square.low, square.high))
-    return Estimate(value=value, low=low, high=high, count=square.count)
+    return Interval(value=value, low=low, high=high)

@@ -26,6 +26,15 @@ def canonical(name: str, known: Collection[str] = frozenset()) -> str:
     return next((own for own in known if _bare(own) == bare), bare)
 
 
+def owner(parameter: str) -> str:
+    """The path of the module that a parameter belongs to by its name, "model" for the model's own.
+
+    >>> owner("layers.0.weight"), owner("scale")
+    ('layers.0', 'model')
+    """
+    return parameter.rpartition(".")[0] or "model"
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """The user's own module inside (Distributed)DataParallel, AveragedModel, torch.compile and checkpointing."""
     while (inside := _inside(model)) is not None:

@@ -69,7 +69,7 @@ CONVOLUTIONAL = {
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_convolutional(name):
+def test_convolutional_kernels_are_those_of_the_recursion_by_hand(name):
     layers, by_hand, head = CONVOLUTIONAL[name]
     x = images()
     kernels = by_hand(Kernels(x, W, B))
