@@ -63,7 +63,7 @@ def optimizer(
     params: Callable[[nn.Module], Iterable[Any]] | None = None,
     **kwargs: Any,
 ) -> tuple[Callable[[], Callable[..., torch.optim.Optimizer]], dict[str, Any]]:
-    """What ``Trainer(optimizer_cls_and_kwargs=...)`` wants.
+    """The pair that ``Trainer(optimizer_cls_and_kwargs=...)`` wants.
 
     Groups are made from the model that the Trainer has when it makes its optimizer, which may be sharded by then.
     The learning rate, betas, eps and weight decay of TrainingArguments are not used, nor is its choice of what decays.
@@ -169,7 +169,7 @@ class TransferCallback(Monitor, TrainerCallback):
 
 @dataclass(frozen=True, kw_only=True)
 class _Factory:
-    """Not a class of optimizers: the Trainer calls it for a function that makes one from its model."""
+    """A stand-in for a class of optimizers: the Trainer calls it for a function that makes one from its model."""
 
     plan: Plan
     cls: Callable[..., torch.optim.Optimizer]

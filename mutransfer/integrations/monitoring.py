@@ -1,4 +1,4 @@
-"""What a callback does for a run under a plan, whichever trainer calls it: guard, clip, measure, compare plans."""
+"""The duties of a callback for a run under a plan, whichever trainer calls it: guard, clip, measure, compare plans."""
 
 from __future__ import annotations
 

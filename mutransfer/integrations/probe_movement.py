@@ -27,7 +27,7 @@ ProbeCall = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of the model
 
 
 class ProbeMovement:
-    """How far activations are from where they were before the first step; training is left as it was, bit for bit.
+    """A measure of how far activations are from their start on a fixed batch; training is left as it was, bit for bit.
 
     Args:
         plan: names the readouts.
@@ -96,7 +96,7 @@ class ProbeMovement:
         return logged
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to go on measuring from step 0; empty where that is not tensors and numbers."""
+        """The state that a resumed run goes on measuring from; empty where that is not tensors and numbers."""
         if not self._reference or not _is_plain(self._probe):
             return {}
         return {"probe": to_device(self._probe, "cpu"), "reference": self._reference}

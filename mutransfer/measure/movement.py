@@ -44,7 +44,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelProbe:
-    """What the tangent kernel is measured on: one fixed direction of the outputs of a few examples.
+    """The setting in which the tangent kernel is measured: one fixed direction of the outputs of a few examples.
 
     The kernel weighs each parameter by SGD's learning rate in the plan: then it is the kernel that drives the outputs,
     and the same in all forms of a parameterization.

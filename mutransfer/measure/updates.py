@@ -102,7 +102,7 @@ def output_changes(model: nn.Module, before: Start, forward: RunModel) -> dict[s
 
 @torch.no_grad()
 def own_updates(model: nn.Module, before: Start) -> dict[str, Tensor]:
-    """How much each parameter's update alone changes its module's initial output, by parameter name.
+    """Changes of each module's initial output by the update of one parameter alone, by parameter name.
 
     Root-mean-square of h(p_t, rest_0; x_0) - h_0: neither other updates nor changed inputs take part. ``before`` must
     hold inputs. A parameter of several modules counts where its name says; its other uses under ``module:parameter``.

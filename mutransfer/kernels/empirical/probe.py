@@ -48,7 +48,7 @@ class Probe:
     def within(
         self, rows: tuple[int, int], columns: tuple[int, int], heads: tuple[int, int], *, full: bool, mirrored: bool
     ) -> Share | None:
-        """What is probed of a block of the kernel; ``mirrored``: and of its transpose below the diagonal."""
+        """The probed part of a block of the kernel; ``mirrored``: and of its transpose below the diagonal."""
         ours = [k for k, i in enumerate(self.left_at) if rows[0] <= i < rows[1]]
         theirs = [k for k, j in enumerate(self.right_at) if columns[0] <= j < columns[1]]
         combined = self.heads[slice(*heads)]

@@ -24,7 +24,7 @@ _STREAM_BYTES = 2**25
 
 @dataclass(frozen=True)
 class Tiles:
-    """How much is in memory at once: examples of a side, and heads (all of them where pairs of heads are asked for)."""
+    """The tile in memory at once: examples of a side, and heads (all of them where pairs of heads are asked for)."""
 
     examples: int
     heads: int
@@ -57,7 +57,7 @@ def _repeats_positions(sides: list[Side], size: int) -> bool:
 
 
 def _bytes(tangents: Tangents, side: Side) -> tuple[float, float]:
-    """Per example, and per example and head."""
+    """Memory per example, and per example and head."""
     survey = side.survey
     shared = per_head = 0
     for op in survey.ops:

@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerPlace:
-    """Where in the network a layer stands, and how its weights are drawn."""
+    """A layer's place in the network, and how its weights are drawn."""
 
     where: str
     prior: Prior

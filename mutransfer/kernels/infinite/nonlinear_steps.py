@@ -95,5 +95,5 @@ class Normalize(RecursionStep):
 
 
 def only_equal_positions(k: Tensor) -> Tensor:
-    """What a parameter that each position has for itself adds to a kernel of all pairs of positions."""
+    """The share in a kernel of all pairs of positions of a parameter that each position has for itself."""
     return k * torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)

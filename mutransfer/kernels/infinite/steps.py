@@ -18,7 +18,7 @@ from mutransfer.kernels.infinite.spatial import Padding, PatchMean, apply_matrix
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """How the weights and biases of every layer are drawn, and what the gradient is taken of."""
+    """The law of every layer's weights and biases, and what the gradient is taken of."""
 
     weight_std: float
     bias_std: float | None

@@ -56,7 +56,7 @@ class OperationSurvey:
         return [0, 1] if self.size == 2 else self.few
 
     def bytes_per_example(self) -> int:
-        """What stays of a forward pass: outputs with their gradients' place, and data."""
+        """Memory that stays taken after a forward pass: outputs with their gradients' place, and data."""
         size = 0
         for op in self.ops:
             size += 2 * op.output.numel() * op.output.element_size()
@@ -141,7 +141,7 @@ def _alone(small: _Recorded) -> OperationSurvey:
 def _compare(
     large: _Recorded, small: _Recorded, size: int, places: list[int], few: list[int], replicated: frozenset[int]
 ) -> OperationSurvey:
-    """What the two runs have in common; ``places``: of the few in the large run."""
+    """The survey that two runs give together; ``places``: of the few in the large run."""
     ops, others = large.recorder.ops, small.recorder.ops
     leftover = {**small.recorder.leftover, **large.recorder.leftover}
     precision = max(small.recorder.precision, large.recorder.precision)

@@ -17,7 +17,7 @@ from mutransfer.kernels.empirical.passes.survey import OperationSurvey
 
 @dataclass(frozen=True)
 class Heads:
-    """What is differentiated for each example: every output, or (``direction``: (N, O)) one combination of them."""
+    """The outputs differentiated for each example: all, or (``direction``: (N, O)) one combination of them."""
 
     width: int
     direction: Tensor | None
@@ -82,7 +82,7 @@ class Tangents:
     def gradients(
         self, side: Side, run: RecordedPass, start: int, stop: int, first: int, last: int
     ) -> dict[str, Gradients]:
-        """Of the heads ``first`` to ``last`` at the examples ``start`` to ``stop``, which ``run`` went through."""
+        """Gradients of the heads ``first`` to ``last`` at the examples ``start`` to ``stop`` of ``run``."""
 
         def cotangent(o: int) -> Tensor:
             return side.heads.cotangent(first + o, start, stop, run.outputs)

@@ -1,4 +1,4 @@
-"""Which form of the inner products of gradients costs less, in floating-point operations of a matrix product."""
+"""The cheaper form of the inner products of gradients, by floating-point operations of a matrix product."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def _sum_of_outer(factors: Sequence[OuterFactors], start: int, stop: int) -> Ten
 def _compact(
     left: Sequence[OuterFactors], right: Sequence[OuterFactors]
 ) -> tuple[Sequence[OuterFactors], Sequence[OuterFactors]]:
-    """Of a matrix whose rows are only looked up, the rows that occur."""
+    """The same products for the rows that occur, of a matrix whose rows are only looked up."""
     every = [*left, *right]
     if not all(f.one_hot for f in every):
         return left, right

@@ -112,7 +112,7 @@ def _product(
 
 
 def _in_parameter(source: WeightSource) -> tuple[WeightSource, tuple[int, int], bool] | None:
-    """Where a view of a matrix lies in it: its rows, and whether it is transposed; None for any other weight."""
+    """The parameter that a weight is a view of, the rows it takes, and whether it is transposed; None for any other."""
     if len(source.leaves) != 1:
         return None
     (name, leaf), root = next(iter(source.leaves.items())), source.root

@@ -1,4 +1,4 @@
-"""What the gradient of a parameter is made of at one operation, and where examples lie in an operation's output."""
+"""Parts of a parameter's gradient at one operation, and where examples lie in an operation's output."""
 
 from __future__ import annotations
 

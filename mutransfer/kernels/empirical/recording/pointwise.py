@@ -13,7 +13,7 @@ from mutransfer.kernels.empirical.recording.parts import FindSource, Part, Point
 
 
 def bias_parts(find: FindSource, bias: Any, trailing: int = 0) -> list[Part]:
-    """What is added; ``trailing``: dimensions after the one of channels."""
+    """The part of a summand; ``trailing``: dimensions after the one of channels."""
     return [] if find(bias) is None else shift_parts(find, bias, tuple(bias.shape) + (1,) * trailing)
 
 

@@ -1,4 +1,4 @@
-"""Which operations of a forward pass use which parameters, and what a gradient of theirs is made of.
+"""A recorder of the operations of a forward pass that use parameters, with the parts of their gradients.
 
 A torch function mode sees every operation. What is computed from parameters and constants alone is followed as a weight
 of its own; an operation between a weight and data is recorded if ``operations.py`` knows its

@@ -74,7 +74,7 @@ class Integrated:
         return float(self.chain.value(torch.zeros(1, dtype=torch.float64)))
 
     def _averages(self, s1: Tensor, s2: Tensor, angle: Tensor) -> Tensor:
-        """What is tabulated, (2, *shape): E (f(u) - f(0))(f(v) - f(0)) / (s1 s2), and E f'(u) f'(v)."""
+        """The tabulated functions, (2, *shape): E (f(u) - f(0))(f(v) - f(0)) / (s1 s2), and E f'(u) f'(v)."""
         shape = torch.broadcast_shapes(s1.shape, s2.shape, angle.shape)
         s1, s2, angle = (x.expand(shape).flatten() for x in (s1, s2, angle))
         value, slope = plane_averages(self.chain, self.kinks, self.level, s1, s2, angle, self._at_zero())

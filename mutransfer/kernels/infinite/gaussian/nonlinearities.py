@@ -1,4 +1,4 @@
-"""What an elementwise function does to a Gaussian: E[f(u) f(v)], E[f'(u) f'(v)] and E[f(u)], in closed form.
+"""Gaussian averages of an elementwise function: E[f(u) f(v)], E[f'(u) f'(v)] and E[f(u)], in closed form.
 
 (u, v) is a centred Gaussian pair with E u^2 = q1, E v^2 = q2, E u v = k, |k| <= size = sqrt(q1 q2), with equality where
 u and v are parallel: rounding must not leave k beside it. All in float64, elementwise.
