@@ -63,7 +63,7 @@ def optimizer(
     params: Callable[[nn.Module], Iterable[Any]] | None = None,
     **kwargs: Any,
 ) -> tuple[Callable[[], Callable[..., torch.optim.Optimizer]], dict[str, Any]]:
-    """What ``Trainer(optimizer_cls_and_kwargs=...)`` wants.
+    """The pair that ``Trainer(optimizer_cls_and_kwargs=...)`` wants.
 
     Groups are made from the model that the Trainer has when it makes its optimizer, which may be sharded by then.
     The learning rate, betas, eps and weight decay of TrainingArguments are not used, nor is its choice of what decays.
@@ -150,9 +150,9 @@ class TransferCallback(Monitor, TrainerCallback):
     ) -> None:
         if logs is None or "loss" not in logs:  # of an evaluation, or the summary at the end
             return
-        found = self.movement.log_values()
-        logs.update(found)
-        state.log_history[-1].update(found)
+        movement = self.movement.log_values()
+        logs.update(movement)
+        state.log_history[-1].update(movement)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not args.should_save:
@@ -169,7 +169,7 @@ class TransferCallback(Monitor, TrainerCallback):
 
 @dataclass(frozen=True, kw_only=True)
 class _Factory:
-    """Not a class of optimizers: the Trainer calls it for a function that makes one from its model."""
+    """A stand-in for a class of optimizers: the Trainer calls it for a function that makes one from its model."""
 
     plan: Plan
     cls: Callable[..., torch.optim.Optimizer]
@@ -184,8 +184,8 @@ class _Factory:
         return self.cls(self.groups(model), lr=self.base["lr"], **kwargs)
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        own = [p for p in model.parameters() if p.requires_grad] if self.params is None else self.params(model)
-        return param_groups(model, self.plan, params=own, **self.base)
+        parameters = [p for p in model.parameters() if p.requires_grad] if self.params is None else self.params(model)
+        return param_groups(model, self.plan, params=parameters, **self.base)
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:

@@ -92,10 +92,10 @@ class TransferCallback(Monitor, pl.Callback):
         # LearningRateMonitor does it, at the step of all that is logged for this batch.
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         every: int = trainer.log_every_n_steps  # type: ignore[missing-attribute]  # set by one of its parts
-        if stepped and every and (step + 1) % every == 0 and (found := self.movement.log_values()):
-            trainer.callback_metrics.update({name: torch.tensor(x) for name, x in found.items()})
+        if stepped and every and (step + 1) % every == 0 and (movement := self.movement.log_values()):
+            trainer.callback_metrics.update({name: torch.tensor(x) for name, x in movement.items()})
             for logger in trainer.loggers:
-                logger.log_metrics(found, step=step)
+                logger.log_metrics(movement, step=step)
 
     def state_dict(self) -> dict[str, Any]:
         return self.movement.state()

@@ -1,4 +1,4 @@
-"""What a callback does for a run under a plan, whichever trainer calls it: guard, clip, measure, compare plans."""
+"""The duties of a callback for a run under a plan, whichever trainer calls it: guard, clip, measure, compare plans."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import ConfigError, PlanError
-from mutransfer.integrations.feature_movement import Movement
+from mutransfer.integrations.probe_movement import ProbeMovement
 from mutransfer.parameterization.groups.clipping import clip_grad_norm_
 from mutransfer.parameterization.groups.lr_guard import check_lr
 from mutransfer.parameterization.model.names import canonical, unwrapped
@@ -29,7 +29,7 @@ class Monitor:
         plan: the plan that the model is under.
         every: optimizer steps between looks at the learning rates.
         clip_norm: threshold of :func:`~mutransfer.clip_grad_norm_`; None does not clip.
-        movement_every, probe, probe_rows: of :class:`Movement`.
+        movement_every, probe, probe_rows: of :class:`ProbeMovement`.
 
     Raises:
         ConfigError: a number that cannot be used.
@@ -51,7 +51,7 @@ class Monitor:
                 f"least 0, clip_norm={clip_norm} positive or None"
             )
         self.plan, self.every, self.clip_norm = plan, every, clip_norm
-        self.movement = Movement(plan, every=movement_every, probe=probe, rows=probe_rows)
+        self.movement = ProbeMovement(plan, every=movement_every, probe=probe, rows=probe_rows)
         self._net = nn.Module()
         self._steps = 0
 

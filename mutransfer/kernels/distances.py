@@ -1,4 +1,4 @@
-"""How far a kernel moved, and whether towards the targets; intervals by the jackknife over examples.
+"""Distances between kernels, and alignment with targets; intervals by the jackknife over examples.
 
 A kernel is (N, N), or (N, N, O, O) with pairs of outputs, which then count as examples of their own.
 """
@@ -6,28 +6,12 @@ A kernel is (N, N), or (N, N, O, O) with pairs of outputs, which then count as e
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from mutransfer.errors import DataError
-
-CONFIDENCE = 0.9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A value with a 90 % interval, and how many examples or probes it comes from."""
-
-    value: float
-    low: float
-    high: float
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] (n = {self.count})"
+from mutransfer.intervals import Interval, t_interval
 
 
 def relative_drift(start: Tensor, now: Tensor) -> float:
@@ -137,15 +121,16 @@ def effective_rank(kernel: Tensor) -> float:
     return float(torch.special.entr(shares).sum().exp())
 
 
-def jackknife(statistic: Callable[..., float], *arrays: Tensor) -> Estimate:
+def jackknife(statistic: Callable[..., float], *arrays: Tensor, kernels: int | None = None) -> Interval:
     """``statistic(*arrays)`` with a 90 % t-interval from leaving out every example in turn.
 
     ``arrays``: kernels (N, N) or (N, N, O, O), which lose a row and a column, and targets (N,) or (N, C), which lose a
-    row. An array whose first two dimensions are both N is a kernel: with N = C give targets as (N, C, 1).
+    row. ``kernels``: how many of the arrays, the first ones, are kernels. None: every array of two or four dimensions
+    whose first two are both N, which targets with N = C would be taken for too.
 
     >>> k = torch.eye(5)
     >>> str(jackknife(relative_drift, k, 1.5 * k))
-    '0.5 [0.5, 0.5] (n = 5)'
+    '0.5 [0.5, 0.5]'
 
     Raises DataError with fewer than three examples or where arrays disagree on their number. Source: Tukey 1958.
     """
@@ -154,36 +139,43 @@ def jackknife(statistic: Callable[..., float], *arrays: Tensor) -> Estimate:
         raise DataError(
             f"a jackknife needs at least 3 examples, the same number in every array; found {[len(a) for a in arrays]}"
         )
+    square = [a.ndim in (2, 4) and a.shape[1] == size for a in arrays]
+    if kernels is not None:
+        if not all(square[:kernels]):
+            raise DataError(
+                f"the first {kernels} arrays must be kernels ({size}, {size}) or ({size}, {size}, O, O); found "
+                f"{[tuple(a.shape) for a in arrays[:kernels]]}"
+            )
+        square = [i < kernels for i in range(len(arrays))]
     value = float(statistic(*arrays))
     without = []
     for left_out in range(size):
-        kept = [i for i in range(size) if i != left_out]
-        parts = [a[kept][:, kept] if a.ndim in (2, 4) and a.shape[1] == size else a[kept] for a in arrays]
+        rest = [i for i in range(size) if i != left_out]
+        parts = [a[rest][:, rest] if is_kernel else a[rest] for a, is_kernel in zip(arrays, square, strict=True)]
         without.append(float(statistic(*parts)))
     return from_leave_one_out(value, without)
 
 
-def from_leave_one_out(value: float, without: list[float]) -> Estimate:
+def from_leave_one_out(value: float, without: list[float]) -> Interval:
     """The interval of an estimate from its values with each of n independent parts left out."""
     n = len(without)
     spread = torch.tensor(without, dtype=torch.float64)
     error = float(((n - 1) / n * (spread - spread.mean()).square().sum()).sqrt())
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
-    return Estimate(value=value, low=value - half, high=value + half, count=n)
+    return t_interval(value, error, n - 1)
 
 
 def _matrices(*kernels: Tensor) -> list[Tensor]:
-    found = []
+    matrices = []
     for kernel in kernels:
         if kernel.ndim == 4:
             n, m, o, p = kernel.shape
             kernel = kernel.permute(0, 2, 1, 3).reshape(n * o, m * p)
-        if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape != (found or [kernel])[0].shape:
+        if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape != (matrices or [kernel])[0].shape:
             raise DataError(
                 f"expected kernels (N, N) or (N, N, O, O) of one size, found {[tuple(k.shape) for k in kernels]}"
             )
-        found.append(kernel.detach().double())
-    return found
+        matrices.append(kernel.detach().double())
+    return matrices
 
 
 def _targets(kernel: Tensor, targets: Tensor) -> Tensor:

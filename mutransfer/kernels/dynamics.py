@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,26 +11,11 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.spectrum import (
-    Modes,
-    array,
-    decay_of,
-    positive,
-    spectrum,
-    symmetric,
-    times,
-)
+from mutransfer.kernels.kernel_problem import KernelProblem, Loss, Predictions, loss_gradient
+from mutransfer.kernels.spectrum import decay_of, positive, spectrum, times
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-# Of the loss gradients' time integral; test predictions are the kernel times it.
+# For the loss gradients' time integral; test predictions are the kernel times it.
 _RTOL, _ATOL = 1e-10, 1e-12
-
-
-class Predictions(NamedTuple):
-    """Predictions on the training and the test inputs, (N, outputs) each, with a leading axis of times if t had one."""
-
-    train: Tensor
-    test: Tensor
 
 
 def gradient_flow(
@@ -67,7 +51,7 @@ def gradient_flow(
             [0.6321],
             [0.8647]], dtype=torch.float64)
     """
-    problem = _Problem.of(k_train_train, y_train, k_test_train, f0, f0_test, class_targets=loss is not None)
+    problem = KernelProblem.of(k_train_train, y_train, k_test_train, f0, f0_test, class_targets=loss is not None)
     moments = times(t)
     if loss is None:
         speed = positive("lr", lr) * _loss_scale(loss_scale, 1 / problem.targets.numel())
@@ -78,7 +62,7 @@ def gradient_flow(
     speed = positive("lr", lr) * _loss_scale(loss_scale, 1.0)
     if not torch.isfinite(moments).all():
         raise KernelError("t is infinite; only squared error has its limit in closed form. Give a finite time")
-    return problem.moved(_solve(problem, _gradient(loss, problem), speed, moments))
+    return problem.moved(_solve_flow(problem, loss_gradient(loss, problem), speed, moments))
 
 
 def gradient_descent(
@@ -101,7 +85,7 @@ def gradient_descent(
     >>> gradient_descent([[1.0]], [1.0], [0, 1, 2], lr=0.5, loss_scale=1.0).flatten()
     tensor([0.0000, 0.5000, 0.7500], dtype=torch.float64)
     """
-    problem = _Problem.of(k_train_train, y_train, k_test_train, f0, f0_test, class_targets=loss is not None)
+    problem = KernelProblem.of(k_train_train, y_train, k_test_train, f0, f0_test, class_targets=loss is not None)
     counts = times(steps)
     if not torch.equal(counts, counts.floor()) or not torch.isfinite(counts).all():
         raise KernelError(f"steps must be whole numbers; found {steps!r}")
@@ -114,7 +98,7 @@ def gradient_descent(
         small = -torch.expm1(counts[..., None] * torch.log1p(-(speed * modes.values).clamp(max=0.5)))
         return problem.predictions(modes, left, torch.where(factor > 0.5, small, 1 - left))
     speed = positive("lr", lr) * _loss_scale(loss_scale, 1.0)
-    gradient = _gradient(loss, problem)
+    gradient = loss_gradient(loss, problem)
     wanted = sorted({int(n) for n in counts.flatten()})
     moved, reached = torch.zeros_like(problem.start), {}
     for n in range(wanted[-1] + 1):
@@ -124,114 +108,11 @@ def gradient_descent(
     return problem.moved(torch.stack([reached[int(n)] for n in counts.flatten()]).reshape(*counts.shape, *moved.shape))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Problem:
-    """The arguments as matrices: kernel (n, n), start (n, c), test_kernel (m, n), test_start (m, c).
-
-    A kernel shared by the outputs acts on columns, n = N and c = O; one of (N, N, O, O) on n = N * O rows, c = 1.
-    """
-
-    kernel: Tensor
-    start: Tensor
-    targets: Tensor  # as the loss gets them
-    shape: tuple[int, ...]  # of the predictions on the training inputs
-    test_kernel: Tensor | None
-    test_start: Tensor | None
-
-    @classmethod
-    def of(cls, kernel: Any, y: Any, test_kernel: Any, f0: Any, f0_test: Any, *, class_targets: bool) -> _Problem:
-        k = array(kernel, "k_train_train", ndim=(2, 4))
-        targets = array(y, "y_train", ndim=(1, 2))
-        if class_targets and not torch.as_tensor(y).is_floating_point():
-            targets = torch.as_tensor(y).detach().cpu()
-            if f0 is None:
-                raise KernelError("y_train holds classes: give f0, (N, classes), so that their number is known")
-        start = array(f0, "f0", ndim=(1, 2)) if f0 is not None else torch.zeros_like(targets)
-        if len(targets) != len(start) or (targets.is_floating_point() and targets.shape != start.shape):
-            raise KernelError(f"y_train has shape {tuple(targets.shape)} and f0 {tuple(start.shape)}")
-        n, outputs = len(start), start.numel() // len(start)
-        expected = (n, n) if k.ndim == 2 else (n, n, outputs, outputs)
-        if tuple(k.shape) != expected:
-            raise KernelError(
-                f"k_train_train has shape {tuple(k.shape)}; y_train {tuple(targets.shape)} wants {expected}"
-            )
-        columns = outputs if k.ndim == 2 else 1
-        test = test_start = None
-        if test_kernel is not None:
-            test = array(test_kernel, "k_test_train", ndim=(k.ndim,))
-            if tuple(test.shape[1:]) != expected[1:]:
-                raise KernelError(
-                    f"k_test_train has shape {tuple(test.shape)}; expected (M, {n}, ...) as k_train_train"
-                )
-            shape = (len(test), *start.shape[1:])
-            test_start = (
-                array(f0_test, "f0_test", ndim=(start.ndim,)) if f0_test is not None else start.new_zeros(shape)
-            )
-            if tuple(test_start.shape) != shape:
-                raise KernelError(f"f0_test has shape {tuple(test_start.shape)}; expected {shape}")
-            if (f0 is None) != (f0_test is None):
-                raise KernelError("f0 and f0_test are predictions of one network: give both or neither")
-            test, test_start = _rows(test), test_start.reshape(-1, columns)
-        elif f0_test is not None:
-            raise KernelError("f0_test is given without k_test_train")
-        return cls(
-            kernel=symmetric(_rows(k), "k_train_train"),
-            start=start.reshape(-1, columns),
-            targets=targets,
-            shape=tuple(start.shape),
-            test_kernel=test,
-            test_start=test_start,
-        )
-
-    def moved(self, weights: Tensor) -> Tensor | Predictions:
-        """start + kernel @ weights; weights: (..., n, c)."""
-        return self._shaped(self.start + self.kernel @ weights, weights)
-
-    def predictions(self, modes: Modes, left: Tensor, learned: Tensor) -> Tensor | Predictions:
-        """Squared error: of mode k of the first residual ``left`` is left; learned = 1 - left, to relative accuracy."""
-        targets = self.targets.reshape(self.start.shape)
-        coefficients = modes.vectors.T @ (self.start - targets)
-        inverse = torch.where(modes.values > 0, learned / modes.values, 0.0)
-        if self.test_kernel is not None:
-            modes.warn_of_lost_digits(inverse)
-        train = targets + modes.vectors @ (left[..., None] * coefficients)
-        return self._shaped(train, -(modes.vectors @ (inverse[..., None] * coefficients)))
-
-    def _shaped(self, train: Tensor, weights: Tensor) -> Tensor | Predictions:
-        leading = train.shape[:-2]
-        train = train.reshape(*leading, *self.shape)
-        if self.test_kernel is None or self.test_start is None:
-            return train
-        test = self.test_start + self.test_kernel @ weights
-        return Predictions(train=train, test=test.reshape(*leading, -1, *self.shape[1:]))
-
-
-def _rows(kernel: Tensor) -> Tensor:
-    """(M, N) as it is; (M, N, O, O) as (M * O, N * O)."""
-    if kernel.ndim == 2:
-        return kernel
-    m, n, outputs, _ = kernel.shape
-    return kernel.transpose(1, 2).reshape(m * outputs, n * outputs)
-
-
 def _loss_scale(value: float | None, default: float) -> float:
     return default if value is None else positive("loss_scale", value)
 
 
-def _gradient(loss: Loss, problem: _Problem) -> Callable[[Tensor], Tensor]:
-    """dL/df, from and to (n, c)."""
-
-    def value(f: Tensor) -> Tensor:
-        out = loss(f.reshape(problem.shape), problem.targets)
-        if not isinstance(out, Tensor) or out.numel() != 1:
-            found = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
-            raise KernelError(f"loss(f, y) must return a scalar tensor; found {found}")
-        return out.reshape(())
-
-    return torch.func.grad(value)
-
-
-def _solve(problem: _Problem, gradient: Callable[[Tensor], Tensor], speed: float, moments: Tensor) -> Tensor:
+def _solve_flow(problem: KernelProblem, gradient: Callable[[Tensor], Tensor], speed: float, moments: Tensor) -> Tensor:
     """w(t) with f = f0 + K w and dw/dt = -speed dL/df: (..., n, c)."""
     shape = problem.start.shape
     state = problem.start.numel()
@@ -249,7 +130,7 @@ def _solve(problem: _Problem, gradient: Callable[[Tensor], Tensor], speed: float
     grid, where = np.unique(moments.flatten().numpy(), return_inverse=True)
     if grid[-1] == 0:
         return problem.start.new_zeros(*moments.shape, *shape)
-    found = solve_ivp(
+    solution = solve_ivp(
         velocity,
         (0.0, float(grid[-1])),
         np.zeros(state),
@@ -259,6 +140,6 @@ def _solve(problem: _Problem, gradient: Callable[[Tensor], Tensor], speed: float
         rtol=_RTOL,
         atol=_ATOL,
     )
-    if not found.success or not np.isfinite(found.y).all():
-        raise KernelError(f"the flow could not be solved up to t = {grid[-1]:g}: {found.message}")
-    return torch.from_numpy(found.y.T[where].copy()).reshape(*moments.shape, *shape)
+    if not solution.success or not np.isfinite(solution.y).all():
+        raise KernelError(f"the flow could not be solved up to t = {grid[-1]:g}: {solution.message}")
+    return torch.from_numpy(solution.y.T[where].copy()).reshape(*moments.shape, *shape)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
 from math import factorial
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mutransfer.errors import ConfigError, KernelError
+from mutransfer.kernels.anchored import Anchored
 
 
 def linearize(model: nn.Module, *, order: int = 1) -> Anchored:
@@ -71,57 +71,9 @@ def lazy(model: nn.Module, alpha: float) -> Anchored:
     return Lazy(model, float(alpha))
 
 
-class Anchored(nn.Module):
-    """A model of parameters th that remembers where they began, th0; a subclass says what it computes."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        # In a tuple it is no submodule: its parameters are not trained, and its buffers are registered below.
-        self._frames = (copy.deepcopy(model),)
-        self._paths: dict[str, str] = {}  # every name of a parameter: the first of its names
-        first: dict[int, str] = {}
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            self._paths[name] = first.setdefault(id(parameter), name)
-        copies = {n: nn.Parameter(p.detach().clone(), p.requires_grad) for n, p in model.named_parameters()}
-        for name, kept in self._paths.items():
-            _place(self, name).register_parameter(name.rpartition(".")[2], copies[kept])
-        for path, module in self._frame.named_modules():
-            for name, buffer in module._buffers.items():
-                persistent = name not in module._non_persistent_buffers_set
-                full = f"{path}.{name}" if path else name
-                _place(self, full).register_buffer(name, buffer, persistent)
-        self._origin = "origin"
-        while hasattr(self, self._origin):
-            self._origin += "_"
-        self.add_module(self._origin, nn.Module())
-        for name, parameter in copies.items():
-            owner = _place(self.get_submodule(self._origin), name)
-            owner.register_buffer(name.rpartition(".")[2], parameter.detach().clone())
-        self.training = model.training
-
-    @property
-    def _frame(self) -> nn.Module:
-        return self._frames[0]
-
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        self._frame.train(mode)
-        return self
-
-    def _start(self) -> dict[str, Tensor]:
-        """th0 by parameter name."""
-        return dict(self.get_submodule(self._origin).named_buffers())
-
-    def _at(self, parameters: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], *, keep: bool) -> Any:
-        """The model's output with these parameters; ``keep``: what it does to buffers is undone."""
-        buffers = {n: b for n, b in self.named_buffers() if not n.startswith(f"{self._origin}.")}
-        if keep and self.training:
-            buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-        every = {name: parameters[kept] for name, kept in self._paths.items()}
-        return functional_call(self._frame, {**every, **buffers}, args, kwargs, tie_weights=False)
-
-
 class Taylor(Anchored):
+    """The Taylor expansion of the model in its parameters, up to ``order``."""
+
     def __init__(self, model: nn.Module, order: int) -> None:
         super().__init__(model)
         self._order = order
@@ -130,12 +82,12 @@ class Taylor(Anchored):
             import_module("torch._decomp.decompositions_for_jvp")
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        origin = self._start()
+        origin = self.origin_values()
         step = {name: p - origin[name] for name, p in self.named_parameters()}
         others: list[Any] = []
 
         def outputs(parameters: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], ...]:
-            leaves, spec = tree_flatten(self._at(parameters, args, kwargs, keep=True))
+            leaves, spec = tree_flatten(self.outputs_at(parameters, args, kwargs, keep=True))
             chosen = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
             others[:] = [leaves, spec, chosen]
             return (tuple(leaves[i] for i in chosen),)
@@ -172,14 +124,16 @@ def _derivatives(
 
 
 class Lazy(Anchored):
+    """The change of the model's output since its origin, ``alpha`` times."""
+
     def __init__(self, model: nn.Module, alpha: float) -> None:
         super().__init__(model)
         self._alpha = alpha
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        moved, spec = tree_flatten(self._at(dict(self.named_parameters()), args, kwargs, keep=False))
+        moved, spec = tree_flatten(self.outputs_at(dict(self.named_parameters()), args, kwargs, keep=False))
         with torch.no_grad():
-            start, _ = tree_flatten(self._at(self._start(), args, kwargs, keep=True))
+            start, _ = tree_flatten(self.outputs_at(self.origin_values(), args, kwargs, keep=True))
         pairs = zip(moved, start, strict=True)
         return tree_unflatten([self._alpha * (a - b) if _is_float(a) else a for a, b in pairs], spec)
 
@@ -188,18 +142,8 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _place(root: nn.Module, name: str) -> nn.Module:
-    """The submodule that owns ``name``, made where it is missing."""
-    owner = root
-    for part in name.split(".")[:-1]:
-        if part not in owner._modules:
-            owner.add_module(part, nn.Module())
-        owner = owner.get_submodule(part)
-    return owner
-
-
 @contextmanager
-def _differentiable_attention() -> Iterator[None]:
+def _differentiable_attention() -> Generator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -14,10 +14,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def mapped(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """``[function(item) for item in items]``; torch's number of threads is afterwards what it was.
 
-    >>> mapped(lambda n: n * n, [1, 2, 3])
+    >>> parallel_map(lambda n: n * n, [1, 2, 3])
     [1, 4, 9]
     """
     items, threads = list(items), torch.get_num_threads()

@@ -55,7 +55,7 @@ class Modes:
         return decay_of(self.rates(lr=lr, loss_scale=loss_scale), times(t)) <= left
 
     def warn_of_lost_digits(self, inverse: Tensor) -> None:
-        """To be called by what multiplies with ``inverse``, (1 - decay) / eigenvalue, before it returns to the user.
+        """Warn the caller of a public function that multiplies with ``inverse``, (1 - decay) / eigenvalue.
 
         The product carries an error of about 1e-16 * largest eigenvalue * largest factor.
         """

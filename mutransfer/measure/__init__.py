@@ -1,1 +1,1 @@
-"""What moved, for one model, and how it depends on width."""
+"""Measurements of one model: activations, updates, and what moved in training."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,34 +10,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+RunModel = Callable[[], Any]  # a forward pass on inputs that stay the same
+
 MAX_EXAMPLES = 64  # rows kept of each activation: sizes are means over rows, more only cost memory
 
 
 @torch.no_grad()
-def activations(model: nn.Module, forward: Callable[[], Any]) -> dict[str, Tensor]:
+def activations(model: nn.Module, forward: RunModel) -> dict[str, Tensor]:
     """Outputs of the modules with parameters of their own while ``forward()`` runs, in eval mode.
 
     Returns {module path: tensor (at most 64 rows, ...)}; a module called several times keeps its last output,
     the model itself is called "model".
     """
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     handles = []
     for path, module in model.named_modules():
         if "parametrizations" in path.split("."):  # makes a weight: its output is no activation
             continue
         if is_parametrized(module) or next(module.parameters(recurse=False), None) is not None:
-            handles.append(module.register_forward_hook(_keeper(found, path or "model")))
+            handles.append(module.register_forward_hook(_keeper(outputs, path or "model")))
     try:
         with evaluating(model):
             forward()
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return outputs
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Generator[None]:
     """Eval mode; afterwards every submodule is in the mode that it was in before."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -54,7 +56,7 @@ def rms(x: Tensor) -> float:
 
 
 def root_mean_square(x: Tensor) -> Tensor:
-    """The same as a scalar on the tensor's device."""
+    """Root-mean-square as a scalar on the tensor's device."""
     return x.float().pow(2).mean().sqrt()
 
 
@@ -85,14 +87,14 @@ def first_rows(output: Any) -> Tensor | None:
 
 
 def floats(scalars: list[Tensor]) -> list[float]:
-    """All in one wait for the device."""
+    """Numbers of scalars, all in one wait for the device."""
     return torch.stack([s.to(scalars[0].device) for s in scalars]).tolist() if scalars else []
 
 
-def _keeper(found: dict[str, Tensor], path: str) -> Callable[..., None]:
+def _keeper(outputs: dict[str, Tensor], path: str) -> Callable[..., None]:
     def keep(module: nn.Module, args: Any, output: Any) -> None:
         rows = first_rows(output)
         if rows is not None:
-            found[path] = rows.clone()
+            outputs[path] = rows.clone()
 
     return keep

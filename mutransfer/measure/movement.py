@@ -1,10 +1,10 @@
-"""What moves while one model trains: features, by whose doing, and the tangent kernel, on inputs that stay the same."""
+"""Movement while one model trains: features, by whose doing, and the tangent kernel, on inputs that stay the same."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +15,14 @@ from torch import Tensor, nn
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels.distances import kernel_distance, relative_drift, target_alignment
 from mutransfer.kernels.empirical.ntk import empirical_ntk
-from mutransfer.measure.activations import evaluating, floats, root_mean_square
-from mutransfer.measure.updates import Refined, Start, aligned, refine, start
+from mutransfer.measure.activations import RunModel, evaluating, floats, root_mean_square
+from mutransfer.measure.updates import OutputChange, Start, alignment_exponent, output_changes, start
 from mutransfer.parameterization.plan import Plan
-
-Forward = Callable[[], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What had moved after ``step`` steps. Of modules: root-mean-squares of outputs, by path.
+    """A look at what had moved after ``step`` steps. Of modules: root-mean-squares of outputs, by path.
 
     The first look of a run is that before its first step: only sizes and the kernel's alignment with the targets.
     """
@@ -34,7 +32,7 @@ class Look:
     change: Mapping[str, float] = field(default_factory=dict)  # of h_t - h_0
     effective: Mapping[str, float] = field(default_factory=dict)  # of (W_t - W_0) x_t
     propagated: Mapping[str, float] = field(default_factory=dict)  # of W_0 (x_t - x_0)
-    alignment: Mapping[str, float] = field(default_factory=dict)  # exponent of W_t - W_0 with x_t, see ``aligned``
+    alignment: Mapping[str, float] = field(default_factory=dict)  # ``alignment_exponent`` of W_t - W_0
     kernel_drift: float | None = None  # ||K_t - K_0|| / ||K_0||
     kernel_distance: float | None = None  # 1 - cos(K_t, K_0)
     target_alignment: float | None = None  # centred, of K_t
@@ -46,7 +44,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelProbe:
-    """On what the tangent kernel is measured: one fixed direction of the outputs of a few examples.
+    """The setting in which the tangent kernel is measured: one fixed direction of the outputs of a few examples.
 
     The kernel weighs each parameter by SGD's learning rate in the plan: then it is the kernel that drives the outputs,
     and the same in all forms of a parameterization.
@@ -69,47 +67,47 @@ class KernelProbe:
 
 def sgd_weights(plan: Plan) -> dict[str, float] | None:
     """SGD's factors on learning rates by parameter; None where the plan's table has none for SGD."""
-    found = {name: s.norm_mult for name, s in plan.items() if s.norm_mult is not None}
-    return found if len(found) == len(plan) else None
+    weights = {name: s.norm_mult for name, s in plan.items() if s.norm_mult is not None}
+    return weights if len(weights) == len(plan) else None
 
 
-class Movement:
+class MovementLog:
     """Takes looks at one run. Numbers stay on the model's device until :meth:`looks` reads all of them at once."""
 
     def __init__(self, start: Start, probe: KernelProbe | None, kernel: Tensor | None) -> None:
         self._start, self._probe, self._kernel = start, probe, kernel
-        self._taken: list[tuple[int, dict[str, Refined], Tensor | None]] = []
+        self._taken: list[tuple[int, dict[str, OutputChange], Tensor | None]] = []
 
     @classmethod
-    def begin(cls, model: nn.Module, forward: Forward, probe: KernelProbe | None) -> Movement:
-        """Before the first step; ``forward`` runs the model on the inputs on which features are compared."""
+    def begin(cls, model: nn.Module, forward: RunModel, probe: KernelProbe | None) -> MovementLog:
+        """Begin before the first step; ``forward`` runs the model on the inputs on which features are compared."""
         kernel = None if probe is None else probe.kernel(model)
         return cls(start(model, forward), None if kernel is None else probe, kernel)
 
-    def again(self) -> Movement:
-        """For another run that starts from the same model."""
-        return Movement(self._start, self._probe, self._kernel)
+    def again(self) -> MovementLog:
+        """Return a log for another run that starts from the same model."""
+        return MovementLog(self._start, self._probe, self._kernel)
 
-    def look(self, step: int, model: nn.Module, forward: Forward) -> None:
-        """After ``step`` steps."""
+    def look(self, step: int, model: nn.Module, forward: RunModel) -> None:
+        """Take a look after ``step`` steps."""
         kernel = None if self._probe is None else self._probe.kernel(model)
-        self._taken.append((step, refine(model, self._start, forward), kernel))
+        self._taken.append((step, output_changes(model, self._start, forward), kernel))
 
     def looks(self) -> tuple[Look, ...]:
         """All looks as numbers, that before the first step included."""
         scalars = [root_mean_square(x) for x in self._start.outputs.values()]
-        for _, found, _ in self._taken:
-            scalars += [x for r in found.values() for x in (r.size, r.change, r.effective, r.propagated)]
-            scalars += [x for r in found.values() if r.alignment for x in r.alignment[:2]]
+        for _, changes, _ in self._taken:
+            scalars += [x for r in changes.values() for x in (r.size, r.change, r.effective, r.propagated)]
+            scalars += [x for r in changes.values() if r.alignment for x in r.alignment[:2]]
         numbers = iter(floats(scalars))
         size = {path: next(numbers) for path in self._start.outputs}
         kernels = _on_cpu([self._kernel, *(kernel for *_, kernel in self._taken)])
         looks = [Look(step=0, size=_finite(size), **self._moved(kernels[0], kernels[0]))]
-        for (step, found, _), kernel in zip(self._taken, kernels[1:], strict=True):
-            rows = {path: [next(numbers) for _ in range(4)] for path in found}
+        for (step, changes, _), kernel in zip(self._taken, kernels[1:], strict=True):
+            rows = {path: [next(numbers) for _ in range(4)] for path in changes}
             exponents = {
-                path: aligned((next(numbers), next(numbers)), r.alignment[2])
-                for path, r in found.items()
+                path: alignment_exponent((next(numbers), next(numbers)), r.alignment[2])
+                for path, r in changes.items()
                 if r.alignment
             }
             columns = ({path: row[i] for path, row in rows.items()} for i in range(4))
@@ -122,14 +120,14 @@ class Movement:
     def _moved(self, first: Tensor | None, now: Tensor | None) -> dict[str, Any]:
         if first is None or now is None or self._probe is None or not torch.isfinite(now).all():
             return {}
-        found = {"kernel_drift": relative_drift(first, now), "kernel_distance": kernel_distance(first, now)}
+        numbers = {"kernel_drift": relative_drift(first, now), "kernel_distance": kernel_distance(first, now)}
         with suppress(DataError):  # where the targets are all alike in this direction
-            found["target_alignment"] = target_alignment(now, self._probe.targets.to(now))
-        return _finite(found)
+            numbers["target_alignment"] = target_alignment(now, self._probe.targets.to(now))
+        return _finite(numbers)
 
 
 def _on_cpu(kernels: list[Tensor | None]) -> list[Tensor | None]:
-    """All in one transfer, in double precision."""
+    """Copies on the CPU in double precision, all in one transfer."""
     there = [kernel for kernel in kernels if kernel is not None]
     if not there:
         return kernels

@@ -11,21 +11,19 @@ for a linear one (W_t - W_0) x_t, its effective update, and W_0 (x_t - x_0), wha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_map_only
 
-from mutransfer.measure.activations import evaluating, first_rows, root_mean_square
+from mutransfer.measure.activations import RunModel, evaluating, first_rows, root_mean_square
+from mutransfer.measure.own_parameters import own_parameters, put_values, swap_parameters
 from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED, known_axes
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a module, before the plan's multipliers
-Forward = Callable[[], Any]
+ModuleCall = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a module, before the plan's multipliers
 
 
 @dataclass(frozen=True)
@@ -33,14 +31,14 @@ class Start:
     """A model before its first step: every module's output (at most 64 rows), inputs and parameters."""
 
     outputs: Mapping[str, Tensor]  # in the order in which modules finish
-    inputs: Mapping[str, Call]  # empty unless asked for
+    inputs: Mapping[str, ModuleCall]  # empty unless asked for
     input_sizes: Mapping[str, Tensor]  # root-mean-square of the first input, where it is of floats
     weights: Mapping[str, Mapping[str, Tensor]]  # module -> its own parameters
 
 
 @dataclass(frozen=True)
-class Refined:
-    """What happened to one module's output, as root-mean-squares (scalars on the model's device)."""
+class OutputChange:
+    """The change of one module's output, as root-mean-squares (scalars on the model's device)."""
 
     before: Tensor  # of h_0
     size: Tensor  # of h_t
@@ -50,13 +48,13 @@ class Refined:
     alignment: tuple[Tensor, Tensor, int] | None  # ||dW x||, ||dW|| ||x|| and fan_in, of modules with a matrix
 
 
-def start(model: nn.Module, forward: Forward, *, inputs: bool = False) -> Start:
+def start(model: nn.Module, forward: RunModel, *, inputs: bool = False) -> Start:
     """The state that later ones are compared with; ``inputs`` keeps those of every module too."""
     outputs: dict[str, Tensor] = {}
-    calls: dict[str, Call] = {}
+    calls: dict[str, ModuleCall] = {}
     sizes: dict[str, Tensor] = {}
 
-    def see(path: str, module: nn.Module, call: Call, received: Call, output: Any) -> None:
+    def see(path: str, module: nn.Module, call: ModuleCall, received: ModuleCall, output: Any) -> None:
         kept = first_rows(output)
         if kept is None:
             return
@@ -68,7 +66,7 @@ def start(model: nn.Module, forward: Forward, *, inputs: bool = False) -> Start:
         if inputs:
             calls[path] = tree_map_only(Tensor, torch.clone, call)
 
-    _watched(model, forward, see)
+    _show_calls(model, forward, see)
     weights = {
         path: {name: p.detach().clone() for name, p in own_parameters(model.get_submodule(_path(path))).items()}
         for path in outputs
@@ -76,20 +74,20 @@ def start(model: nn.Module, forward: Forward, *, inputs: bool = False) -> Start:
     return Start(outputs, calls, sizes, weights)
 
 
-def refine(model: nn.Module, before: Start, forward: Forward) -> dict[str, Refined]:
+def output_changes(model: nn.Module, before: Start, forward: RunModel) -> dict[str, OutputChange]:
     """Every module's output now against ``before``; the model is left as it is."""
-    found: dict[str, Refined] = {}
+    changes: dict[str, OutputChange] = {}
 
-    def see(path: str, module: nn.Module, call: Call, received: Call, output: Any) -> None:
+    def see(path: str, module: nn.Module, call: ModuleCall, received: ModuleCall, output: Any) -> None:
         now = first_rows(output)
         if now is None or path not in before.outputs:
             return
-        with holding(module, before.weights[path]):
+        with swap_parameters(module, before.weights[path]):
             untrained = first_rows(module(*call[0], **call[1]))
         if untrained is None:
             return
         first, update = before.outputs[path].float(), now.float() - untrained.float()
-        found[path] = Refined(
+        changes[path] = OutputChange(
             before=root_mean_square(first),
             size=root_mean_square(now),
             change=root_mean_square(now.float() - first),
@@ -98,13 +96,13 @@ def refine(model: nn.Module, before: Start, forward: Forward) -> dict[str, Refin
             alignment=_alignment(module, before.weights[path], received, update),
         )
 
-    _watched(model, forward, see)
-    return found
+    _show_calls(model, forward, see)
+    return changes
 
 
 @torch.no_grad()
 def own_updates(model: nn.Module, before: Start) -> dict[str, Tensor]:
-    """How much each parameter's update alone changes its module's initial output, by parameter name.
+    """Changes of each module's initial output by the update of one parameter alone, by parameter name.
 
     Root-mean-square of h(p_t, rest_0; x_0) - h_0: neither other updates nor changed inputs take part. ``before`` must
     hold inputs. A parameter of several modules counts where its name says; its other uses under ``module:parameter``.
@@ -112,34 +110,34 @@ def own_updates(model: nn.Module, before: Start) -> dict[str, Tensor]:
     modules = {path: model.get_submodule(_path(path)) for path in before.outputs}
     now = {path: {n: p.data for n, p in own_parameters(m).items()} for path, m in modules.items()}
     names = {id(p): name for name, p in model.named_parameters()}
-    found: dict[str, Tensor] = {}
+    sizes: dict[str, Tensor] = {}
     with evaluating(model):
         for path, module in modules.items():  # everything back to the start
-            _put(module, before.weights[path])
+            put_values(module, before.weights[path])
         try:
             for path, module in modules.items():
                 for attribute, values in now[path].items():
                     args, kwargs = before.inputs[path]
-                    with holding(module, {attribute: values}):
+                    with swap_parameters(module, {attribute: values}):
                         output = first_rows(module(*args, **kwargs))
                     assert output is not None
                     name = names[id(own_parameters(module)[attribute])]
                     at_home = name == ".".join(filter(None, (_path(path), attribute)))
-                    found[name if at_home else f"{path}:{name}"] = root_mean_square(
+                    sizes[name if at_home else f"{path}:{name}"] = root_mean_square(
                         output.float() - before.outputs[path].float()
                     )
         finally:
             for path, module in modules.items():
-                _put(module, now[path])
-    return found
+                put_values(module, now[path])
+    return sizes
 
 
-def aligned(norms: tuple[float, float], fan_in: int) -> float:
+def alignment_exponent(norms: tuple[float, float], fan_in: int) -> float:
     """Everett et al.'s alignment exponent: log of ||dW x|| / (||dW|| ||x||) to the base fan_in, norms by entry.
 
     1 where the update and its input are aligned, 1/2 where they are independent (2024, arXiv:2407.05872, section 3).
 
-    >>> aligned((16.0, 1.0), 16), aligned((4.0, 1.0), 16)
+    >>> alignment_exponent((16.0, 1.0), 16), alignment_exponent((4.0, 1.0), 16)
     (1.0, 0.5)
     """
     product, bound = norms
@@ -148,41 +146,14 @@ def aligned(norms: tuple[float, float], fan_in: int) -> float:
     return math.log(product / bound) / math.log(fan_in)
 
 
-def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Of the module itself, with those that its parametrizations make weights from."""
-    own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
-    if is_parametrized(module):
-        made = module.get_submodule("parametrizations").named_parameters(prefix="parametrizations")
-        own |= dict(made)
-    return own
-
-
-@contextmanager
-def holding(module: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, the module's own parameters have other values."""
-    parameters = own_parameters(module)
-    kept = {name: parameters[name].data for name in values}
-    _put(module, values)
-    try:
-        yield
-    finally:
-        _put(module, kept)
-
-
-def _put(module: nn.Module, values: Mapping[str, Tensor]) -> None:
-    parameters = own_parameters(module)
-    for name, value in values.items():
-        parameters[name].data = value
-
-
 @torch.no_grad()
-def _watched(model: nn.Module, forward: Forward, see: Callable[..., None]) -> None:
+def _show_calls(model: nn.Module, forward: RunModel, see: Callable[..., None]) -> None:
     """Run ``forward`` in eval mode and show ``see`` every call of a module with parameters of its own."""
     handles = []
     busy = False  # while a module is called again to look at it
 
     def hooks(path: str) -> tuple[Callable[..., None], Callable[..., None]]:
-        calls: list[Call] = []
+        calls: list[ModuleCall] = []
 
         def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
             if not busy:
@@ -214,9 +185,9 @@ def _watched(model: nn.Module, forward: Forward, see: Callable[..., None]) -> No
 
 
 def _alignment(
-    module: nn.Module, weights: Mapping[str, Tensor], received: Call, update: Tensor
+    module: nn.Module, weights: Mapping[str, Tensor], received: ModuleCall, update: Tensor
 ) -> tuple[Tensor, Tensor, int] | None:
-    """What :func:`aligned` takes, for a module that multiplies its input with one matrix."""
+    """The norms and fan_in for :func:`alignment_exponent`, of a module that multiplies its input with one matrix."""
     axes = known_axes(module, "weight") if "weight" in weights else None
     first = _first_input(received)
     if axes is None or not axes.fan_in or first is None:
@@ -232,7 +203,7 @@ def _alignment(
     return root_mean_square(update), root_mean_square(change) * root_mean_square(first), fan_in
 
 
-def _first_input(received: Call) -> Tensor | None:
+def _first_input(received: ModuleCall) -> Tensor | None:
     args, kwargs = received
     first = args[0] if args else next(iter(kwargs.values()), None)
     return first_rows(first)

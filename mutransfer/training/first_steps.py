@@ -101,7 +101,7 @@ class _Watcher:
         self._note(0, named | self._logits(model))
 
     def look(self, model: nn.Module, step: int) -> None:
-        responses = updates.refine(model, self.start, lambda: self.task.loss(model, self.probe))
+        responses = updates.output_changes(model, self.start, lambda: self.task.loss(model, self.probe))
         quantities = {
             quantity: {path: getattr(r, quantity) for path, r in responses.items()}
             for quantity in (Quantity.SIZE, Quantity.CHANGE, Quantity.EFFECTIVE, Quantity.PROPAGATED)

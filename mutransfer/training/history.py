@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.measure.activations import MAX_EXAMPLES, activations, evaluating, relative_changes
-from mutransfer.measure.movement import Movement
+from mutransfer.measure.movement import MovementLog
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.batches import batch_size, split_batch, to_device
 from mutransfer.training.events import Scalars, Sink
@@ -34,7 +34,7 @@ class Course:
         self.spec, self.task, self.plan, self.sink = spec, task, plan, sink
         self._probe = split_batch(to_device(task.batch(PROBE_SEED, 0), device), accumulate)
         self._watched_at = {max(1, round(part * spec.steps)) for part in WATCHED_AT} if spec.watched else set()
-        self.movement: Movement | None = None
+        self.movement: MovementLog | None = None
         self.evaluations: list[tuple[int, float]] = []
         self.losses: list[float] = []
 
@@ -51,7 +51,7 @@ class Course:
             self.movement = like.movement.again()
         elif self.spec.watched:
             probe = kernel_probe(self.task, model, self.plan, self._probe[0])
-            self.movement = Movement.begin(model, lambda: self._features(model), probe)
+            self.movement = MovementLog.begin(model, lambda: self._features(model), probe)
 
     def looks(self, step: int) -> bool:
         """Whether the losses up to this step are looked at: one wait for the device."""

@@ -107,7 +107,7 @@ def test_a_kernel_of_all_outputs_is_the_shared_one_where_it_is_diagonal():
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
 
 
-def test_targets_of_one_axis_and_the_default_loss_scale():
+def test_targets_of_one_axis_are_a_column_and_the_default_loss_is_half_the_mean_square():
     one, column = gradient_flow(K, Y[:, 0], 1.0), gradient_flow(K, Y[:, :1], 1.0)
     assert one.shape == (N,)
     torch.testing.assert_close(one, column[:, 0])

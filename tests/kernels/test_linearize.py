@@ -164,7 +164,7 @@ def test_train_and_eval_reach_the_model_inside():
     assert torch.allclose(twin(x), model.eval()(x))
 
 
-def test_several_outputs_and_whatever_else():
+def test_several_outputs_are_expanded_each_and_whatever_else_is_kept():
     class Several(nn.Module):
         def __init__(self):
             super().__init__()

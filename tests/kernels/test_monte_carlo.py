@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels import Residual, infinite_width
-from mutransfer.kernels.infinite import monte_carlo
+from mutransfer.kernels import Residual, infinite_width, monte_carlo
 
 W, B, SAMPLES = 1.4, 0.3, 150
 WIDTHS = (32, 64)
@@ -84,7 +83,7 @@ def deviations(build, x, exact):
 
 
 @pytest.mark.parametrize("name", DENSE)
-def test_dense(name):
+def test_finite_dense_networks_tend_to_the_closed_form(name):
     build, wrong = DENSE[name]
     x = torch.from_numpy(np.random.default_rng(3).standard_normal((3, 5)))
     check(build, wrong, x)
@@ -92,7 +91,7 @@ def test_dense(name):
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("name", IMAGES)
-def test_images(name):
+def test_finite_networks_on_images_tend_to_the_closed_form(name):
     build, wrong = IMAGES[name]
     x = torch.from_numpy(np.random.default_rng(4).standard_normal((2, 1, 3, 3)))
 
@@ -110,7 +109,7 @@ def check(build, wrong, x):
     assert deviations(build, x, other).abs().max() > 6
 
 
-def test_standard_parameterization_at_a_finite_width():
+def test_in_standard_parameterization_the_closed_form_is_right_to_one_over_width():
     """Its tangent kernel grows with width, so relative to it: the closed form is right to order 1 / width."""
     build = DENSE["integrated functions"][0]
     x = torch.from_numpy(np.random.default_rng(3).standard_normal((3, 5)))

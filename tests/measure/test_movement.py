@@ -7,7 +7,7 @@ from torch import nn
 import mutransfer as mt
 from mutransfer.kernels import empirical_ntk, kernel_distance, relative_drift, target_alignment
 from mutransfer.measure.activations import changes
-from mutransfer.measure.movement import KernelProbe, Look, Movement, sgd_weights
+from mutransfer.measure.movement import KernelProbe, Look, MovementLog, sgd_weights
 
 X = torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
 U = torch.tensor([1.0, -2.0, 0.5])
@@ -24,7 +24,7 @@ def probe(weights=None, targets=X[:, 0]):
 def test_numbers_are_those_of_the_kernels_distances_and_of_the_activations():
     torch.manual_seed(0)
     model = build(6)
-    movement = Movement.begin(model, lambda: model(X), probe())
+    movement = MovementLog.begin(model, lambda: model(X), probe())
     first, outputs = empirical_ntk(model, X, direction=U), {"4": model(X).detach()}
     with torch.no_grad():
         model[0].weight *= 1.5
@@ -64,7 +64,7 @@ def test_the_weighted_kernel_is_the_same_in_all_forms():
 def test_a_run_from_the_same_model_shares_its_start():
     torch.manual_seed(0)
     model = build(6)
-    first = Movement.begin(model, lambda: model(X), probe())
+    first = MovementLog.begin(model, lambda: model(X), probe())
     other = first.again()
     first.look(1, model, lambda: model(X))
     assert [look.step for look in other.looks()] == [0]
@@ -73,7 +73,7 @@ def test_a_run_from_the_same_model_shares_its_start():
 
 def test_targets_that_are_all_alike_have_no_alignment():
     model = build(6)
-    (begin,) = Movement.begin(model, lambda: model(X), probe(targets=torch.ones(8))).looks()
+    (begin,) = MovementLog.begin(model, lambda: model(X), probe(targets=torch.ones(8))).looks()
     assert begin.target_alignment is None
     assert begin.kernel_drift == 0.0
 
@@ -88,7 +88,7 @@ def test_a_model_without_a_kernel_is_looked_at_without_one():
             return self.body(x) * torch.rand(())
 
     model = Noisy()
-    movement = Movement.begin(model, lambda: model(X), probe())
+    movement = MovementLog.begin(model, lambda: model(X), probe())
     movement.look(1, model, lambda: model(X))
     assert movement.looks()[1].kernel_drift is None
     assert movement.looks()[1].effective["body.0"] == 0.0
@@ -96,7 +96,7 @@ def test_a_model_without_a_kernel_is_looked_at_without_one():
 
 def test_what_is_not_finite_is_left_out():
     model = build(6)
-    movement = Movement.begin(model, lambda: model(X), probe())
+    movement = MovementLog.begin(model, lambda: model(X), probe())
     with torch.no_grad():
         model[0].weight.fill_(torch.nan)
     movement.look(1, model, lambda: model(X))

@@ -17,7 +17,7 @@ Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Batch:
+class ExampleBatch:
     """Arguments of a model whose tensors hold one example per entry of their first dimension."""
 
     leaves: tuple[Any, ...]
@@ -25,7 +25,7 @@ class Batch:
     size: int
 
     @classmethod
-    def of(cls, inputs: Inputs, name: str = "x1") -> Batch:
+    def of(cls, inputs: Inputs, name: str = "x1") -> ExampleBatch:
         """A tensor is the only argument, a tuple or list the positional ones, a mapping the ones by name.
 
         Raises DataError where there are no examples, or tensors disagree on how many there are.
@@ -43,13 +43,13 @@ class Batch:
             )
         return cls(tuple(leaves), spec, sizes.pop())
 
-    def rows(self, start: int, stop: int) -> Batch:
+    def rows(self, start: int, stop: int) -> ExampleBatch:
         leaves = tuple(leaf[start:stop] if _is_batched(leaf) else leaf for leaf in self.leaves)
-        return Batch(leaves, self.spec, stop - start)
+        return ExampleBatch(leaves, self.spec, stop - start)
 
-    def at(self, indices: list[int]) -> Batch:
+    def at(self, indices: list[int]) -> ExampleBatch:
         leaves = tuple(leaf[indices] if _is_batched(leaf) else leaf for leaf in self.leaves)
-        return Batch(leaves, self.spec, len(indices))
+        return ExampleBatch(leaves, self.spec, len(indices))
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tree_unflatten(list(self.leaves), self.spec)
@@ -58,18 +58,18 @@ class Batch:
         """The tensors that have one entry per example."""
         return [leaf for leaf in self.leaves if _is_batched(leaf)]
 
-    def with_batched(self, tensors: list[Tensor]) -> Batch:
+    def with_batched(self, tensors: list[Tensor]) -> ExampleBatch:
         """The same arguments with other tensors in place of :meth:`batched`."""
         fresh = iter(tensors)
         leaves = tuple(next(fresh) if _is_batched(leaf) else leaf for leaf in self.leaves)
-        return Batch(leaves, self.spec, tensors[0].shape[0])
+        return ExampleBatch(leaves, self.spec, tensors[0].shape[0])
 
 
 def _is_batched(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.ndim > 0
 
 
-def evaluate(model: nn.Module, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
+def evaluate(model: nn.Module, weights: Mapping[str, Tensor], batch: ExampleBatch) -> Tensor:
     """Outputs (N, O) of ``model`` with ``weights`` in place of its own parameters and buffers of these names."""
     args, kwargs = batch.arguments()
     return flat(functional_call(model, dict(weights), args, kwargs), batch.size)

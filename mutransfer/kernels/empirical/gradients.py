@@ -8,8 +8,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Factors:
-    """Gradients of a matrix as sums of outer products over positions; see :class:`~mutransfer.kernels.parts.Product`.
+class OuterFactors:
+    """Gradients of a matrix as sums of outer products over positions; see ``recording.parts.OuterProduct``.
 
     ``signal``: (N, T, O, features). ``data``: (N, T, D), or (N, T) of whole numbers.
     """
@@ -30,7 +30,7 @@ class Factors:
 class Gradients:
     """The gradient of one parameter for every example and output: a sum of products and of rows (N, O, size)."""
 
-    factors: list[Factors] = field(default_factory=list)
+    factors: list[OuterFactors] = field(default_factory=list)
     rows: Tensor | None = None
 
     def add_rows(self, rows: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Factors on the kernels of parameters, by parameter name or module path, or from a Plan."""
+"""Weights on the kernels of parameters, by parameter name or module path, or from a Plan."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def layer_factors(
     if weights is None:
         return dict.fromkeys(names, 1.0)
     numbers = {key: value.lr_mult if isinstance(value, Scaling) else float(value) for key, value in weights.items()}
-    known = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    known |= {path for path, _ in model.named_modules(remove_duplicate=False)}
-    numbers = {key if key in known else canonical(key, known): value for key, value in numbers.items()}
-    if unknown := sorted(numbers.keys() - known):
+    keys_of_model = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    keys_of_model |= {path for path, _ in model.named_modules(remove_duplicate=False)}
+    numbers = {key if key in keys_of_model else canonical(key, keys_of_model): value for key, value in numbers.items()}
+    if unknown := sorted(numbers.keys() - keys_of_model):
         raise ConfigError(f"weights: {', '.join(unknown)}: no such parameter or module in the model")
-    found = {}
+    factors = {}
     for name in names:
         parts = name.split(".")
         keys = [".".join(parts[:i]) for i in range(len(parts), -1, -1)]
@@ -38,5 +38,5 @@ def layer_factors(
             raise ConfigError(
                 f"weights: nothing for parameter {name}; give it, a module it is in, or '' for all others"
             )
-        found[name] = numbers[key]
-    return found
+        factors[name] = numbers[key]
+    return factors

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError, DataError, KernelError
-from mutransfer.kernels.empirical.as_function import Batch, Inputs, blocks
+from mutransfer.kernels.empirical.as_function import ExampleBatch, Inputs, blocks
 from mutransfer.kernels.empirical.layer_weights import layer_factors
 from mutransfer.kernels.empirical.passes.signals import Irregular
-from mutransfer.kernels.empirical.passes.survey import survey
+from mutransfer.kernels.empirical.passes.survey import survey_operations
 from mutransfer.kernels.empirical.passes.tangents import Heads, Side, Tangents
 from mutransfer.kernels.empirical.probe import Probe
 from mutransfer.kernels.empirical.probe_check import failures
@@ -76,8 +76,8 @@ def empirical_ntk(
     if outputs not in ("trace", "mean", "full"):
         raise ConfigError(f'outputs must be "trace", "mean" or "full", found {outputs!r}')
     model = unwrapped(model)
-    left = Batch.of(x1, "x1")
-    right = None if x2 is None else Batch.of(x2, "x2")
+    left = ExampleBatch.of(x1, "x1")
+    right = None if x2 is None else ExampleBatch.of(x2, "x2")
     with untouched(model):
         parameters = aliases(model)
         factors = layer_factors(parameters, model, weights)
@@ -122,13 +122,13 @@ def _kernels(
             kernels[name if per_layer else ""][rows, columns] += factors[name] * block
 
         try:
-            found = assemble(
+            products = assemble(
                 tangents, left, right, full=full, tiles=tiles, probe=probe, limit_bytes=memory_bytes, add=add
             )
         except Irregular:
             failed = set(parameters) - skipped
         else:
-            failed = failures(tangents, sides, probe, found)
+            failed = failures(tangents, sides, probe, products)
         if not failed:
             if right is None:
                 for kernel in kernels.values():
@@ -147,21 +147,21 @@ def _side(
     model: nn.Module,
     parameters: Mapping[str, Tensor],
     constants: tuple[Tensor, ...],
-    batch: Batch,
+    batch: ExampleBatch,
     direction: Any,
     memory_bytes: int,
 ) -> Side:
-    seen = survey(model, parameters, batch, constants, memory_bytes, all_outputs=direction is None)
+    survey = survey_operations(model, parameters, batch, constants, memory_bytes, all_outputs=direction is None)
     if direction is None:
-        return Side(batch, Heads(seen.outputs, None), seen)
+        return Side(batch, Heads(survey.outputs, None), survey)
     like = next(iter(parameters.values()))
     rows = direction.detach().to(like).reshape(-1)
-    if rows.numel() not in (seen.outputs, batch.size * seen.outputs):
+    if rows.numel() not in (survey.outputs, batch.size * survey.outputs):
         raise DataError(
-            f"direction must hold one number for each of {seen.outputs} outputs, or that for each of {batch.size} "
+            f"direction must hold one number for each of {survey.outputs} outputs, or that for each of {batch.size} "
             f"examples; found shape {tuple(direction.shape)}"
         )
-    return Side(batch, Heads(seen.outputs, rows.reshape(-1, seen.outputs).expand(batch.size, -1)), seen)
+    return Side(batch, Heads(survey.outputs, rows.reshape(-1, survey.outputs).expand(batch.size, -1)), survey)
 
 
 def _mirror(kernel: Tensor, largest: int) -> None:

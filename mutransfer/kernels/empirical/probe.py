@@ -11,7 +11,7 @@ from mutransfer.kernels.empirical.as_function import blocks
 from mutransfer.kernels.empirical.gradients import Gradients
 from mutransfer.kernels.empirical.passes.tangents import Side
 from mutransfer.kernels.empirical.products.contract import contract
-from mutransfer.kernels.empirical.products.costs import Form
+from mutransfer.kernels.empirical.products.costs import ProductForm
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Probe:
     def within(
         self, rows: tuple[int, int], columns: tuple[int, int], heads: tuple[int, int], *, full: bool, mirrored: bool
     ) -> Share | None:
-        """What is probed of a block of the kernel; ``mirrored``: and of its transpose below the diagonal."""
+        """The probed part of a block of the kernel; ``mirrored``: and of its transpose below the diagonal."""
         ours = [k for k, i in enumerate(self.left_at) if rows[0] <= i < rows[1]]
         theirs = [k for k, j in enumerate(self.right_at) if columns[0] <= j < columns[1]]
         combined = self.heads[slice(*heads)]
@@ -65,8 +65,8 @@ class Probe:
             factors = [torch.outer(u[:, pick], v[:, pick]) / scale for u, v in pairs]
         device = self.heads.device
         i, j = (
-            torch.tensor([at[k] - start for k in kept], device=device)
-            for at, kept, start in ((self.left_at, ours, rows[0]), (self.right_at, theirs, columns[0]))
+            torch.tensor([at[k] - start for k in picked], device=device)
+            for at, picked, start in ((self.left_at, ours, rows[0]), (self.right_at, theirs, columns[0]))
         )
         return Share(i, j, sum(factors[1:], start=factors[0]), None if full or len(combined) == 1 else combined)
 
@@ -80,12 +80,12 @@ class Share:
     factors: Tensor  # (rows, columns), or (rows, columns, O, O)
     heads: Tensor | None
 
-    def of(self, a: Gradients, b: Gradients, block: Tensor, form: Form | None, limit_bytes: int) -> Tensor:
+    def of(self, a: Gradients, b: Gradients, block: Tensor, form: ProductForm | None, limit_bytes: int) -> Tensor:
         """The share in u^T K v that ``block`` has, which was made of ``a`` and ``b``."""
         if self.heads is None:
             part = block[self.rows.unsqueeze(1), self.columns]
         else:
             one = a.combined(self.rows, self.heads)
             other = one if a is b and self.rows.equal(self.columns) else b.combined(self.columns, self.heads)
-            part = contract(one, other, full=False, form=form, limit_bytes=limit_bytes, known={})
+            part = contract(one, other, full=False, form=form, limit_bytes=limit_bytes, data_products={})
         return (part * self.factors).sum()

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import DataError
-from mutransfer.kernels.distances import Estimate, from_leave_one_out
-from mutransfer.kernels.empirical.as_function import Batch, Inputs, evaluate
+from mutransfer.intervals import Interval
+from mutransfer.kernels.distances import from_leave_one_out
+from mutransfer.kernels.empirical.as_function import ExampleBatch, Inputs, evaluate
 from mutransfer.kernels.empirical.untouched import aliases, untouched
 from mutransfer.parameterization.model.names import unwrapped
 
@@ -36,7 +37,7 @@ def sketched_ntk(model: nn.Module, x: Inputs, *, probes: int = 4, size: int = 10
     """
     if probes < 1 or size < 1:
         raise DataError(f"probes and size must be positive, found {probes} and {size}")
-    batch = Batch.of(x, "x")
+    batch = ExampleBatch.of(x, "x")
     model = unwrapped(model)
     with untouched(model):
         leaves = aliases(model)
@@ -58,7 +59,7 @@ def sketched_ntk(model: nn.Module, x: Inputs, *, probes: int = 4, size: int = 10
     return sketches @ sketches.mT
 
 
-def split_drift(start: Tensor, now: Tensor) -> Estimate:
+def split_drift(start: Tensor, now: Tensor) -> Interval:
     """||K_t - K_0|| / ||K_0|| from two sets of sketches of the same probes, with a 90 % interval over probes.
 
     Squared lengths are means over pairs of different probes, which have no bias; the drift is the root of their ratio.
@@ -74,21 +75,21 @@ def split_drift(start: Tensor, now: Tensor) -> Estimate:
     return _root(_over_probes(drift, start, now))
 
 
-def split_distance(first: Tensor, second: Tensor) -> Estimate:
+def split_distance(first: Tensor, second: Tensor) -> Interval:
     """1 - <K, K'> / (||K|| ||K'||) (Fort et al. 2020) from sketches of the same probes; see :func:`split_drift`."""
 
     def distance(first: Tensor, second: Tensor) -> float:
         # From the change D = K' - K: 1 - cosine to leading order loses its digits where K' is close to K.
         change = second - first
-        own, across, square = _cross(first, first), _cross(first, change), _cross(change, change)
-        other = own + 2 * across + square
-        scale = (own * other) ** 0.5
-        return (own * square - across**2) / (scale * (scale + own + across))
+        first_square, across, change_square = _cross(first, first), _cross(first, change), _cross(change, change)
+        second_square = first_square + 2 * across + change_square
+        scale = (first_square * second_square) ** 0.5
+        return (first_square * change_square - across**2) / (scale * (scale + first_square + across))
 
     return _over_probes(distance, first, second)
 
 
-def _over_probes(statistic: Callable[[Tensor, Tensor], float], first: Tensor, second: Tensor) -> Estimate:
+def _over_probes(statistic: Callable[[Tensor, Tensor], float], first: Tensor, second: Tensor) -> Interval:
     if first.ndim != 3 or first.shape != second.shape or len(first) < 3:
         raise DataError(
             "expected two sets of sketches (probes, N, N) of the same probes, at least three; found "
@@ -97,8 +98,8 @@ def _over_probes(statistic: Callable[[Tensor, Tensor], float], first: Tensor, se
     first, second = first.double(), second.double()
     without = []
     for left_out in range(len(first)):
-        kept = [i for i in range(len(first)) if i != left_out]
-        without.append(statistic(first[kept], second[kept]))
+        rest = [i for i in range(len(first)) if i != left_out]
+        without.append(statistic(first[rest], second[rest]))
     value, n = statistic(first, second), len(first)
     # The jackknife's correction: a ratio of means is off by O(1 / probes), by 18 % for a distance from 4 of them.
     return from_leave_one_out(n * value - (n - 1) * sum(without) / n, without)
@@ -111,6 +112,6 @@ def _cross(a: Tensor, b: Tensor) -> float:
     return float(every / (n * (n - 1)))
 
 
-def _root(square: Estimate) -> Estimate:
+def _root(square: Interval) -> Interval:
     value, low, high = (max(0.0, number) ** 0.5 for number in (square.value, square.low, square.high))
-    return Estimate(value=value, low=low, high=high, count=square.count)
+    return Interval(value=value, low=low, high=high)

@@ -13,8 +13,8 @@ from mutransfer.kernels.empirical.gradients import Gradients
 from mutransfer.kernels.empirical.passes.tangents import Side, Tangents
 from mutransfer.kernels.empirical.probe import Probe
 from mutransfer.kernels.empirical.products.contract import contract
-from mutransfer.kernels.empirical.products.costs import Form, cheaper
-from mutransfer.kernels.empirical.recording.parts import Product
+from mutransfer.kernels.empirical.products.costs import ProductForm, cheaper
+from mutransfer.kernels.empirical.recording.parts import OuterProduct
 
 # Temporaries of a contraction: beyond this size they only leave the cache.
 _WORKING_BYTES = 2**26
@@ -24,7 +24,7 @@ _STREAM_BYTES = 2**25
 
 @dataclass(frozen=True)
 class Tiles:
-    """How much is in memory at once: examples of a side, and heads (all of them where pairs of heads are asked for)."""
+    """The tile in memory at once: examples of a side, and heads (all of them where pairs of heads are asked for)."""
 
     examples: int
     heads: int
@@ -45,10 +45,10 @@ class Tiles:
 def _repeats_positions(sides: list[Side], size: int) -> bool:
     """Whether products between all positions of all examples would be formed again for other outputs."""
     for side in sides:
-        for call, layout in zip(side.survey.calls, side.survey.layouts, strict=True):
-            for part in call.parts:
-                if isinstance(part, Product) and part.source.is_parameter():
-                    signal = part.signal(call.output[None], layout, side.survey.examples)
+        for op, layout in zip(side.survey.ops, side.survey.layouts, strict=True):
+            for part in op.parts:
+                if isinstance(part, OuterProduct) and part.source.is_parameter():
+                    signal = part.signal(op.output[None], layout, side.survey.examples)
                     shape = (size, *signal.shape[1:])
                     factors = part.factors(torch.empty(shape, device="meta"), layout, side.survey.examples)
                     if shape[1] > 1 and cheaper([factors], [factors], full=False, same=len(sides) == 1) == "gram":
@@ -57,20 +57,20 @@ def _repeats_positions(sides: list[Side], size: int) -> bool:
 
 
 def _bytes(tangents: Tangents, side: Side) -> tuple[float, float]:
-    """Per example, and per example and head."""
-    seen = side.survey
+    """Memory per example, and per example and head."""
+    survey = side.survey
     shared = per_head = 0
-    for call in seen.calls:
-        shared += 2 * call.output.numel()
-        for part in call.parts:
-            if isinstance(part, Product):
+    for op in survey.ops:
+        shared += 2 * op.output.numel()
+        for part in op.parts:
+            if isinstance(part, OuterProduct):
                 shared += part.data.numel()
-                per_head += call.output.numel()
-            if not isinstance(part, Product) or not part.source.is_parameter():
-                per_head += seen.examples * part.source.root.numel()
+                per_head += op.output.numel()
+            if not isinstance(part, OuterProduct) or not part.source.is_parameter():
+                per_head += survey.examples * part.source.root.numel()
     skipped = 3 * sum(tangents.parameters[name].numel() for name in tangents.skipped)
     itemsize = max(p.element_size() for p in tangents.parameters.values())
-    return itemsize * (shared / seen.examples + 1), itemsize * (per_head / seen.examples + skipped + seen.outputs)
+    return itemsize * (shared / survey.examples + 1), itemsize * (per_head / survey.examples + skipped + survey.outputs)
 
 
 def assemble(
@@ -89,22 +89,22 @@ def assemble(
     columns = right or left
     working = min(limit_bytes // 4, _WORKING_BYTES)
     chunks = blocks(left.heads.count, tiles.heads)
-    found: dict[str, Tensor | float] = dict.fromkeys(tangents.parameters, 0.0)
+    products: dict[str, Tensor | float] = dict.fromkeys(tangents.parameters, 0.0)
     for i, rows_at in enumerate(blocks(left.batch.size, tiles.examples)):
         run = tangents.run(left, *rows_at)
-        kept = tangents.gradients(left, run, *rows_at, *chunks[0]) if len(chunks) == 1 else None
+        all_heads = tangents.gradients(left, run, *rows_at, *chunks[0]) if len(chunks) == 1 else None
         for j, columns_at in enumerate(blocks(columns.batch.size, tiles.examples)):
             if right is None and j < i:
                 continue
             same = right is None and i == j
             other_run = run if same else tangents.run(columns, *columns_at)
-            known: dict[str, dict[int, Tensor]] = {}
+            data_products: dict[str, dict[int, Tensor]] = {}
             for first, last in chunks:
-                a = kept or tangents.gradients(left, run, *rows_at, first, last)
+                a = all_heads or tangents.gradients(left, run, *rows_at, first, last)
                 b = a if same else tangents.gradients(columns, other_run, *columns_at, first, last)
                 mirrored = right is None and not same
                 share = probe.within(rows_at, columns_at, (first, last), full=full, mirrored=mirrored)
-                for name in a.keys() & b.keys():
+                for name in [name for name in a if name in b]:  # in order: rounding is the same in every process
                     form = _form(a[name], b[name], full, a is b)
                     block = contract(
                         a[name],
@@ -112,15 +112,15 @@ def assemble(
                         full=full,
                         form=form,
                         limit_bytes=working,
-                        known=known.setdefault(name, {}),
+                        data_products=data_products.setdefault(name, {}),
                     )
                     add(name, slice(*rows_at), slice(*columns_at), block)
                     if share is not None:
-                        found[name] += share.of(a[name], b[name], block, form, working)
-    return {name: float(value) for name, value in found.items()}
+                        products[name] += share.of(a[name], b[name], block, form, working)
+    return {name: float(value) for name, value in products.items()}
 
 
-def _form(a: Gradients, b: Gradients, full: bool, same: bool) -> Form | None:
+def _form(a: Gradients, b: Gradients, full: bool, same: bool) -> ProductForm | None:
     if a.rows is None and b.rows is None and a.factors and b.factors:
         return cheaper(a.factors, b.factors, full=full, same=same)
     return None

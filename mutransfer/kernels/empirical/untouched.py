@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -14,14 +14,14 @@ from mutransfer.random_state import preserved_random_state
 
 def aliases(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that require gradients, as tensors of their own on the same memory, without hooks."""
-    found = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if p.requires_grad}
-    if not found:
+    leaves = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if p.requires_grad}
+    if not leaves:
         raise KernelError("no parameter of the model requires a gradient, so that its tangent kernel is empty")
-    return found
+    return leaves
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module) -> Generator[None]:
     """Gradients on, compiled parts run as written, no TensorFloat; buffers and random state put back afterwards."""
     before = [
         (module, name, buffer, buffer.detach().clone(), buffer._version)
@@ -47,7 +47,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _without_tensor_float() -> Iterator[None]:
+def _without_tensor_float() -> Generator[None]:
     precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
     torch.set_float32_matmul_precision("highest")
     try:

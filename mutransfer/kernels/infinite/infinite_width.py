@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.infinite.pairs import Pairs
-from mutransfer.kernels.infinite.program import Program, Record, joined
+from mutransfer.kernels.infinite.program import Program, StepRecord, join_records
 from mutransfer.kernels.infinite.reading import read
 from mutransfer.kernels.infinite.steps import Prior
-from mutransfer.kernels.parallel import mapped
+from mutransfer.kernels.parallel import parallel_map
 
 PARAMETERIZATIONS = ("ntk", "standard")
 # Pairs of positions held at once, unless two examples alone have more: arrays of 1 MB stay in the processor's cache,
@@ -118,7 +118,7 @@ def _kernels(program: Program, left: Tensor, right: Tensor, *, full: bool, symme
             if symmetric:
                 whole[b, a] = part.T
 
-    mapped(fill, [(i, j) for i in range(0, n1, side) for j in range(i if symmetric else 0, n2, side)])
+    parallel_map(fill, [(i, j) for i in range(0, n1, side) for j in range(i if symmetric else 0, n2, side)])
     if symmetric:
         # An example with itself, from the run in which equal positions are known to be equal
         nngp.diagonal().copy_(alone.nngp.flatten())
@@ -126,7 +126,7 @@ def _kernels(program: Program, left: Tensor, right: Tensor, *, full: bool, symme
     return InfiniteWidth(nngp=nngp, ntk=ntk)
 
 
-def _alone(program: Program, x: Tensor, examples: int, *, full: bool) -> tuple[Program, Pairs, list[Record]]:
+def _alone(program: Program, x: Tensor, examples: int, *, full: bool) -> tuple[Program, Pairs, list[StepRecord]]:
     count = max(1, _BLOCK // x.shape[1] ** (2 if full else 1))
     parts, records = [], []
     for part in x.split(count):
@@ -138,7 +138,7 @@ def _alone(program: Program, x: Tensor, examples: int, *, full: bool) -> tuple[P
     joint = Pairs(
         nngp=torch.cat([p.nngp for p in parts]), ntk=torch.cat([p.ntk for p in parts]), same=True, full=parts[0].full
     )
-    return program, joint, joined(records)
+    return program, joint, join_records(records)
 
 
 def _gram(left: Tensor, right: Tensor, *, full: bool) -> Tensor:

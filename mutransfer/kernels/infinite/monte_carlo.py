@@ -119,7 +119,7 @@ def _kernels(
 def _laws(
     network: nn.Module, weight_std: float, bias_std: float | None
 ) -> Iterator[tuple[str, tuple[torch.Size, float | None]]]:
-    """Per parameter its shape and the standard deviation that it is drawn with; None for what is not drawn."""
+    """The shape and standard deviation that each parameter is drawn with; None for what is not drawn."""
     for name, parameter in network.named_parameters():
         owner, attribute = _owner(network, name)
         axes = known_axes(owner, attribute)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Marginal:
-    """What one set of examples is alone, per example and position: (N, P). ``mean`` is None where it is zero."""
+    """Moments of one set of examples alone, per example and position: (N, P). ``mean`` is None where it is zero."""
 
     variance: Tensor  # E z^2, not centred
     mean: Tensor | None = None

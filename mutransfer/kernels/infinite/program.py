@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from mutransfer.kernels.infinite.pairs import Marginal, Pairs
-from mutransfer.kernels.infinite.steps import Step
+from mutransfer.kernels.infinite.steps import Dense, Diagonal, Positions, RecursionStep
 
 
 @dataclass(frozen=True, kw_only=True)
 class SumRecord:
     """The records of the two summands of a residual sum, and their means behind it."""
 
-    skip: list[Record]
-    branch: list[Record]
+    skip: list[StepRecord]
+    branch: list[StepRecord]
     skip_mean: Tensor | None
     branch_mean: Tensor | None
 
@@ -33,7 +33,7 @@ class SumRecord:
         )
 
 
-Record = Marginal | SumRecord
+StepRecord = Marginal | SumRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +66,17 @@ class Sum:
 class Program:
     """The steps of a network, first to last."""
 
-    steps: tuple[Step | Sum, ...]
+    steps: tuple[RecursionStep | Sum, ...]
 
     def alone(
         self, pairs: Pairs, mean: Tensor | None, examples: int
-    ) -> tuple[Program, Pairs, Tensor | None, list[Record]]:
+    ) -> tuple[Program, Pairs, Tensor | None, list[StepRecord]]:
         """The kernels of positions of the same example, the mean behind the last step, and the records.
 
         First comes the program with what was prepared on the way, for as many pairs of ``examples`` as are to follow.
         """
-        records: list[Record] = []
-        steps: list[Step | Sum] = []
+        records: list[StepRecord] = []
+        steps: list[RecursionStep | Sum] = []
         for step in self.steps:
             if isinstance(step, Sum):
                 ready_skip, skip, skip_mean, skip_records = step.skip.alone(pairs, mean, examples)
@@ -95,7 +95,7 @@ class Program:
             steps.append(step)
         return Program(steps=tuple(steps)), pairs, mean, records
 
-    def across(self, pairs: Pairs, left: Sequence[Record], right: Sequence[Record]) -> Pairs:
+    def across(self, pairs: Pairs, left: Sequence[StepRecord], right: Sequence[StepRecord]) -> Pairs:
         """The kernels of pairs of examples, given the records of both sides."""
         for step, a, b in zip(self.steps, left, right, strict=True):
             if isinstance(step, Sum):
@@ -109,9 +109,9 @@ class Program:
                 pairs = step(pairs, a, b)
         return pairs
 
-    def ready(self, left: Sequence[Record], right: Sequence[Record], examples: int) -> Program:
+    def ready(self, left: Sequence[StepRecord], right: Sequence[StepRecord], examples: int) -> Program:
         """The program with what can be prepared once for ``examples`` pairs of examples."""
-        steps: list[Step | Sum] = []
+        steps: list[RecursionStep | Sum] = []
         for step, a, b in zip(self.steps, left, right, strict=True):
             if isinstance(step, Sum):
                 assert isinstance(a, SumRecord)
@@ -126,12 +126,37 @@ class Program:
         return Program(steps=tuple(steps))
 
 
-def joined(chunks: Sequence[Sequence[Record]]) -> list[Record]:
+def resolve_pairs(steps: Sequence[RecursionStep | Sum], *, full: bool) -> tuple[Program, bool]:
+    """The program that keeps pairs of different positions only as far as needed, and whether it wants them given.
+
+    Told backwards: whether the output needs them (``full``) tells the input.
+    """
+    resolved: list[RecursionStep | Sum] = []
+    for step in reversed(steps):
+        if isinstance(step, Sum):
+            skip, skip_full = resolve_pairs(step.skip.steps, full=full)
+            branch, branch_full = resolve_pairs(step.branch.steps, full=full)
+            full = skip_full or branch_full
+            step = replace(step, skip=_reduced(skip, full, skip_full), branch=_reduced(branch, full, branch_full))
+        elif isinstance(step, Positions):
+            step = replace(step, full_output=full)
+            full = full or bool((step.matrix != 0).sum(1).max() > 1)
+        elif isinstance(step, Dense) and step.over_positions:
+            full = False
+        resolved.append(step)
+    return Program(steps=tuple(reversed(resolved))), full
+
+
+def _reduced(program: Program, given: bool, needed: bool) -> Program:
+    return Program(steps=(Diagonal(), *program.steps)) if given and not needed else program
+
+
+def join_records(chunks: Sequence[Sequence[StepRecord]]) -> list[StepRecord]:
     """The records of several runs on different examples, as one."""
     return [_join(records) for records in zip(*chunks, strict=True)]
 
 
-def _join(records: Sequence[Record]) -> Record:
+def _join(records: Sequence[StepRecord]) -> StepRecord:
     first = records[0]
     if isinstance(first, Marginal):
         return Marginal(
@@ -140,8 +165,8 @@ def _join(records: Sequence[Record]) -> Record:
         )
     sums = [r for r in records if isinstance(r, SumRecord)]
     return SumRecord(
-        skip=joined([r.skip for r in sums]),
-        branch=joined([r.branch for r in sums]),
+        skip=join_records([r.skip for r in sums]),
+        branch=join_records([r.branch for r in sums]),
         skip_mean=_cat([r.skip_mean for r in sums]),
         branch_mean=_cat([r.branch_mean for r in sums]),
     )

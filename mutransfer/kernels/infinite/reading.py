@@ -1,4 +1,4 @@
-"""From a torch network to the steps of the infinite-width recursion."""
+"""A torch network read as the steps of the infinite-width recursion."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ from torch.nn.utils import parametrize
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.blocks import Residual
-from mutransfer.kernels.infinite import layers
 from mutransfer.kernels.infinite.gaussian.elementwise import is_elementwise, split_linear
 from mutransfer.kernels.infinite.gaussian.nonlinearities import nonlinearity, times_slope
-from mutransfer.kernels.infinite.layers import CONVOLUTIONS, INSTEAD, NORMS, POSITIONS, Signal, refuse
-from mutransfer.kernels.infinite.program import Program, Sum
-from mutransfer.kernels.infinite.steps import Dense, Diagonal, Elementwise, Factor, Normalize, Positions, Prior, Step
+from mutransfer.kernels.infinite.layers import (
+    CONVOLUTIONS,
+    INSTEAD,
+    NORMS,
+    POSITIONS,
+    LayerPlace,
+    Shape,
+    reader_of,
+    refuse,
+)
+from mutransfer.kernels.infinite.nonlinear_steps import Elementwise, Normalize
+from mutransfer.kernels.infinite.program import Program, Sum, resolve_pairs
+from mutransfer.kernels.infinite.steps import Factor, Prior, RecursionStep
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
 Named = tuple[str, nn.Module]
@@ -51,14 +60,14 @@ def read(network: nn.Module, shape: tuple[int, ...], prior: Prior) -> Reading:
     channels_first = isinstance(first, CONVOLUTIONS)
     channels = shape[0] if channels_first else shape[-1]
     positions = shape[1:] if channels_first else shape[:-1]
-    signal = Signal(channels=channels, positions=positions, channels_first=channels_first)
+    signal = Shape(channels=channels, positions=positions, channels_first=channels_first)
     reader = _Reader(prior=prior)
     steps, signal = reader.steps(modules[count:], signal, raw=True)
     if signal.flattened or any(p != 1 for p in signal.positions):
         raise KernelError(
             f"the network ends in outputs of shape {signal.shape}: end with a Linear behind Flatten or pooling"
         )
-    program, full = _resolve(steps, full=False)
+    program, full = resolve_pairs(steps, full=False)
     return Reading(before=before, channels_first=channels_first, program=program, full=full)
 
 
@@ -82,8 +91,8 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _before(modules: list[Named], shape: tuple[int, ...]) -> tuple[nn.Sequential, tuple[int, ...]]:
-    """What comes before the first weight acts on the inputs themselves, as torch does it."""
-    kept = nn.Sequential()
+    """The modules before the first weight, which act on the inputs themselves, and the shape behind them."""
+    before = nn.Sequential()
     for where, module in modules:
         if any(True for _ in module.parameters()):
             raise refuse(where, module, "trains gains of the inputs themselves: build it without an affine part")
@@ -96,8 +105,8 @@ def _before(modules: list[Named], shape: tuple[int, ...]) -> tuple[nn.Sequential
                 shape = tuple(module(torch.zeros(1, *shape, dtype=torch.float64)).shape[1:])
         except (RuntimeError, ValueError, IndexError) as error:
             raise refuse(where, module, f"does not take inputs of shape {shape}: {error}") from error
-        kept.append(module)
-    return kept, shape
+        before.append(module)
+    return before, shape
 
 
 def _check_mode(where: str, module: nn.Module) -> None:
@@ -116,55 +125,51 @@ class _Reader:
     prior: Prior
     met: dict[int, str] = field(default_factory=dict)
 
-    def steps(self, modules: list[Named], signal: Signal, *, raw: bool = False) -> tuple[list[Step | Sum], Signal]:
-        found: list[Step | Sum] = []
+    def steps(
+        self, modules: list[Named], signal: Shape, *, raw: bool = False
+    ) -> tuple[list[RecursionStep | Sum], Shape]:
+        steps: list[RecursionStep | Sum] = []
         chain: list[Named] = []  # elementwise modules met in a row: one function
         for where, module in modules:
             _check_mode(where, module)
             if not isinstance(module, (nn.Flatten, *POSITIONS, *NORMS)) and is_elementwise(module):
                 chain.append((where, module))
                 continue
-            signal = self._elementwise(chain, signal, found)
+            signal = self._elementwise(chain, signal, steps)
             chain = []
-            signal = self._layer(where, module, signal, found, raw=raw)
+            step, signal = self._layer(where, module, signal, raw=raw)
+            if step is not None:
+                steps.append(step)
             raw = False
-        return found, self._elementwise(chain, signal, found)
+        return steps, self._elementwise(chain, signal, steps)
 
-    def _layer(self, where: str, module: nn.Module, signal: Signal, found: list[Step | Sum], *, raw: bool) -> Signal:
-        own = type(module)
-        for parameter in [] if isinstance(module, Residual) else module.parameters():
+    def _layer(
+        self, where: str, module: nn.Module, signal: Shape, *, raw: bool
+    ) -> tuple[RecursionStep | Sum | None, Shape]:
+        """The step of one layer, None where only the shape changes, and the shape behind it."""
+        if type(module) is Residual:
+            return self._sum(where, module, signal)
+        for parameter in module.parameters():
             other = self.met.setdefault(id(parameter), where)
             if other != where:
                 raise refuse(where, module, f"shares its weights with {other}: the two do not become independent")
-        if isinstance(module, nn.Linear) and own.forward is nn.Linear.forward:
-            step, signal = layers.dense(where, module, signal, self.prior)
-        elif own in CONVOLUTIONS:
-            step, signal = layers.convolution(where, module, signal, self.prior, raw=raw)
-        elif own in POSITIONS:
-            step, signal = layers.positions(where, module, signal)
-        elif isinstance(module, NORMS) and own in NORMS:
-            step, signal = layers.norm(where, module, signal)
-        elif isinstance(module, nn.Flatten) and own is nn.Flatten:
-            return layers.flatten(where, module, signal)
-        elif isinstance(module, Residual) and own is Residual:
-            step, signal = self._sum(where, module, signal)
-        else:
+        reader = reader_of(module)
+        if reader is None:
             raise _no_closed_form(where, module)
-        found.append(step)
-        return signal
+        return reader(LayerPlace(where=where, prior=self.prior, raw=raw), module, signal)
 
-    def _elementwise(self, chain: list[Named], signal: Signal, found: list[Step | Sum]) -> Signal:
+    def _elementwise(self, chain: list[Named], signal: Shape, steps: list[RecursionStep | Sum]) -> Shape:
         before, nonlinear, after = split_linear([m for _, m in chain])
         if before != 1:
-            found.append(Factor(factor=before))
+            steps.append(Factor(factor=before))
         if nonlinear:
             if not signal.gaussian:
                 where, module = chain[0]
                 reason = "is a nonlinear function of what is not Gaussian any more (another nonlinearity came before, "
                 raise refuse(where, module, reason + f"with no layer between): no closed form. {INSTEAD}")
-            function, last = nonlinearity(nonlinear), found[-1] if found else None
+            function, last = nonlinearity(nonlinear), steps[-1] if steps else None
             if isinstance(last, Normalize) and last.gain:
-                found[-1] = replace(last, gain=False)
+                steps[-1] = replace(last, gain=False)
                 gain = times_slope(nonlinear, function)
                 step = Elementwise(function=function, gain=gain, gain_per_position=last.per_position)
             elif signal.gained:
@@ -172,41 +177,19 @@ class _Reader:
                 raise refuse(where, module, f"comes behind a norm's gains, but not at once: no closed form. {INSTEAD}")
             else:
                 step = Elementwise(function=function)
-            found.append(step)
+            steps.append(step)
             signal = replace(signal, gaussian=False, gained=False)
         if after != 1:
-            found.append(Factor(factor=after))
+            steps.append(Factor(factor=after))
         return signal
 
-    def _sum(self, where: str, module: Residual, signal: Signal) -> tuple[Sum, Signal]:
+    def _sum(self, where: str, module: Residual, signal: Shape) -> tuple[Sum, Shape]:
         branch, out = self.steps(list(_flat(f"{where}.layers", module.layers)), signal)
-        skip, kept = self.steps(list(_flat(f"{where}.shortcut", module.shortcut)), signal)
+        skip, direct = self.steps(list(_flat(f"{where}.shortcut", module.shortcut)), signal)
         if not (_has_weights(module.layers) or _has_weights(module.shortcut)):
             raise refuse(where, module, f"adds two summands without weights of their own, which correlate. {INSTEAD}")
-        if (out.shape, out.positions, out.flattened) != (kept.shape, kept.positions, kept.flattened):
-            raise refuse(where, module, f"adds shapes {kept.shape} and {out.shape}")
+        if (out.shape, out.positions, out.flattened) != (direct.shape, direct.positions, direct.flattened):
+            raise refuse(where, module, f"adds shapes {direct.shape} and {out.shape}")
         return Sum(skip=Program(steps=tuple(skip)), branch=Program(steps=tuple(branch)), scale=module.scale), replace(
-            kept, gaussian=out.gaussian and kept.gaussian
+            direct, gaussian=out.gaussian and direct.gaussian
         )
-
-
-def _resolve(steps: list[Step | Sum], *, full: bool) -> tuple[Program, bool]:
-    """Which steps need every pair of positions, told backwards: whether the output does (``full``) tells the input."""
-    resolved: list[Step | Sum] = []
-    for step in reversed(steps):
-        if isinstance(step, Sum):
-            skip, skip_full = _resolve(list(step.skip.steps), full=full)
-            branch, branch_full = _resolve(list(step.branch.steps), full=full)
-            full = skip_full or branch_full
-            step = replace(step, skip=_reduced(skip, full, skip_full), branch=_reduced(branch, full, branch_full))
-        elif isinstance(step, Positions):
-            step = replace(step, full_output=full)
-            full = full or bool((step.matrix != 0).sum(1).max() > 1)
-        elif isinstance(step, Dense) and step.over_positions:
-            full = False
-        resolved.append(step)
-    return Program(steps=tuple(reversed(resolved))), full
-
-
-def _reduced(program: Program, given: bool, needed: bool) -> Program:
-    return Program(steps=(Diagonal(), *program.steps)) if given and not needed else program

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.dynamics import Predictions, gradient_descent
+from mutransfer.kernels.dynamics import gradient_descent
 from mutransfer.kernels.empirical.ntk import empirical_ntk
+from mutransfer.kernels.kernel_problem import Predictions
 from mutransfer.kernels.linearize import linearize
 from mutransfer.measure.activations import evaluating
 from mutransfer.parameterization.model.factory import build_at

@@ -32,13 +32,13 @@ def backward(
                 with warnings.catch_warnings():
                     # "there is a performance drop": an operation would loop over the outputs inside, no faster
                     warnings.simplefilter("error")
-                    found = torch.autograd.grad(
+                    gradients = torch.autograd.grad(
                         outputs, edges, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True
                     )
-                yield first, last, list(found)
+                yield first, last, list(gradients)
                 first = last
         except Exception:  # an operation that torch.func.vmap has no rule for: one output after the other
             together = 1
     for o in range(first if together <= 1 else count, count):
-        found = torch.autograd.grad(outputs, edges, cotangent(o), retain_graph=True, allow_unused=True)
-        yield o, o + 1, [None if g is None else g.unsqueeze(0) for g in found]
+        gradients = torch.autograd.grad(outputs, edges, cotangent(o), retain_graph=True, allow_unused=True)
+        yield o, o + 1, [None if g is None else g.unsqueeze(0) for g in gradients]

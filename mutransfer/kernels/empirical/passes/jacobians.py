@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 
-from mutransfer.kernels.empirical.as_function import Batch, evaluate
+from mutransfer.kernels.empirical.as_function import ExampleBatch, evaluate
 
 
 def jacobian_rows(
     model: nn.Module,
     parameters: Mapping[str, Tensor],
     names: list[str],
-    batch: Batch,
+    batch: ExampleBatch,
     count: int,
     cotangent: Callable[[int], Tensor],
 ) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ def jacobian_rows(
 
 
 def _vectorised(
-    model: nn.Module, parameters: Mapping[str, Tensor], names: list[str], batch: Batch, cotangents: Tensor
+    model: nn.Module, parameters: Mapping[str, Tensor], names: list[str], batch: ExampleBatch, cotangents: Tensor
 ) -> dict[str, Tensor]:
     fixed = {name: p.detach() for name, p in parameters.items()}
     chosen = {name: fixed[name] for name in names}
@@ -41,12 +41,12 @@ def _vectorised(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "there is a performance drop": a loop inside is still what we want
-        found = vmap(of_example)(batch.batched(), cotangents)
-    return {name: gradient.detach().flatten(2) for name, gradient in found.items()}
+        gradients = vmap(of_example)(batch.batched(), cotangents)
+    return {name: gradient.detach().flatten(2) for name, gradient in gradients.items()}
 
 
 def _one_by_one(
-    model: nn.Module, parameters: Mapping[str, Tensor], names: list[str], batch: Batch, cotangents: Tensor
+    model: nn.Module, parameters: Mapping[str, Tensor], names: list[str], batch: ExampleBatch, cotangents: Tensor
 ) -> dict[str, Tensor]:
     leaves = [parameters[name] for name in names]
     rows = [leaf.new_zeros(*cotangents.shape[:2], leaf.numel()) for leaf in leaves]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mutransfer.kernels.empirical.as_function import Batch, evaluate
+from mutransfer.kernels.empirical.as_function import ExampleBatch, evaluate
 from mutransfer.kernels.empirical.gradients import Gradients
 from mutransfer.kernels.empirical.passes.backward import backward
 from mutransfer.kernels.empirical.products.rows import outer
-from mutransfer.kernels.empirical.recording.parts import Layout, Pointwise, Product, Replicated
-from mutransfer.kernels.empirical.recording.recorder import Call, Recorder
+from mutransfer.kernels.empirical.recording.parts import ExampleLayout, OuterProduct, Pointwise, Replicated
+from mutransfer.kernels.empirical.recording.recorder import RecordedOp, Recorder
 
 
 class Irregular(Exception):
@@ -21,12 +21,12 @@ class Irregular(Exception):
 
 
 @dataclass(frozen=True)
-class Forward:
-    """A recorded forward pass: outputs (N, O) with their graph, and the calls with the layout of each."""
+class RecordedPass:
+    """A recorded forward pass: outputs (N, O) with their graph, and the ops with the layout of each."""
 
     outputs: Tensor
-    calls: Sequence[Call]
-    layouts: Sequence[Layout | None]
+    ops: Sequence[RecordedOp]
+    layouts: Sequence[ExampleLayout | None]
 
     def gradients(
         self, count: int, cotangent: Callable[[int], Tensor], skipped: Collection[str]
@@ -37,49 +37,54 @@ class Forward:
         """
         size = self.outputs.shape[0]
         used = [
-            (call, layout)
-            for call, layout in zip(self.calls, self.layouts, strict=True)
-            if any(name not in skipped for part in call.parts for name in part.names)
+            (op, layout)
+            for op, layout in zip(self.ops, self.layouts, strict=True)
+            if any(name not in skipped for part in op.parts for name in part.names)
         ]
         if not used or not self.outputs.requires_grad:
             return {}
-        edges = [call.edge for call, _ in used]
-        bytes_each = sum(call.output.numel() * call.output.element_size() for call, _ in used)
+        edges = [op.edge for op, _ in used]
+        bytes_each = sum(op.output.numel() * op.output.element_size() for op, _ in used)
         collected: dict[tuple[int, int], Tensor] = {}
         for first, last, gradients in backward(self.outputs, edges, count, cotangent, bytes_each):
-            for i, (call, layout) in enumerate(used):
+            for i, (op, layout) in enumerate(used):
                 gradient, gradients[i] = gradients[i], None  # done with when it has been read
                 if gradient is None:
                     continue
-                for k, part in enumerate(call.parts):
-                    if isinstance(part, Product):
+                for k, part in enumerate(op.parts):
+                    if isinstance(part, OuterProduct):
                         tensor, dim = part.signal(gradient, layout, size), 2
                     else:
                         assert isinstance(part, Pointwise | Replicated)
                         tensor, dim = part.reduced(gradient, layout, size), 1
                     _collect(collected, (i, k), tensor, dim, first, last, count)
-        found: dict[str, Gradients] = {}
+        by_parameter: dict[str, Gradients] = {}
         for (i, k), tensor in collected.items():
-            call, layout = used[i]
-            self._add(found, call.parts[k], layout, tensor, skipped)
-        return found
+            op, layout = used[i]
+            self._add(by_parameter, op.parts[k], layout, tensor, skipped)
+        return by_parameter
 
     def _add(
-        self, found: dict[str, Gradients], part: object, layout: Layout | None, tensor: Tensor, skipped: Collection[str]
+        self,
+        by_parameter: dict[str, Gradients],
+        part: object,
+        layout: ExampleLayout | None,
+        tensor: Tensor,
+        skipped: Collection[str],
     ) -> None:
         size = self.outputs.shape[0]
-        assert isinstance(part, Product | Pointwise | Replicated)
-        if isinstance(part, Product):
+        assert isinstance(part, OuterProduct | Pointwise | Replicated)
+        if isinstance(part, OuterProduct):
             factors = part.factors(tensor, layout, size)
             if part.source.is_parameter():
                 if part.names[0] not in skipped:
-                    found.setdefault(part.names[0], Gradients()).factors.append(factors)
+                    by_parameter.setdefault(part.names[0], Gradients()).factors.append(factors)
                 return
             tensor = outer(factors, 0, factors.shape[0]).flatten(2)
         source = part.one(layout, size) if isinstance(part, Replicated) else part.source
         for name, rows in source.pulled_back(tensor).items():
             if name not in skipped:
-                found.setdefault(name, Gradients()).add_rows(rows)
+                by_parameter.setdefault(name, Gradients()).add_rows(rows)
 
 
 def _collect(
@@ -105,26 +110,26 @@ def _collect(
     collected[key].narrow(dim, first, last - first).copy_(part)
 
 
-def forward(
+def record_pass(
     model: nn.Module,
     parameters: Mapping[str, Tensor],
-    batch: Batch,
+    batch: ExampleBatch,
     constants: tuple[Tensor, ...],
-    calls: Sequence[Call],
-    layouts: Sequence[Layout | None],
+    ops: Sequence[RecordedOp],
+    layouts: Sequence[ExampleLayout | None],
     replicated: frozenset[int],
     keep_slopes: bool = False,
-) -> Forward:
-    """Run ``batch`` and record it; ``calls``, ``layouts`` and ``replicated`` are what the survey found.
+) -> RecordedPass:
+    """Run ``batch`` and record it; ``ops``, ``layouts`` and ``replicated`` are what the survey found.
 
     Raises Irregular where the operations are others.
     """
     recorder = Recorder(parameters, constants, replicated, keep_slopes)
     with recorder:
         outputs = evaluate(model, parameters, batch)
-    if [c.signature() for c in recorder.calls] != [c.signature() for c in calls]:
+    if [c.signature() for c in recorder.ops] != [c.signature() for c in ops]:
         raise Irregular
-    for call, layout in zip(recorder.calls, layouts, strict=True):
-        if layout is not None and call.output.shape[layout.dim] != layout.repeats * batch.size:
+    for op, layout in zip(recorder.ops, layouts, strict=True):
+        if layout is not None and op.output.shape[layout.dim] != layout.repeats * batch.size:
             raise Irregular
-    return Forward(outputs, recorder.calls, layouts)
+    return RecordedPass(outputs, recorder.ops, layouts)

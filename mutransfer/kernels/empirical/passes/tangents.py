@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mutransfer.kernels.empirical.as_function import Batch, evaluate
+from mutransfer.kernels.empirical.as_function import ExampleBatch, evaluate
 from mutransfer.kernels.empirical.gradients import Gradients
 from mutransfer.kernels.empirical.passes.jacobians import jacobian_rows
-from mutransfer.kernels.empirical.passes.signals import Forward, forward
-from mutransfer.kernels.empirical.passes.survey import Survey
+from mutransfer.kernels.empirical.passes.signals import RecordedPass, record_pass
+from mutransfer.kernels.empirical.passes.survey import OperationSurvey
 
 
 @dataclass(frozen=True)
 class Heads:
-    """What is differentiated for each example: every output, or (``direction``: (N, O)) one combination of them."""
+    """The outputs differentiated for each example: all, or (``direction``: (N, O)) one combination of them."""
 
     width: int
     direction: Tensor | None
@@ -30,9 +30,9 @@ class Heads:
         """(stop - start, width): the gradient of head ``o`` with respect to the outputs."""
         if self.direction is not None:
             return self.direction[start:stop]
-        found = like.new_zeros(stop - start, self.width)
-        found[:, o] = 1
-        return found
+        rows = like.new_zeros(stop - start, self.width)
+        rows[:, o] = 1
+        return rows
 
     def combined(self, coefficients: Tensor, at: list[int]) -> Tensor:
         """(examples, width) from coefficients (examples, count) of the heads at the examples ``at``."""
@@ -43,9 +43,9 @@ class Heads:
 class Side:
     """The examples of the kernel's rows or columns, and what was surveyed of them."""
 
-    batch: Batch
+    batch: ExampleBatch
     heads: Heads
-    survey: Survey
+    survey: OperationSurvey
 
     def keeping(self, examples: int) -> Side:
         """Without the surveyed run of all examples, unless all are ``examples`` at once."""
@@ -61,42 +61,44 @@ class Tangents:
     constants: tuple[Tensor, ...]
     skipped: tuple[str, ...]
 
-    def run(self, side: Side, start: int, stop: int) -> Forward:
-        seen = side.survey
-        if seen.whole is not None and (start, stop) == (0, side.batch.size):
-            return seen.whole
+    def run(self, side: Side, start: int, stop: int) -> RecordedPass:
+        survey = side.survey
+        if survey.whole is not None and (start, stop) == (0, side.batch.size):
+            return survey.whole
         batch = side.batch.rows(start, stop)
         if not self.parameters.keys() - set(self.skipped):
-            return Forward(evaluate(self.model, self.parameters, batch), (), ())
-        return forward(
+            return RecordedPass(evaluate(self.model, self.parameters, batch), (), ())
+        return record_pass(
             self.model,
             self.parameters,
             batch,
             self.constants,
-            seen.calls,
-            seen.layouts,
-            seen.replicated,
+            survey.ops,
+            survey.layouts,
+            survey.replicated,
             keep_slopes=side.heads.count > 1,
         )
 
-    def gradients(self, side: Side, run: Forward, start: int, stop: int, first: int, last: int) -> dict[str, Gradients]:
-        """Of the heads ``first`` to ``last`` at the examples ``start`` to ``stop``, which ``run`` went through."""
+    def gradients(
+        self, side: Side, run: RecordedPass, start: int, stop: int, first: int, last: int
+    ) -> dict[str, Gradients]:
+        """Gradients of the heads ``first`` to ``last`` at the examples ``start`` to ``stop`` of ``run``."""
 
         def cotangent(o: int) -> Tensor:
             return side.heads.cotangent(first + o, start, stop, run.outputs)
 
-        found = run.gradients(last - first, cotangent, self.skipped)
+        gradients = run.gradients(last - first, cotangent, self.skipped)
         if self.skipped:
             batch = side.batch.rows(start, stop)
             rows = jacobian_rows(self.model, self.parameters, [*self.skipped], batch, last - first, cotangent)
-            found |= {name: Gradients([], tensor) for name, tensor in rows.items()}
-        return found
+            gradients |= {name: Gradients([], tensor) for name, tensor in rows.items()}
+        return gradients
 
     def pulled(self, side: Side, probes: list[tuple[list[int], Tensor]]) -> list[dict[str, Tensor]]:
         """J^T u over all parameters by plain backward passes, for every (examples, coefficients (examples, count))."""
         leaves = list(self.parameters.values())
         outputs: Tensor | None = side.survey.results
-        found = []
+        products = []
         for at, coefficients in probes:
             if outputs is None or len(outputs) != len(at):  # the examples are the same for all
                 outputs = evaluate(self.model, self.parameters, side.batch.at(at))
@@ -107,5 +109,5 @@ class Tangents:
                 else [None] * len(leaves)
             )
             pairs = zip(self.parameters.items(), gradients, strict=True)
-            found.append({name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in pairs})
-        return found
+            products.append({name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in pairs})
+        return products

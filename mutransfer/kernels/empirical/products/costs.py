@@ -1,4 +1,4 @@
-"""Which form of the inner products of gradients costs less, in floating-point operations of a matrix product."""
+"""The cheaper form of the inner products of gradients, by floating-point operations of a matrix product."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import Literal
 
-from mutransfer.kernels.empirical.gradients import Factors
+from mutransfer.kernels.empirical.gradients import OuterFactors
 
-Form = Literal["gram", "rows"]
+ProductForm = Literal["gram", "rows"]
 
 # What an elementwise pass over a matrix costs per entry: half a nanosecond, against 60 operations of a product in one.
 PASS = 32.0
 
 
-def cheaper(left: Sequence[Factors], right: Sequence[Factors], *, full: bool, same: bool) -> Form:
+def cheaper(left: Sequence[OuterFactors], right: Sequence[OuterFactors], *, full: bool, same: bool) -> ProductForm:
     """The form that costs less for the kernel between two blocks (``same``: of one block with itself)."""
     if any(f.groups > 1 for f in left) or not _rows_agree([*left, *right]):
         return "rows"
@@ -25,13 +25,13 @@ def cheaper(left: Sequence[Factors], right: Sequence[Factors], *, full: bool, sa
     return "gram" if gram <= rows else "rows"
 
 
-def _rows_agree(factors: Sequence[Factors]) -> bool:
+def _rows_agree(factors: Sequence[OuterFactors]) -> bool:
     """Whether any two touch the same rows of the parameter or none in common."""
     ranges = sorted({f.rows for f in factors})
     return all(a[1] <= b[0] for a, b in pairwise(ranges))
 
 
-def _gram_cost(a: Factors, b: Factors, full: bool) -> float:
+def _gram_cost(a: OuterFactors, b: OuterFactors, full: bool) -> float:
     (n, t, outputs, features), (m, s, _, _) = a.signal.shape, b.signal.shape
     data = PASS if a.one_hot or b.one_hot else 2 * a.data.shape[-1]
     if a.signal_first != b.signal_first:
@@ -42,7 +42,7 @@ def _gram_cost(a: Factors, b: Factors, full: bool) -> float:
     return n * m * t * s * (data + (outputs**2 if full else outputs) * 2 * features + PASS)
 
 
-def _rows_cost(factors: Factors) -> float:
+def _rows_cost(factors: OuterFactors) -> float:
     n, t, outputs, features = factors.signal.shape
     if factors.one_hot:
         return PASS * n * t * outputs * features
@@ -52,7 +52,7 @@ def _rows_cost(factors: Factors) -> float:
     )
 
 
-def _width(left: Sequence[Factors], right: Sequence[Factors]) -> int:
+def _width(left: Sequence[OuterFactors], right: Sequence[OuterFactors]) -> int:
     """Entries of the parameter that gradients are formed for."""
     every = [*left, *right]
     height, width = left[0].shape

@@ -8,42 +8,44 @@ import torch
 from torch import Tensor
 
 from mutransfer.kernels.empirical.as_function import blocks
-from mutransfer.kernels.empirical.gradients import Factors
+from mutransfer.kernels.empirical.gradients import OuterFactors
 
 
-def gram(a: Factors, b: Factors, full: bool, limit_bytes: int, known: dict[int, Tensor], place: int) -> Tensor | None:
+def gram(
+    a: OuterFactors, b: OuterFactors, full: bool, limit_bytes: int, data_products: dict[int, Tensor], place: int
+) -> Tensor | None:
     """One pair of uses; None where they touch different rows of the parameter."""
     if a.rows != b.rows:
         return None
     (n, t, outputs, features), (m, s, _, _) = a.signal.shape, b.signal.shape
     numbers = t * m * (s * (1 + outputs) + outputs * features) if full else 2 * t * m * s
     if t == s == 1 and a.signal_first == b.signal_first:
-        if place not in known:
-            known[place] = _data_product(a, b)
-        return _pair(a, b, known[place], full)
+        if place not in data_products:
+            data_products[place] = _data_product(a, b)
+        return _pair(a, b, data_products[place], full)
 
-    def pair(a: Factors, b: Factors, full: bool) -> Tensor:
+    def pair(a: OuterFactors, b: OuterFactors, full: bool) -> Tensor:
         if a.signal_first == b.signal_first:
             return _pair(a, b, _data_product(a, b), full)
         return _mixed_pair(a, b, full)
 
-    found = [
+    kernels = [
         pair(_some(a, i, j), b, full) for i, j in blocks(n, limit_bytes // max(1, numbers * a.signal.element_size()))
     ]
-    return torch.cat(found)
+    return torch.cat(kernels)
 
 
-def _some(factors: Factors, start: int, stop: int) -> Factors:
+def _some(factors: OuterFactors, start: int, stop: int) -> OuterFactors:
     return replace(factors, signal=factors.signal[start:stop], data=factors.data[start:stop])
 
 
-def _data_product(a: Factors, b: Factors) -> Tensor:
+def _data_product(a: OuterFactors, b: OuterFactors) -> Tensor:
     if a.one_hot:
         return (a.data.reshape(-1, 1) == b.data.reshape(1, -1)).to(a.signal.dtype)
     return a.data.flatten(0, 1) @ b.data.flatten(0, 1).mT
 
 
-def _pair(a: Factors, b: Factors, data: Tensor, full: bool) -> Tensor:
+def _pair(a: OuterFactors, b: OuterFactors, data: Tensor, full: bool) -> Tensor:
     (n, t, outputs, _), (m, s, _, _) = a.signal.shape, b.signal.shape
     if not full:
         signal = a.signal.flatten(0, 1).flatten(1) @ b.signal.flatten(0, 1).flatten(1).mT
@@ -58,7 +60,7 @@ def _pair(a: Factors, b: Factors, data: Tensor, full: bool) -> Tensor:
     return torch.bmm(a.signal.transpose(1, 2).reshape(n, outputs, -1), spread).view(n, outputs, m, -1).transpose(1, 2)
 
 
-def _mixed_pair(a: Factors, b: Factors, full: bool) -> Tensor:
+def _mixed_pair(a: OuterFactors, b: OuterFactors, full: bool) -> Tensor:
     """A matrix that is read out with in one place and looked up, or transposed, in another."""
     if b.signal_first:
         return _mixed_pair(b, a, full).transpose(0, 1).transpose(-1, -2 if full else -1)
@@ -71,9 +73,9 @@ def _mixed_pair(a: Factors, b: Factors, full: bool) -> Tensor:
             rows = a.signal[:, :, o].flatten(0, 1) @ b.data.flatten(0, 1).mT
         for p in range(outputs) if full else [o]:
             columns = a.data.flatten(0, 1) @ b.signal[:, :, p].flatten(0, 1).mT
-            found = (rows * columns).view(n, t, m, s).sum((1, 3))
+            product = (rows * columns).view(n, t, m, s).sum((1, 3))
             if full:
-                kernel[:, :, o, p] = found
+                kernel[:, :, o, p] = product
             else:
-                kernel += found
+                kernel += product
     return kernel

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mutransfer.kernels.empirical.as_function import blocks
-from mutransfer.kernels.empirical.gradients import Factors, Gradients
+from mutransfer.kernels.empirical.gradients import Gradients, OuterFactors
 
 
-def outer(factors: Factors, start: int, stop: int) -> Tensor:
+def outer(factors: OuterFactors, start: int, stop: int) -> Tensor:
     """Rows ``start`` to ``stop`` of the gradients of a matrix: (N, O, stop - start, columns)."""
     n, t, outputs, _ = factors.signal.shape
     low, high = max(start, factors.rows[0]), min(stop, factors.rows[1])
@@ -22,32 +22,32 @@ def outer(factors: Factors, start: int, stop: int) -> Tensor:
     if factors.groups > 1:
         signal = factors.signal.unflatten(-1, (factors.groups, -1))
         data = factors.data.unflatten(-1, (factors.groups, -1))
-        found = torch.einsum("ntogc,ntgd->nogcd", signal, data).flatten(2, 3)[:, :, inside]
+        gradients = torch.einsum("ntogc,ntgd->nogcd", signal, data).flatten(2, 3)[:, :, inside]
     elif factors.signal_first:
         signal = factors.signal[..., inside]
         positions_last = signal.stride(1) == 1  # as convolutions have it
         signal = signal.permute(0, 2, 3, 1).reshape(n, -1, t) if positions_last else signal.reshape(n, t, -1).mT
-        found = torch.bmm(signal, factors.data).unflatten(1, (outputs, -1))
+        gradients = torch.bmm(signal, factors.data).unflatten(1, (outputs, -1))
     elif factors.one_hot:
-        found = _scattered(factors, low, high)
+        gradients = _scattered(factors, low, high)
     else:
         signal = factors.signal.reshape(n, t, -1)
-        found = torch.bmm(factors.data[..., inside].mT, signal).unflatten(2, (outputs, -1)).transpose(1, 2)
+        gradients = torch.bmm(factors.data[..., inside].mT, signal).unflatten(2, (outputs, -1)).transpose(1, 2)
     if (low, high) == (start, stop):
-        return found
-    whole = found.new_zeros(n, outputs, stop - start, found.shape[-1])
-    whole[:, :, low - start : high - start] = found
+        return gradients
+    whole = gradients.new_zeros(n, outputs, stop - start, gradients.shape[-1])
+    whole[:, :, low - start : high - start] = gradients
     return whole
 
 
-def _scattered(factors: Factors, low: int, high: int) -> Tensor:
+def _scattered(factors: OuterFactors, low: int, high: int) -> Tensor:
     n, _, outputs, features = factors.signal.shape
     inside = (factors.data >= low) & (factors.data < high)
     example, position = inside.nonzero(as_tuple=True)
     places = example * (high - low) + factors.data[example, position] - low
-    found = factors.signal.new_zeros(n * (high - low), outputs * features)
-    found.index_add_(0, places, factors.signal[example, position].reshape(-1, outputs * features))
-    return found.view(n, high - low, outputs, features).transpose(1, 2)
+    gradients = factors.signal.new_zeros(n * (high - low), outputs * features)
+    gradients.index_add_(0, places, factors.signal[example, position].reshape(-1, outputs * features))
+    return gradients.view(n, high - low, outputs, features).transpose(1, 2)
 
 
 def all_rows(gradients: Gradients) -> Tensor:
@@ -62,11 +62,11 @@ def inner(left: Tensor, right: Tensor, full: bool) -> Tensor:
     """Inner products of (N, O, P) and (M, O, P)."""
     if not full:
         return left.flatten(1) @ right.flatten(1).mT
-    found = left.flatten(0, 1) @ right.flatten(0, 1).mT
-    return found.view(left.shape[0], left.shape[1], right.shape[0], right.shape[1]).transpose(1, 2)
+    products = left.flatten(0, 1) @ right.flatten(0, 1).mT
+    return products.view(left.shape[0], left.shape[1], right.shape[0], right.shape[1]).transpose(1, 2)
 
 
-def by_rows(left: Sequence[Factors], right: Sequence[Factors], full: bool, limit_bytes: int) -> Tensor:
+def by_rows(left: Sequence[OuterFactors], right: Sequence[OuterFactors], full: bool, limit_bytes: int) -> Tensor:
     """Gradients are formed for some rows of the parameter at a time, so that no block of examples is run twice."""
     same = left is right
     left, right = _compact(left, right)
@@ -74,31 +74,33 @@ def by_rows(left: Sequence[Factors], right: Sequence[Factors], full: bool, limit
     n, outputs = left[0].signal.shape[0], left[0].signal.shape[2]
     examples = n if same else n + right[0].signal.shape[0]
     per_row = examples * outputs * width * left[0].signal.element_size()
-    found = None
+    kernel = None
     for start, stop in blocks(height, limit_bytes // max(1, per_row)):
         a = _sum_of_outer(left, start, stop)
         part = inner(a, a if same else _sum_of_outer(right, start, stop), full)
-        found = part if found is None else found.add_(part)
-    assert found is not None
-    return found
+        kernel = part if kernel is None else kernel.add_(part)
+    assert kernel is not None
+    return kernel
 
 
-def _sum_of_outer(factors: Sequence[Factors], start: int, stop: int) -> Tensor:
-    found = outer(factors[0], start, stop)
+def _sum_of_outer(factors: Sequence[OuterFactors], start: int, stop: int) -> Tensor:
+    gradients = outer(factors[0], start, stop)
     for more in factors[1:]:
-        found = found + outer(more, start, stop)
-    return found.flatten(2)
+        gradients = gradients + outer(more, start, stop)
+    return gradients.flatten(2)
 
 
-def _compact(left: Sequence[Factors], right: Sequence[Factors]) -> tuple[Sequence[Factors], Sequence[Factors]]:
-    """Of a matrix whose rows are only looked up, the rows that occur."""
+def _compact(
+    left: Sequence[OuterFactors], right: Sequence[OuterFactors]
+) -> tuple[Sequence[OuterFactors], Sequence[OuterFactors]]:
+    """The same products for the rows that occur, of a matrix whose rows are only looked up."""
     every = [*left, *right]
     if not all(f.one_hot for f in every):
         return left, right
     tokens = torch.unique(torch.cat([f.data.flatten() for f in every]))
     shape = (len(tokens), left[0].shape[1])
 
-    def compacted(factors: Sequence[Factors]) -> list[Factors]:
+    def compacted(factors: Sequence[OuterFactors]) -> list[OuterFactors]:
         return [
             replace(f, data=torch.searchsorted(tokens, f.data.contiguous()), rows=(0, len(tokens)), shape=shape)
             for f in factors

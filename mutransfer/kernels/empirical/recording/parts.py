@@ -1,14 +1,16 @@
-"""What the gradient of a parameter is made of at one operation, and where examples lie in an operation's output."""
+"""Parts of a parameter's gradient at one operation, and where examples lie in an operation's output."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mutransfer.kernels.empirical.gradients import Factors
+from mutransfer.kernels.empirical.gradients import OuterFactors
 
 
 class Unsupported(Exception):
@@ -16,7 +18,7 @@ class Unsupported(Exception):
 
 
 @dataclass(frozen=True)
-class Layout:
+class ExampleLayout:
     """Examples along dimension ``dim`` of a tensor, ``repeats`` entries each.
 
     ``example_major``: the entries of one example lie together; else entries repeat examples, as in (time * N).
@@ -27,7 +29,7 @@ class Layout:
     example_major: bool
 
 
-def split(tensor: Tensor, layout: Layout | None, size: int) -> Tensor:
+def split_examples(tensor: Tensor, layout: ExampleLayout | None, size: int) -> Tensor:
     """(N, repeats, the other dimensions); without a layout everything belongs to the one example."""
     if layout is None:
         return tensor[None, None]
@@ -37,13 +39,13 @@ def split(tensor: Tensor, layout: Layout | None, size: int) -> Tensor:
     return moved.unflatten(0, (layout.repeats, size)).transpose(0, 1)
 
 
-def _behind_outputs(layout: Layout | None) -> Layout | None:
-    """Of tensors with a dimension of outputs before all others."""
+def _behind_outputs(layout: ExampleLayout | None) -> ExampleLayout | None:
+    """The layout of tensors with a dimension of outputs before all others."""
     return None if layout is None else replace(layout, dim=layout.dim + 1)
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightSource:
     """A weight: a parameter itself, or what was computed from the ``leaves`` alone."""
 
     leaves: dict[str, Tensor]
@@ -72,11 +74,15 @@ class Source:
         }
 
 
+# The weight that an operation's argument is, or None for data
+FindSource = Callable[[Any], WeightSource | None]
+
+
 @dataclass(frozen=True)
 class Part:
     """A share of the gradient of the leaves of ``source`` at an operation."""
 
-    source: Source
+    source: WeightSource
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,7 +90,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Product(Part):
+class OuterProduct(Part):
     """W meets data at every position t: its gradient is the sum over t of outer products of signal_t and data_t.
 
     ``data``: (..., D) with leading dimensions as the operation's output has them, or whole numbers (...) that stand
@@ -107,23 +113,23 @@ class Product(Part):
     def is_intact(self) -> bool:
         return self.data._version == self.version
 
-    def signal(self, gradients: Tensor, layout: Layout | None, size: int) -> Tensor:
+    def signal(self, gradients: Tensor, layout: ExampleLayout | None, size: int) -> Tensor:
         """(N, T, O, features) from the gradients (O, ...) of the output; a view where it can be one."""
         if self.features is None:
             moved = gradients.unsqueeze(-1)
         else:
             moved = gradients.movedim(self.features if self.features < 0 else self.features + 1, -1)
-        signal = split(moved, _behind_outputs(layout), size)  # (N, repeats, O, positions ..., features)
+        signal = split_examples(moved, _behind_outputs(layout), size)  # (N, repeats, O, positions ..., features)
         signal = signal.movedim(2, -2).flatten(1, -3)
         if self.ignored is None:
             return signal
         return signal.masked_fill((self.examples(layout, size) == self.ignored)[..., None, None], 0)
 
-    def factors(self, signal: Tensor, layout: Layout | None, size: int) -> Factors:
-        """With signals (N, T, O, features) of some outputs."""
+    def factors(self, signal: Tensor, layout: ExampleLayout | None, size: int) -> OuterFactors:
+        """The outer products with signals (N, T, O, features) of some outputs."""
         root = self.source.root
         shape = (1, root.shape[0]) if root.ndim == 1 and self.signal_first else (root.shape[0], root[0].numel())
-        return Factors(
+        return OuterFactors(
             signal=signal,
             data=self.examples(layout, size),
             signal_first=self.signal_first,
@@ -132,9 +138,9 @@ class Product(Part):
             shape=shape,
         )
 
-    def examples(self, layout: Layout | None, size: int) -> Tensor:
+    def examples(self, layout: ExampleLayout | None, size: int) -> Tensor:
         """Data as (N, T, D), or (N, T) of whole numbers."""
-        data = split(self.data, layout, size)
+        data = split_examples(self.data, layout, size)
         return data.reshape(size, -1) if self.one_hot else data.reshape(size, -1, data.shape[-1])
 
 
@@ -152,29 +158,31 @@ class Pointwise(Part):
     def is_intact(self) -> bool:
         return self.factor is None or self.factor._version == self.version
 
-    def reduced(self, gradients: Tensor, layout: Layout | None, size: int) -> Tensor:
+    def reduced(self, gradients: Tensor, layout: ExampleLayout | None, size: int) -> Tensor:
         """Gradients (N, O, size of the weight) from those (O, ...) of the output."""
         if self.factor is not None:
             gradients = gradients * self.factor
         shape = (1,) * (gradients.ndim - 1 - len(self.shape)) + self.shape
-        kept = (0,) if layout is None else (0, layout.dim + 1)
-        summed = [d for d, length in enumerate(shape, 1) if length == 1 and d not in kept and gradients.shape[d] != 1]
+        examples = (0,) if layout is None else (0, layout.dim + 1)
+        summed = [
+            d for d, length in enumerate(shape, 1) if length == 1 and d not in examples and gradients.shape[d] != 1
+        ]
         if summed:
             gradients = gradients.sum(summed, keepdim=True)
-        found = split(gradients, _behind_outputs(layout), size)
-        found = found[:, 0] if found.shape[1] == 1 else found.sum(1)
-        return found.reshape(size, -1, prod(self.shape))
+        rows = split_examples(gradients, _behind_outputs(layout), size)
+        rows = rows[:, 0] if rows.shape[1] == 1 else rows.sum(1)
+        return rows.reshape(size, -1, prod(self.shape))
 
 
 @dataclass(frozen=True)
 class Replicated(Part):
     """The output is the weight once for every example."""
 
-    def reduced(self, gradients: Tensor, layout: Layout | None, size: int) -> Tensor:
+    def reduced(self, gradients: Tensor, layout: ExampleLayout | None, size: int) -> Tensor:
         """Gradients (N, O, size of an example's weight) from those (O, ...) of the output."""
-        found = split(gradients, _behind_outputs(layout), size).transpose(1, 2)
-        return found.reshape(size, len(gradients), -1)
+        rows = split_examples(gradients, _behind_outputs(layout), size).transpose(1, 2)
+        return rows.reshape(size, len(gradients), -1)
 
-    def one(self, layout: Layout | None, size: int) -> Source:
+    def one(self, layout: ExampleLayout | None, size: int) -> WeightSource:
         """The weight as one example has it."""
-        return Source(self.source.leaves, split(self.source.root, layout, size)[0])
+        return WeightSource(self.source.leaves, split_examples(self.source.root, layout, size)[0])

@@ -1,4 +1,4 @@
-"""Which operations of a forward pass use which parameters, and what a gradient of theirs is made of.
+"""A recorder of the operations of a forward pass that use parameters, with the parts of their gradients.
 
 A torch function mode sees every operation. What is computed from parameters and constants alone is followed as a weight
 of its own; an operation between a weight and data is recorded if ``operations.py`` knows its
@@ -19,11 +19,11 @@ from torch.overrides import TorchFunctionMode
 
 from mutransfer.kernels.empirical.recording.kept_slopes import WithSlope, has_costly_slope
 from mutransfer.kernels.empirical.recording.operations import parts_of
-from mutransfer.kernels.empirical.recording.parts import Part, Replicated, Source, Unsupported
+from mutransfer.kernels.empirical.recording.parts import Part, Replicated, Unsupported, WeightSource
 
 
 @dataclass(frozen=True)
-class Call:
+class RecordedOp:
     """One recorded operation: where its output is in the graph, and the parts of gradients that pass there."""
 
     operation: str
@@ -47,32 +47,32 @@ class Recorder(TorchFunctionMode):
     constants: tuple[Tensor, ...] = ()
     replicated: frozenset[int] = frozenset()
     keep_slopes: bool = False
-    calls: list[Call] = field(default_factory=list)
+    ops: list[RecordedOp] = field(default_factory=list)
     derived: list[torch.Size] = field(default_factory=list)
     leftover: dict[str, str] = field(default_factory=dict)  # parameter: why
     precision: float = 0.0  # of the coarsest numbers seen, as the distance from 1 to the next
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._sources = {id(p): Source({name: p}, p) for name, p in self.parameters.items()}
+        self._sources = {id(p): WeightSource({name: p}, p) for name, p in self.parameters.items()}
         self._constants = {id(c): c for c in self.constants}  # strong references, so that ids stay theirs
 
-    def source(self, value: Any) -> Source | None:
+    def source(self, value: Any) -> WeightSource | None:
         return self._sources.get(id(value)) if isinstance(value, Tensor) else None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        found = list(_tensors((args, kwargs)))
-        weights = [s for t in found if (s := self.source(t)) is not None]
-        fixed = all(id(t) in self._constants or self.source(t) is not None for t in found)
+        inputs = list(_tensors((args, kwargs)))
+        weights = [s for t in inputs if (s := self.source(t)) is not None]
+        fixed = all(id(t) in self._constants or self.source(t) is not None for t in inputs)
         if not weights:
             if self.keep_slopes and has_costly_slope(func, args, kwargs):
                 out = WithSlope.apply(args[0], func, kwargs)
             else:
                 out = func(*args, **kwargs)
-            self._follow_constants(out, found, fixed)
+            self._follow_constants(out, inputs, fixed)
             self._follow_precision(out)
             return out
         if fixed:
@@ -85,7 +85,7 @@ class Recorder(TorchFunctionMode):
         self._follow_precision(out)
         return out
 
-    def _use(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], weights: list[Source]) -> Any:
+    def _use(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], weights: list[WeightSource]) -> Any:
         name = getattr(func, "__name__", "")
         parts: tuple[Part, ...] = ()
         reason = ""
@@ -100,10 +100,10 @@ class Recorder(TorchFunctionMode):
         if reason:
             self._set_aside(weights, reason)
         else:
-            self.calls.append(Call(name, out.detach(), get_gradient_edge(out), parts))
+            self.ops.append(RecordedOp(name, out.detach(), get_gradient_edge(out), parts))
         return out
 
-    def _derive(self, func: Any, out: Any, weights: list[Source]) -> Any:
+    def _derive(self, func: Any, out: Any, weights: list[WeightSource]) -> Any:
         leaves = {name: leaf for source in weights for name, leaf in source.leaves.items()}
         for tensor in _tensors(out):
             if self.source(tensor) is not None:  # a conversion to the dtype that it has, say
@@ -113,25 +113,25 @@ class Recorder(TorchFunctionMode):
                 continue
             place = len(self.derived)
             self.derived.append(tensor.shape)
-            source = Source(leaves, tensor)
+            source = WeightSource(leaves, tensor)
             if place in self.replicated:
                 name = getattr(func, "__name__", "")
-                self.calls.append(Call(name, tensor.detach(), get_gradient_edge(tensor), (Replicated(source),)))
+                self.ops.append(RecordedOp(name, tensor.detach(), get_gradient_edge(tensor), (Replicated(source),)))
             else:
                 self._sources[id(tensor)] = source
         return out
 
-    def _follow_constants(self, out: Any, found: list[Tensor], fixed: bool) -> None:
+    def _follow_constants(self, out: Any, inputs: list[Tensor], fixed: bool) -> None:
         if fixed:
             self._constants.update((id(t), t) for t in _tensors(out))
-        elif found and id(found[0]) in self._constants:  # perhaps written to: no constant from here on
-            del self._constants[id(found[0])]
+        elif inputs and id(inputs[0]) in self._constants:  # perhaps written to: no constant from here on
+            del self._constants[id(inputs[0])]
 
     def _follow_precision(self, out: Any) -> None:
         if isinstance(out, Tensor) and out.is_floating_point():
             self.precision = max(self.precision, torch.finfo(out.dtype).eps)
 
-    def _set_aside(self, weights: list[Source], reason: str) -> None:
+    def _set_aside(self, weights: list[WeightSource], reason: str) -> None:
         for source in weights:
             for name in source.leaves:
                 self.leftover.setdefault(name, reason)

@@ -38,8 +38,8 @@ def windows(
             for axis in range(dimensions)
         ]
         image = x.unsqueeze(2) if one else x
-        found = F.unfold(image, (*one, *kernel), dilation=(*one, *dilations), stride=(*one, *strides))
-        return found.mT.unflatten(1, places)
+        rows = F.unfold(image, (*one, *kernel), dilation=(*one, *dilations), stride=(*one, *strides))
+        return rows.mT.unflatten(1, places)
     for axis in range(dimensions):
         x = x.unfold(2 + axis, dilations[axis] * (kernel[axis] - 1) + 1, strides[axis])
         x = x[..., :: dilations[axis]]

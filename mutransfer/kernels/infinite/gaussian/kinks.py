@@ -1,4 +1,4 @@
-"""Where a function of one variable, or its derivative, is not smooth: found by trying to interpolate it."""
+"""Kinks: the places where a function of one variable, or its derivative, is not smooth, found by interpolating it."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ def find_kinks(chain: Chain, std: float) -> tuple[float, ...]:
 
 def _distinct(chain: Chain, kinks: list[float], width: float, std: float, scale: np.ndarray) -> tuple[float, ...]:
     """One of each cluster (a kink shows in panels side by side), without those too small or far to matter."""
-    kept: list[float] = []
+    distinct: list[float] = []
     # the roundest number of a cluster is the one that the author of the function wrote
     for kink in sorted(kinks, key=lambda k: (len(repr(float(k))), abs(k))):
-        if all(abs(kink - other) > 1e-3 * width for other in kept):
-            kept.append(float(kink))
-    if not kept:
+        if all(abs(kink - other) > 1e-3 * width for other in distinct):
+            distinct.append(float(kink))
+    if not distinct:
         return ()
-    around = np.array([[k - width / 8, k + width / 8] for k in kept])
-    size = _roughness(chain, around, scale) * np.exp(-np.minimum((np.array(kept) / std) ** 2 / 2, 700))
-    found = tuple(sorted(k for k, s in zip(kept, size, strict=True) if s > 1e-14))
-    if len(found) > _MOST:
-        raise KernelError(f"{chain} has {len(found)} kinks; at most {_MOST} are integrated over")
-    return found
+    around = np.array([[k - width / 8, k + width / 8] for k in distinct])
+    size = _roughness(chain, around, scale) * np.exp(-np.minimum((np.array(distinct) / std) ** 2 / 2, 700))
+    relevant = tuple(sorted(k for k, s in zip(distinct, size, strict=True) if s > 1e-14))
+    if len(relevant) > _MOST:
+        raise KernelError(f"{chain} has {len(relevant)} kinks; at most {_MOST} are integrated over")
+    return relevant
 
 
 def _values(chain: Chain, panels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

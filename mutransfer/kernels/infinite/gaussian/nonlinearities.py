@@ -1,4 +1,4 @@
-"""What an elementwise function does to a Gaussian: E[f(u) f(v)], E[f'(u) f'(v)] and E[f(u)], in closed form.
+"""Gaussian averages of an elementwise function: E[f(u) f(v)], E[f'(u) f'(v)] and E[f(u)], in closed form.
 
 (u, v) is a centred Gaussian pair with E u^2 = q1, E v^2 = q2, E u v = k, |k| <= size = sqrt(q1 q2), with equality where
 u and v are parallel: rounding must not leave k beside it. All in float64, elementwise.
@@ -7,9 +7,9 @@ u and v are parallel: rounding must not leave k beside it. All in float64, eleme
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +36,9 @@ class Nonlinearity(Protocol):
 
 
 class ClosedForm:
-    """Nothing to prepare."""
+    """A base of nonlinearities that have nothing to prepare."""
 
-    def ready(self, q1: Tensor, q2: Tensor, count: int):
+    def ready(self, q1: Tensor, q2: Tensor, count: int) -> Self:
         return self
 
 
@@ -131,34 +131,41 @@ class SinNonlinearity(ClosedForm):
         return -torch.sign(k) * decay * torch.expm1(-2 * near), decay * (1 + torch.exp(-2 * near))
 
 
+def _gelu(module: nn.GELU) -> Nonlinearity | None:
+    return GeluNonlinearity() if module.approximate == "none" else None
+
+
+def _rrelu(module: nn.RReLU) -> Nonlinearity | None:
+    slope = (module.lower + module.upper) / 2
+    return None if module.training else Rectifier(positive=1.0, negative=slope)
+
+
+# One row per module whose averages are known; None: not as it is set
+_CLOSED_FORMS: dict[type[nn.Module], Callable[[Any], Nonlinearity | None]] = {
+    nn.ReLU: lambda module: Rectifier(positive=1.0, negative=0.0),
+    nn.LeakyReLU: lambda module: Rectifier(positive=1.0, negative=float(module.negative_slope)),
+    nn.RReLU: _rrelu,
+    nn.GELU: _gelu,
+    Abs: lambda module: Rectifier(positive=1.0, negative=-1.0),
+    Erf: lambda module: ErfNonlinearity(),
+    Sin: lambda module: SinNonlinearity(),
+}
+
+
 def closed_form(module: nn.Module) -> Nonlinearity | None:
     """The closed form of a known module; None where there is none.
 
     >>> closed_form(nn.LeakyReLU(0.1))
     Rectifier(positive=1.0, negative=0.1)
     """
-    kind: type = type(module)
-    if kind is nn.ReLU:
-        return Rectifier(positive=1.0, negative=0.0)
-    if isinstance(module, nn.LeakyReLU) and kind is nn.LeakyReLU:
-        return Rectifier(positive=1.0, negative=float(module.negative_slope))
-    if isinstance(module, nn.RReLU) and kind is nn.RReLU and not module.training:
-        return Rectifier(positive=1.0, negative=(module.lower + module.upper) / 2)
-    if kind is Abs:
-        return Rectifier(positive=1.0, negative=-1.0)
-    if kind is Erf:
-        return ErfNonlinearity()
-    if kind is Sin:
-        return SinNonlinearity()
-    if isinstance(module, nn.GELU) and kind is nn.GELU and module.approximate == "none":
-        return GeluNonlinearity()
-    return None
+    make = _CLOSED_FORMS.get(type(module))
+    return None if make is None else make(module)
 
 
 def nonlinearity(modules: Sequence[nn.Module]) -> Nonlinearity:
     """Elementwise modules one after the other, as one function: in closed form where it is known."""
-    known = closed_form(modules[0]) if len(modules) == 1 else None
-    return known if known is not None else Integrated(chain=Chain(tuple(modules)))
+    exact = closed_form(modules[0]) if len(modules) == 1 else None
+    return exact if exact is not None else Integrated(chain=Chain(tuple(modules)))
 
 
 def times_slope(modules: Sequence[nn.Module], function: Nonlinearity) -> Nonlinearity:

@@ -36,12 +36,12 @@ class PiecewiseLinear:
         s1, s2 = q1.sqrt(), q2.sqrt()
         value, derivative = self.level**2 + self.slope**2 * k, self.slope**2 + torch.zeros_like(k)
         for kink in self.kinks:
-            for own in (s1, s2):
-                beyond, density = _upper(kink.place / own), _density(kink.place / own)
-                # E 1, E x and E x^2 beyond the kink; the other variable is (k / own^2) x + what is independent of x
-                first, second = kink.side * own * density, own**2 * beyond + kink.place * own * density
+            for std in (s1, s2):
+                beyond, density = _upper(kink.place / std), _density(kink.place / std)
+                # E 1, E x and E x^2 beyond the kink; the other variable is (k / std^2) x + what is independent of x
+                first, second = kink.side * std * density, std**2 * beyond + kink.place * std * density
                 value = value + self.level * (kink.jump * beyond + kink.turn * first)
-                value = value + self.slope * k / own**2 * (kink.jump * first + kink.turn * second)
+                value = value + self.slope * k / std**2 * (kink.jump * first + kink.turn * second)
                 derivative = derivative + self.slope * kink.turn * beyond
         for one in self.kinks:
             for two in self.kinks:
@@ -65,15 +65,15 @@ def piecewise_linear(chain: Chain, kinks: tuple[float, ...], bound: float) -> Pi
     ends = [-bound, *kinks, bound]
     lines = [_line(chain, low, high) for low, high in itertools.pairwise(ends)]
     base = sum(kink <= 0 for kink in kinks)  # the piece that holds 0, or begins there
-    found = []
+    terms = []
     for i, kink in enumerate(kinks):
         left, right = lines[i], lines[i + 1]
         if left is None or right is None:
             return None
         (inner, outer), side = ((left, right), 1) if i >= base else ((right, left), -1)
-        found.append(Kink(side=side, place=abs(kink), jump=outer[0] - inner[0], turn=outer[1] - inner[1]))
+        terms.append(Kink(side=side, place=abs(kink), jump=outer[0] - inner[0], turn=outer[1] - inner[1]))
     middle = lines[base]
-    return None if middle is None else PiecewiseLinear(level=middle[0], slope=middle[1], kinks=tuple(found))
+    return None if middle is None else PiecewiseLinear(level=middle[0], slope=middle[1], kinks=tuple(terms))
 
 
 def _line(chain: Chain, low: float, high: float) -> tuple[float, float] | None:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from mutransfer.kernels.infinite.gaussian.elementwise import Chain
-from mutransfer.kernels.parallel import mapped
+from mutransfer.kernels.parallel import parallel_map
 
+ACCURACY = 1e-11  # what users of these averages ask of sqrt(E f(u)^2 E f(v)^2), and alike for f'
 _RADIUS = 9.5  # exp(-R^2 / 2) is 3e-20
 # Nodes along the angle of a sector and along a piece of a ray, by level: without and with kinks elsewhere than at 0
 _SMOOTH = ((24, 40), (36, 60), (54, 90), (80, 135), (120, 200))
@@ -69,10 +70,10 @@ def plane_averages(
         # Into arrays that are there already: small ones, kept from between large ones that are freed, would leave
         # holes in memory that nothing large fits in again
         rows = slice(start, start + chunk)
-        found = _plane_part(chain, lines, around, along, s1[rows], s2[rows], angle[rows], subtract, half)
-        value[rows], derivative[rows] = found
+        part = _plane_part(chain, lines, around, along, s1[rows], s2[rows], angle[rows], subtract, half)
+        value[rows], derivative[rows] = part
 
-    mapped(fill, range(0, len(angle), chunk))
+    parallel_map(fill, range(0, len(angle), chunk))
     return value, derivative
 
 
@@ -87,7 +88,7 @@ def _plane_part(
     subtract: float,
     half: bool,
 ) -> tuple[Tensor, Tensor]:
-    """``half``: f(u) f(v) is the same at (-u, -v), for f less ``subtract``."""
+    """The averages for some pairs; ``half``: f(u) f(v) is the same at (-u, -v), for f less ``subtract``."""
     right = torch.full_like(angle, math.pi / 2)
     ends, copies = [-right, angle - right, right, angle + right, 3 * right], 1
     if half:  # (-u, -v) has the same product: half a turn is enough

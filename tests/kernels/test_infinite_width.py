@@ -1,5 +1,6 @@
 """infinite_width against the recursion written out by hand, on architectures beyond the stored ones."""
 
+import importlib
 import math
 
 import numpy as np
@@ -68,7 +69,7 @@ CONVOLUTIONAL = {
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_convolutional(name):
+def test_convolutional_kernels_are_those_of_the_recursion_by_hand(name):
     layers, by_hand, head = CONVOLUTIONAL[name]
     x = images()
     kernels = by_hand(Kernels(x, W, B))
@@ -89,9 +90,9 @@ def test_blocks_of_pairs_make_no_difference(monkeypatch):
     network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
     x = images(count=7)
     whole = infinite_width(network, x, bias_std=B)
-    monkeypatch.setattr(
-        "mutransfer.kernels.infinite.infinite_width._BLOCK", 6**2 * 9
-    )  # six pixels are left: blocks of 3 x 3 examples
+    # The module, not the function of its name. Six pixels are left: blocks of 3 x 3 examples
+    module = importlib.import_module("mutransfer.kernels.infinite.infinite_width")
+    monkeypatch.setattr(module, "_BLOCK", 6**2 * 9)
     torch.testing.assert_close(infinite_width(network, x, bias_std=B).ntk, whole.ntk, rtol=1e-14, atol=0)
 
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels import empirical_ntk
-from mutransfer.kernels.empirical.as_function import Batch
-from mutransfer.kernels.empirical.passes.survey import survey
+from mutransfer.kernels.empirical.as_function import ExampleBatch
+from mutransfer.kernels.empirical.passes.survey import survey_operations
 from mutransfer.kernels.empirical.passes.tangents import Heads, Side, Tangents
 from mutransfer.kernels.empirical.probe import Probe
 from mutransfer.kernels.empirical.probe_check import failures
@@ -84,8 +84,8 @@ def test_outputs_that_are_not_finite_are_refused():
 def _probed(model, x, skipped=(), wrong=None):
     """Names that fail the probe, when the kernel of ``wrong`` is off by one part in a thousand."""
     parameters = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
-    seen = survey(model, parameters, Batch.of(x), (), 2**30)
-    side = Side(Batch.of(x), Heads(seen.outputs, None), seen)
+    seen = survey_operations(model, parameters, ExampleBatch.of(x), (), 2**30)
+    side = Side(ExampleBatch.of(x), Heads(seen.outputs, None), seen)
     tangents = Tangents(model, parameters, (), tuple(skipped))
     tiles = Tiles.fitting(tangents, [side], False, 2**30)
     probe = Probe.drawn(side, side, False, tiles.heads, next(iter(parameters.values())))

@@ -1,5 +1,9 @@
 """The kernel is what its definition says, whatever the model, to rounding."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -36,7 +40,7 @@ def test_a_small_memory_budget_changes_nothing(name, memory_bytes):
 
 
 @pytest.mark.parametrize("name", ["perceptron", "tokens", "convolutions", "recurrent"])
-def test_cross_kernels(name):
+def test_cross_kernels_are_the_product_of_jacobians(name):
     build, draw = MODELS[name]
     model, x1, x2 = build(), draw(), draw()[:2]
     expected = explicit_kernels(model, x1, x2)
@@ -46,7 +50,7 @@ def test_cross_kernels(name):
 
 
 @pytest.mark.parametrize(("n1", "n2"), [(1, None), (1, 1), (1, 3), (2, None), (3, 1)])
-def test_few_examples(n1, n2):
+def test_kernels_of_one_to_three_examples_are_the_product_of_jacobians(n1, n2):
     model, x1 = Tokens(), torch.randint(0, 9, (n1, 4))
     x2 = None if n2 is None else torch.randint(0, 9, (n2, 4))
     found = empirical_ntk(model, x1, x2, outputs="full", per_layer=True)
@@ -71,7 +75,7 @@ def test_without_x2_the_kernel_is_exactly_symmetric(memory_bytes):
     torch.testing.assert_close(trace, empirical_ntk(model, x, x))
 
 
-def test_one_direction_of_the_outputs():
+def test_the_kernel_of_one_direction_is_that_of_the_combined_output():
     model, x = perceptron(), torch.randn(4, 5)
     full = empirical_ntk(model, x, outputs="full")
     shared, own = torch.randn(3), torch.randn(4, 3)
@@ -89,7 +93,7 @@ def test_outputs_of_any_shape_are_flattened():
     assert difference(empirical_ntk(model, x, outputs="full", per_layer=True), explicit_kernels(model, x)) < 1e-10
 
 
-def test_weights_by_parameter_by_module_and_by_plan():
+def test_weights_count_by_parameter_by_module_and_by_plan():
     def build(width):
         return nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 2))
 
@@ -153,7 +157,7 @@ def test_frozen_parameters_are_left_out_and_tied_ones_are_one():
     assert difference(found, explicit_kernels(tied, x)) < 1e-10
 
 
-def test_arguments_by_name_and_by_position():
+def test_arguments_by_name_and_by_position_give_one_kernel():
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
@@ -179,7 +183,7 @@ def test_float32_is_float32_and_close():
         assert (found - exact).abs().max() < 1e-4 * exact.abs().max()
 
 
-def test_a_layer_whose_gradient_is_exactly_zero():
+def test_a_layer_whose_gradient_is_exactly_zero_has_a_kernel_of_zeros():
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     nn.init.zeros_(model[1].weight)
     kernels = empirical_ntk(model, torch.randn(3, 4), per_layer=True)
@@ -187,7 +191,7 @@ def test_a_layer_whose_gradient_is_exactly_zero():
     assert kernels["1.bias"].eq(2).all()
 
 
-def test_hugging_face_models():
+def test_kernels_of_hugging_face_models_are_the_product_of_jacobians():
     transformers = pytest.importorskip("transformers")
     sizes = {"vocab_size": 5, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
     gpt2 = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_embd=8, n_layer=2, n_head=2, n_positions=8, **sizes))
@@ -282,7 +286,7 @@ def test_slopes_that_are_kept_are_those_of_the_function(function):
 
 
 @pytest.mark.parametrize(("positions", "width"), [(2, 3), (4, 40), (6, 200)])
-def test_pairs_of_outputs_at_several_positions(positions, width):
+def test_pairs_of_outputs_at_several_positions_are_the_product_of_jacobians(positions, width):
     """Wide weights make products of positions the cheaper form."""
     model = nn.Sequential(
         nn.Linear(width, 7), nn.Tanh(), nn.Linear(7, width), nn.Flatten(), nn.Linear(positions * width, 3)
@@ -296,3 +300,23 @@ def _agrees(model, x, outputs):
     if outputs == "trace":
         expected = {name: torch.einsum("nmoo->nm", kernel) for name, kernel in expected.items()}
     assert difference(found, expected) < 1e-12
+
+
+def test_the_kernel_is_the_same_bit_for_bit_in_every_process():
+    """Parameters are summed in an order that Python's hash seed has no part in."""
+    script = """
+import torch
+from torch import nn
+from mutransfer.kernels import empirical_ntk
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(5, 16), nn.GELU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+print([x.hex() for x in empirical_ntk(model, torch.randn(6, 5)).flatten().tolist()])
+"""
+    printed = set()
+    for seed in ("0", "1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
+        run = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        printed.add(run.stdout)
+    assert len(printed) == 1

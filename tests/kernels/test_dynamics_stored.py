@@ -7,7 +7,7 @@ from torch import nn
 
 from mutransfer.kernels import gp_posterior, gradient_flow, gradient_flow_ensemble, infinite_width
 
-from .test_reference import STORED, dense
+from .test_infinite_width_stored import STORED, dense
 
 GD = {name.removeprefix("gd/"): STORED[name] for name in STORED if name.startswith("gd/")}
 TIMES = {"1.0": 1.0, "None": float("inf")}
@@ -18,7 +18,7 @@ def close(found, stored, rtol=1e-10):
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_one_network(t):
+def test_predictions_of_one_network_are_the_stored_ones(t):
     train, test = gradient_flow(
         GD["k_train_train_ntk"],
         GD["y_train"],
@@ -33,7 +33,7 @@ def test_one_network(t):
 
 @pytest.mark.parametrize("t", TIMES)
 @pytest.mark.parametrize("kernel", ["nngp", "ntk"])
-def test_mean_and_covariance_over_initialisations(t, kernel):
+def test_mean_and_covariance_over_initialisations_are_the_stored_ones(t, kernel):
     found = gradient_flow_ensemble(
         GD[f"k_train_train_{kernel}"],
         GD["k_train_train_nngp"],
@@ -50,14 +50,14 @@ def test_mean_and_covariance_over_initialisations(t, kernel):
         np.testing.assert_allclose(gaussian.covariance, stored, rtol=1e-7, atol=1e-13)
 
 
-def test_posterior_of_the_bayesian_network():
+def test_the_posterior_of_the_bayesian_network_is_the_stored_one():
     kernels = [GD[f"{name}_nngp"] for name in ("k_train_train", "k_test_train", "k_test_test")]
     found = gp_posterior(kernels[0], GD["y_train"], k_test_train=kernels[1], k_test_test=kernels[2])
     close(found.mean, GD["gp_reg0.0/nngp_mean_test"])
     close(found.covariance, GD["gp_reg0.0/nngp_cov_test"])
 
 
-def test_kernels_of_the_training_set_and_what_follows_from_them():
+def test_kernels_of_the_training_set_and_what_follows_from_them_are_the_stored_ones():
     network, x = dense(2, nn.ReLU), [torch.tensor(GD[f"x_{name}"]) for name in ("train", "test")]
     train, cross = infinite_width(network, x[0], bias_std=0.1), infinite_width(network, x[1], x[0], bias_std=0.1)
     close(train.nngp, GD["k_train_train_nngp"])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import mutransfer as mt
-from mutransfer.measure.updates import aligned, own_updates, refine, start
+from mutransfer.measure.updates import alignment_exponent, output_changes, own_updates, start
 
 
 def network():
@@ -35,7 +35,7 @@ def test_the_two_parts_of_a_linear_layer_are_those_of_the_definition(x):
     before = start(model, lambda: model(x))
     w, b, inputs = model[2].weight.clone(), model[2].bias.clone(), model[:2](x)
     moved(model)
-    found = refine(model, before, lambda: model(x))["2"]
+    found = output_changes(model, before, lambda: model(x))["2"]
     after = model[:2](x)
     effective = after @ (model[2].weight - w).T + model[2].bias - b
     propagated = (after - inputs) @ w.T
@@ -54,7 +54,7 @@ def test_a_layer_that_only_hands_on_has_no_effective_update(x):
     before = start(model, lambda: model(x))
     with torch.no_grad():
         model[0].weight += 1.0
-    found = refine(model, before, lambda: model(x))
+    found = output_changes(model, before, lambda: model(x))
     assert float(found["0"].propagated) == 0.0
     assert float(found["2"].effective) == 0.0
     assert float(found["2"].propagated) > 0.0
@@ -69,7 +69,8 @@ def test_multipliers_of_a_plan_count(x):
     with torch.no_grad():
         model[2].weight += 1.0
     by_hand = 0.25 * model[:2](x).sum(1, keepdim=True).expand(-1, 2)  # 1 / m_in
-    assert float(refine(model, before, lambda: model(x))["2"].effective) == pytest.approx(rms(by_hand), rel=1e-5)
+    change = output_changes(model, before, lambda: model(x))["2"]
+    assert float(change.effective) == pytest.approx(rms(by_hand), rel=1e-5)
     assert float(own_updates(model, before)["2.weight"]) == pytest.approx(rms(by_hand), rel=1e-5)
 
 
@@ -91,7 +92,7 @@ def test_looking_leaves_parameters_their_memory_gradients_modes_and_hooks_as_the
     values = [p.clone() for p in model.parameters()]
     places = [p.data_ptr() for p in model.parameters()]
     model[1].eval()
-    refine(model, before, lambda: model(x))
+    output_changes(model, before, lambda: model(x))
     own_updates(model, before)
     assert all(torch.equal(p, v) for p, v in zip(model.parameters(), values, strict=True))
     assert [p.data_ptr() for p in model.parameters()] == places
@@ -116,7 +117,9 @@ def test_a_weight_that_a_parametrization_makes_moves_with_what_it_is_made_of(x):
     w = model[0].weight.detach().clone()
     with torch.no_grad():
         model[0].parametrizations.weight.original0 *= 2  # the norm
-    assert float(refine(model, before, lambda: model(x))["0"].effective) == pytest.approx(rms(x @ w.T), rel=1e-5)
+    assert float(output_changes(model, before, lambda: model(x))["0"].effective) == pytest.approx(
+        rms(x @ w.T), rel=1e-5
+    )
     assert float(own_updates(model, before)["0.parametrizations.weight.original0"]) == pytest.approx(
         rms(x @ w.T), rel=1e-5
     )
@@ -153,12 +156,12 @@ def test_alignment_is_1_for_an_update_along_its_input_and_half_for_a_random_one(
         with torch.no_grad():
             layer.weight += update
             layer.bias += 10.0  # no part of it
-        product, bound, fan_in = refine(model, before, lambda model=model: model(x))["0"].alignment
+        product, bound, fan_in = output_changes(model, before, lambda model=model: model(x))["0"].alignment
         assert fan_in == 256
-        found.append(aligned((float(product), float(bound)), fan_in))
+        found.append(alignment_exponent((float(product), float(bound)), fan_in))
     assert found[0] == pytest.approx(1.0, abs=1e-3)
     assert found[1] == pytest.approx(0.5, abs=0.05)  # 64 outputs: their root-mean-square is known to 9 %
 
 
 def test_no_alignment_where_nothing_moved():
-    assert math.isnan(aligned((0.0, 0.0), 16))
+    assert math.isnan(alignment_exponent((0.0, 0.0), 16))

@@ -130,7 +130,7 @@ def test_mean_field_does_not_freeze():
 @pytest.mark.parametrize(
     ("activation", "drift_slope", "error_slope"), [("tanh", (-0.99, -0.89), -0.96), ("relu", (-0.95, -0.7), -0.8)]
 )
-def test_slopes_over_five_octaves(activation, drift_slope, error_slope):
+def test_slopes_over_five_octaves_are_those_of_theory(activation, drift_slope, error_slope):
     drift, distance, error = _slopes([64, 128, 256, 512, 1024, 2048], 8, activation, 400)
     assert drift_slope[0] < drift.value < drift_slope[1]
     assert distance.value == pytest.approx(2 * drift.value, abs=0.2)

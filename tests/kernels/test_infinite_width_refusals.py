@@ -39,7 +39,7 @@ AFTER_A_LAYER = {
 
 
 @pytest.mark.parametrize("message", AFTER_A_LAYER)
-def test_after_a_layer(message):
+def test_a_layer_without_a_closed_form_is_refused_where_it_stands(message):
     network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), AFTER_A_LAYER[message], nn.Linear(4, 1))
     with pytest.raises(KernelError, match=message):
         infinite_width(network, torch.randn(2, 4))
@@ -58,12 +58,12 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("message", IMAGES)
-def test_images(message):
+def test_networks_on_images_that_do_not_fit_are_refused(message):
     with pytest.raises(KernelError, match=message):
         infinite_width(nn.Sequential(*IMAGES[message]), torch.randn(2, 4, 5, 5))
 
 
-def test_arguments():
+def test_arguments_that_do_not_fit_are_refused():
     network, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1)), torch.randn(2, 4)
     with pytest.raises(KernelError, match="parameterization is 'mup'"):
         infinite_width(network, x, parameterization="mup")

@@ -17,17 +17,18 @@ from torch.utils.hooks import RemovableHandle
 
 from mutransfer.errors import DataError
 from mutransfer.measure.activations import activations, relative_changes
+from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Role
 from mutransfer.training.batches import batch_size, device_of, to_device
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of the model
+ProbeCall = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of the model
 
 
-class Movement:
-    """How far activations are from where they were before the first step; training is left as it was, bit for bit.
+class ProbeMovement:
+    """A measure of how far activations are from their start on a fixed batch; training is left as it was, bit for bit.
 
     Args:
         plan: names the readouts.
@@ -44,7 +45,7 @@ class Movement:
         self.changes: dict[str, float] = {}
         self._net = nn.Module()
         self._context: Callable[[], AbstractContextManager[Any]] = nullcontext
-        self._probe: Call | None = None
+        self._probe: ProbeCall | None = None
         self._reference: dict[str, Tensor] = {}
         self._hook: RemovableHandle | None = None
         self._wanted, self._logged = False, 0
@@ -85,8 +86,8 @@ class Movement:
         self._logged += 1
         if not self._reference or not self.every or self._logged % self.every:
             return {}
-        found = relative_changes(self._reference, self._activations())
-        self.changes = {name: x for name, x in found.items() if math.isfinite(x)}
+        changes = relative_changes(self._reference, self._activations())
+        self.changes = {name: x for name, x in changes.items() if math.isfinite(x)}
         if not self.changes:
             return {}
         values = sorted(self.changes.values())
@@ -96,7 +97,7 @@ class Movement:
         return logged
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to go on measuring from step 0; empty where that is not tensors and numbers."""
+        """The state that a resumed run goes on measuring from; empty where that is not tensors and numbers."""
         if not self._reference or not _is_plain(self._probe):
             return {}
         return {"probe": to_device(self._probe, "cpu"), "reference": self._reference}
@@ -119,23 +120,23 @@ class Movement:
         args, kwargs = to_device(self._probe, device_of(self._net))
         with preserved_random_state(), torch.compiler.set_stance("force_eager"), self._context():
             try:
-                found = activations(self._net, lambda: self._net(*args, **kwargs))
+                outputs = activations(self._net, lambda: self._net(*args, **kwargs))
             except (TypeError, ValueError, IndexError, RuntimeError) as error:
                 raise DataError(f"the model cannot run on the probe batch: {error}. Give another as probe=.") from error
         for module in self._net.modules():
             # A forward pass without a backward leaves FSDP2's root unsharded, and the next would see old weights.
             if isinstance(module, FSDPModule):
                 module.reshard()
-        return {name: x.cpu() for name, x in found.items()}
+        return {name: x.cpu() for name, x in outputs.items()}
 
 
-def _call(probe: Any) -> Call:
+def _call(probe: Any) -> ProbeCall:
     if isinstance(probe, Mapping):
         return (), dict(probe)
     return (tuple(probe) if isinstance(probe, tuple | list) else (probe,)), {}
 
 
-def _rows(call: Call, rows: int) -> Call:
+def _rows(call: ProbeCall, rows: int) -> ProbeCall:
     size = batch_size(call)
 
     def cut(x: Any) -> Any:
@@ -147,8 +148,8 @@ def _rows(call: Call, rows: int) -> Call:
 
 
 def _readouts(plan: Plan) -> list[str]:
-    own = [name.rpartition(".")[0] for name, s in plan.items() if s.role is Role.OUTPUT]
-    return [*own, *(path for path, site in plan.sites.items() if site.kind is SiteKind.TIED_READOUT)]
+    readouts = [owner(name) for name, s in plan.items() if s.role is Role.OUTPUT]
+    return [*readouts, *(path for path, site in plan.sites.items() if site.kind is SiteKind.TIED_READOUT)]
 
 
 def _is_plain(x: Any) -> bool:
