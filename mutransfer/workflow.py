@@ -26,6 +26,7 @@ from mutransfer.training.run import infer_plan
 from mutransfer.training.run import run as run_once
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
+from mutransfer.training.threads import left_to_us, share_cores
 from mutransfer.transfer.coordinates import CoordinateCheck, coordinate_check
 from mutransfer.transfer.falsify import Falsification, falsify
 from mutransfer.transfer.sequential import POINTS, Estimate, estimate, usual_seeds
@@ -87,6 +88,7 @@ class Workflow:
         """Lock the run directory and keep the config in it; a study that cannot run is refused before that."""
         _ = self.plans
         check_repeatable(self.task)
+        self._share_cores()
         self._lock = FileLock(self.folder.path / ".lock")
         try:
             self.folder.path.mkdir(parents=True, exist_ok=True)
@@ -100,6 +102,18 @@ class Workflow:
 
     def __exit__(self, *exc: object) -> None:
         self._lock.release()
+
+    def _share_cores(self) -> None:
+        """Train small models on one thread, unless the config or the environment names a number.
+
+        A step of the largest model is told from one of the smallest, which fits into any memory, and from how many
+        times more parameters the largest has.
+        """
+        if self.config.threads is not None or self.device.type != "cpu" or not left_to_us():
+            return
+        base, largest = self.plans[str(self.config.base_width)], self.largest_plan
+        growth = _parameters(largest) / _parameters(base)
+        share_cores(growth * flops_per_step(self._template(), self.task, base, self.device))
 
     def forget(self) -> None:
         """Remove what the run directory holds of earlier runs. Call it before anything is looked up."""
@@ -168,6 +182,7 @@ class Workflow:
         return self.plans[str(_largest(self.config))]
 
     def coordinates(self) -> dict[str, CoordinateCheck]:
+        self._share_cores()
         c = self.config.coordinates
         return {
             name: coordinate_check(
@@ -268,6 +283,7 @@ class Workflow:
         verification is sequential, with what it usually takes. Seconds come from a few steps of training at every
         width.
         """
+        self._share_cores()
         template = self._template()
         runs, seconds = 0, 0.0
         for width in [self.config.base_width, *self.config.widths]:
@@ -362,6 +378,10 @@ def _device(name: str) -> torch.device:
 
 def _largest(config: StudyConfig) -> Width:
     return max(config.widths, key=width_size)
+
+
+def _parameters(plan: Plan) -> int:
+    return sum(math.prod(shape) for shape in plan.shapes.values())
 
 
 def _arrow(config: StudyConfig) -> str:
