@@ -1,4 +1,10 @@
-"""What tests share: a fixed seed, double precision, the command line, a fresh database, one small finished study."""
+"""What tests share: one thread, a fixed seed, float64, the command line, a fresh database, one finished study."""
+
+import os
+
+# One thread for each process of a test run, and for what they start: two workers with a thread per core wait for each
+# other most of the time. Read by torch, MKL and OpenBLAS when they are loaded, so it comes before their imports.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
 import re

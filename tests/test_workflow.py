@@ -11,6 +11,7 @@ from mutransfer.config.schema import StudyConfig
 from mutransfer.errors import BuildError, ConfigError, DataError, RecordError
 from mutransfer.study.folder import Folder, open_study
 from mutransfer.study.workflow import Workflow, refuse_new_runs
+from mutransfer.training import threads
 from mutransfer.training.events import PhaseStarted
 from mutransfer.transfer.runs.record import Record
 
@@ -163,13 +164,46 @@ def test_runs_may_be_kept_in_another_storage(tmp_path, database):
     assert not (tmp_path / "run" / "runs.db").exists()
 
 
-def test_the_number_of_threads_is_set(tmp_path):
+@pytest.fixture
+def two_threads(monkeypatch):
+    """A process to which nobody has said how many threads to use."""
     before = torch.get_num_threads()
-    try:
-        flow(tmp_path, threads=2)
+    for name in threads.CHOSEN:
+        monkeypatch.delenv(name, raising=False)
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("verb", [Workflow.__enter__, Workflow.coordinates, lambda flow: flow.cost])
+def test_small_models_train_on_one_thread(tmp_path, two_threads, verb):
+    verb(flow(tmp_path))
+    assert torch.get_num_threads() == 1
+
+
+def test_large_models_train_on_as_many_threads_as_torch_has(tmp_path, two_threads, monkeypatch):
+    # One hidden layer at width 8 multiplies 8 x (64 + 10) weights by 32 examples, twice each, forward and for the
+    # gradients of weights; gradients of activations only behind the first layer.
+    step = 2 * 32 * 8 * (2 * 64 + 3 * 10)
+    largest = step * (32 * 75 + 10) / (8 * 75 + 10)  # by the number of parameters
+    monkeypatch.setattr(threads, "SMALL_STEP", 0.99 * largest)
+    with flow(tmp_path):
         assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    monkeypatch.setattr(threads, "SMALL_STEP", 1.01 * largest)
+    with flow(tmp_path):
+        assert torch.get_num_threads() == 1
+
+
+def test_a_number_of_threads_in_the_config_counts_for_small_models_too(tmp_path, two_threads):
+    with flow(tmp_path, threads=3):
+        assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("name", threads.CHOSEN)
+def test_a_number_of_threads_in_the_environment_counts_for_small_models_too(tmp_path, two_threads, monkeypatch, name):
+    monkeypatch.setenv(name, "2")
+    with flow(tmp_path):
+        assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ class StudyConfig(_Section):
     coordinates: CoordinatesConfig = CoordinatesConfig()
     overrides: dict[str, Role | AxesConfig] = {}  # parameter pattern: role, for what cannot be inferred
     device: str = "auto"  # cuda where there is one, else cpu
-    threads: int | None = Field(None, ge=1)  # of torch on the CPU
+    threads: int | None = Field(None, ge=1)  # of torch on the CPU; null: OMP_NUM_THREADS, else 1 for small models
     members: int | None = Field(None, ge=1)  # most runs to train as one program; null: what is fastest, 1: one by one
     storage: str | None = None  # URL of another Optuna storage; None: runs.db in the run directory
 

@@ -6,16 +6,32 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.flops import flops_per_step
 from mutransfer.training.run import run
 from mutransfer.training.spec import RunSpec
+from mutransfer.training.task import Task
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import at_lr
 from mutransfer.transfer.verification.budget import FIRST_SEEDS
 from mutransfer.transfer.verification.procedure import POINTS, CostEstimate, estimate_cost, usual_seeds
 from mutransfer.widths import Width, show_width, width_size
+
+
+def largest_step(template: RunSpec, task: Task, base: Plan, largest: Plan) -> float:
+    """FLOPs of a step of the largest model, by its number of parameters from a step at base width.
+
+    The model at base width fits into any memory.
+    """
+    growth = _n_parameters(largest) / _n_parameters(base)
+    return growth * flops_per_step(template, task, base, torch.device("cpu"))
+
+
+def _n_parameters(plan: Plan) -> int:
+    return sum(math.prod(shape) for shape in plan.shapes.values())
 
 
 @dataclass(frozen=True, kw_only=True)

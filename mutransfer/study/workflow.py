@@ -19,13 +19,14 @@ from mutransfer.errors import ConfigError, RecordError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report.finished_study import FinishedStudy
 from mutransfer.report.write import write_report
-from mutransfer.study.cost import StudyCost
+from mutransfer.study.cost import StudyCost, largest_step
 from mutransfer.study.folder import Folder, own_tables
 from mutransfer.study.trained_tables import StudyTables, regime_text, study_tables
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
+from mutransfer.training.threads import left_to_us, share_cores
 from mutransfer.transfer.coordinates.check import coordinate_check
 from mutransfer.transfer.coordinates.result import CoordinateCheck
 from mutransfer.transfer.falsification.falsify import falsify
@@ -54,6 +55,7 @@ class Workflow:
         """Lock the run directory and keep the config in it; a study that cannot run is refused before that."""
         _ = self.plans
         check_repeatable(self.task)
+        self._share_cores()
         self._lock = FileLock(self.folder.path / ".lock")
         try:
             self.folder.path.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,15 @@ class Workflow:
 
     def __exit__(self, *exc: object) -> None:
         self._lock.release()
+
+    def _share_cores(self) -> None:
+        """Train small models on one thread, unless the config or the environment names a number."""
+        if self.config.threads is None and self.device.type == "cpu" and left_to_us():
+            share_cores(
+                largest_step(
+                    self.template, self.task, self.plans[show_width(self.config.base_width)], self.largest_plan
+                )
+            )
 
     def forget(self) -> None:
         """Remove what the run directory holds of earlier runs. Call it before anything is looked up."""
@@ -112,6 +123,7 @@ class Workflow:
         return self.plans[show_width(self.config.largest_width)]
 
     def coordinates(self) -> dict[str, CoordinateCheck]:
+        self._share_cores()
         c = self.config.coordinates
         return {
             name: coordinate_check(
@@ -218,6 +230,7 @@ class Workflow:
 
     @cached_property
     def cost(self) -> StudyCost:
+        self._share_cores()
         return StudyCost(
             template=self.template,
             widths=self.config.widths,

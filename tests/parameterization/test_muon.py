@@ -26,14 +26,14 @@ def torch_factor(adjust_lr_fn, shape):
 
 @pytest.fixture
 def wrapped():
-    return parameterize(build, width=256, base_width=64, optimizer="muon")
+    return parameterize(build, width=128, base_width=32, optimizer="muon")
 
 
 @pytest.mark.parametrize("adjust_lr_fn", ["original", "match_rms_adamw", "spectral_unclamped"])
 def test_the_step_of_a_hidden_matrix_has_the_spectral_size_of_its_shape(wrapped, adjust_lr_fn):
     model, plan = wrapped
     muon, _ = muon_groups(model, plan, lr=0.02, adamw_lr=1e-3, adjust_lr_fn=adjust_lr_fn)
-    base = {n: p.shape for n, p in build(64).named_parameters()}
+    base = {n: p.shape for n, p in build(32).named_parameters()}
     names = {id(p): n for n, p in model.named_parameters()}
     seen = 0
     for group in muon:

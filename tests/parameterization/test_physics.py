@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer import muon_groups, param_groups, parameterize
+from mutransfer import Plan, apply, muon_groups, param_groups
 from mutransfer.intervals import fit_slope
 from mutransfer.theory import regimes, rules
 
@@ -63,13 +63,12 @@ def optimizers(name, model, plan):
     return [torch.optim.Adam(param_groups(model, plan, lr=5e-4))]
 
 
-def moved(width, seed, table, name, build=build):
+def moved(width, seed, plan, build):
     """Root-mean-square change of the layers' outputs and of the biases after a few steps."""
     torch.manual_seed(seed)
     x = torch.randn(32, D_IN)
     y = torch.randn(32, D_OUT)
-    base = (MUON_WIDTHS if name == "muon" else WIDTHS)[0]
-    model, plan = parameterize(build, width=width, base_width=base, parameterization=table, optimizer=name)
+    model = apply(build(width), plan)
 
     def layers():
         found, h = [], x
@@ -81,7 +80,7 @@ def moved(width, seed, table, name, build=build):
         return found + [m.bias.detach().clone() for m in model if isinstance(m, nn.Linear) and m.bias is not None]
 
     before = layers()
-    steps = optimizers(name, model, plan)
+    steps = optimizers(plan.optimizer, model, plan)
     for _ in range(STEPS):
         loss = nn.functional.mse_loss(model(x), y)
         model.zero_grad()
@@ -93,7 +92,10 @@ def moved(width, seed, table, name, build=build):
 
 def slopes(table, name, build=build):
     widths = MUON_WIDTHS if name == "muon" else WIDTHS
-    values = [[moved(width, seed, table, name, build) for seed in SEEDS] for width in widths]
+    values = []
+    for width in widths:  # one plan for all seeds: inferring it takes most of the time
+        plan = Plan.infer(build, width=width, base_width=widths[0], parameterization=table, optimizer=name)
+        values.append([moved(width, seed, plan, build) for seed in SEEDS])
     return [fit_slope(widths, [[v[i] for v in row] for row in values]).value for i in range(len(values[0][0]))]
 
 

@@ -5,7 +5,7 @@ to rounding, which training amplifies little in a few steps (1e-10 against a mac
 """
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -72,14 +72,19 @@ def trained(build, optimizer, *, width=64, base_width=4, steps=6, shape=(D_IN,),
     return losses(model, OPTIMIZERS[optimizer](groups), x, y, steps)
 
 
+@cache
+def in_form(model, optimizer, name, form):
+    """Losses of one run, of which two tests compare different pairs; m = 16: all multipliers are powers of two."""
+    build, more = MODELS[model]
+    return trained(build, optimizer, parameterization=name, form=form, **more)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", ["sp", "ntk", "mf", "mup"])
 @pytest.mark.parametrize("model", MODELS)
 def test_forward_and_absorbed_form_train_to_the_same_losses_bit_for_bit(model, name, optimizer):
-    build, more = MODELS[model]
-    run = partial(trained, build, optimizer, parameterization=name, **more)  # m = 16: all multipliers powers of two
-    forward = run(form="forward")
-    assert run(form="absorbed") == forward
+    forward = in_form(model, optimizer, name, "forward")
+    assert in_form(model, optimizer, name, "absorbed") == forward
     assert forward[-1] != forward[0]
 
 
@@ -87,9 +92,7 @@ def test_forward_and_absorbed_form_train_to_the_same_losses_bit_for_bit(model, n
 @pytest.mark.parametrize("form", list(rules.Form))
 @pytest.mark.parametrize("model", MODELS)
 def test_mean_field_and_mup_train_to_the_same_losses_bit_for_bit(model, form, optimizer):
-    build, more = MODELS[model]
-    run = partial(trained, build, optimizer, form=form, **more)
-    assert run(parameterization="mf") == run(parameterization="mup")
+    assert in_form(model, optimizer, "mf", form) == in_form(model, optimizer, "mup", form)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
