@@ -151,6 +151,16 @@ class Plan(Mapping[str, Scaling]):
         models = [base, model] if delta is None else [base, model, delta]
         return infer_from_models(models, [base_width, width, -1][: len(models)], recipe, overrides=overrides)
 
+    def recipe(self, table: Parameterization) -> Recipe:
+        """What the plan was made by; it holds the name of the ``table``, and no exponent of its embeddings."""
+        return Recipe.of(
+            table,
+            optimizer=self.optimizer,
+            form=self.form,
+            wd_policy=self.wd_policy,
+            scale_eps=self.scale_eps,
+        )
+
     def multipliers(self) -> Iterator[tuple[str, Mechanism, float]]:
         """What is multiplied at run time: path of a module, mechanism and factor, where that is not 1."""
         for name, scaling in self.items():

@@ -63,22 +63,13 @@ def run(
 
 def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = None) -> Plan:
     """The plan that a spec names; ``table`` is the user's own parameterization of that name, if it is one."""
-    plan = infer_for_task(
-        task,
-        width=spec.width,
-        base_width=spec.base_width,
-        parameterization=table or spec.parameterization,
-        optimizer=spec.optimizer,
-        form=spec.form,
-        wd_policy=spec.wd_policy,
-        scale_eps=spec.scale_eps,
-    )
+    builds = Builds(task.build, base=spec.base_width, target=spec.width)
+    plan = infer_for_task(task, builds, spec.recipe(table))
     if spec.width != spec.base_width and all(scaling.role is Role.SCALAR for scaling in plan.values()):
         raise BuildError(
             f"no parameter of {label_of(task)} changes its shape between width {show_width(spec.base_width)} and "
             f"{show_width(spec.width)}: its build ignores the width, so there is nothing to transfer"
         )
-    builds = Builds(task.build, base=spec.base_width, target=spec.width)
     if spec.hyperparameters.get("output_mult", 1.0) != 1.0:
         plan = with_readouts(plan, builds)
     if spec.hyperparameters.get("attention_mult", 1.0) != 1.0:

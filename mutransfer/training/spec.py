@@ -14,6 +14,8 @@ from typing import Any
 
 from mutransfer.errors import ConfigError
 from mutransfer.measure.movement import Look
+from mutransfer.theory.recipe import Recipe
+from mutransfer.theory.rules import Parameterization
 from mutransfer.training.extra_hyperparameters import DECAY, MULTIPLIERS
 from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.widths import Width
@@ -101,6 +103,16 @@ class RunSpec:
         spec = spec.as_own_model() if self.width == self.base_width else spec
         told = {name: value for name, value in spec.to_dict().items() if name != "watched"}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]
+
+    def recipe(self, table: Parameterization | None = None) -> Recipe:
+        """What the run asks of its model; ``table`` is the user's own parameterization of that name, if it is one."""
+        return Recipe.of(
+            table or self.parameterization,
+            optimizer=self.optimizer,
+            form=self.form,
+            wd_policy=self.wd_policy,
+            scale_eps=self.scale_eps,
+        )
 
     def as_own_model(self) -> RunSpec:
         # "sqrt" spares all but hidden weights from decay at every width.

@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import torch
 from torch import nn
 
 from mutransfer.errors import ExampleError
+from mutransfer.parameterization.infer import infer
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.parameterization.tracing.examples import NOT_SEEN
 from mutransfer.parameterization.tracing.trace import Example
+from mutransfer.theory.recipe import Recipe
 from mutransfer.training.batches import few_examples
 from mutransfer.training.task import PROBE_SEED, Task
-from mutransfer.widths import Width
 
 
-def infer_for_task(
-    task: Task, *, width: Width, base_width: Width, overrides: Overrides | None = None, **options: Any
-) -> Plan:
-    """The plan that :meth:`Plan.infer` makes of ``task.build``, whose loss shows what the model does.
+def infer_for_task(task: Task, builds: Builds, recipe: Recipe, *, overrides: Overrides | None = None) -> Plan:
+    """The plan of ``recipe`` for ``task.build``, whose loss shows what the model does.
 
     Args:
+        builds: ``task.build`` at base and target width.
         overrides: None takes the task's own, if it has any; ``{}`` is none.
-        options: all others of :meth:`Plan.infer`.
 
     A loss that fails on a few examples is logged, and the plan is inferred without it: training will say what is
     wrong, or has another outcome for it.
     """
     if overrides is None:
         overrides = getattr(task, "overrides", None)
-    options |= {"width": width, "base_width": base_width, "overrides": overrides}
     try:
-        return Plan.infer(task.build, example=task_example(task), **options)
+        return infer(builds, recipe, overrides=overrides, example=task_example(task))
     except ExampleError as error:
         logging.getLogger("mutransfer").warning("%s. %s", error, NOT_SEEN)
-        return Plan.infer(task.build, **options)
+        return infer(builds, recipe, overrides=overrides)
 
 
 def task_example(task: Task) -> Example:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mutransfer.errors import MutransferError
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
 from mutransfer.theory import rules
+from mutransfer.theory.recipe import Recipe
 from mutransfer.theory.regimes import Regime, regime_of
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.optimizers.table import optimizer_rule
@@ -63,8 +65,9 @@ def plans_to_check(
     optimizer_rule(optimizer)  # raises for one that is not known, before plans are inferred
     table = rules.parameterization(parameterization)
     if plan is None:
-        asked = {"base_width": base, "parameterization": table, "optimizer": optimizer, "overrides": overrides}
-        plans = tuple(infer_for_task(task, width=width, **asked) for width in widths)
+        recipe = Recipe.of(table, optimizer=optimizer)
+        builds = (Builds(task.build, base=base, target=width) for width in widths)
+        plans = tuple(infer_for_task(task, b, recipe, overrides=overrides) for b in builds)
     right: Plan | None = plans[-1]  # a plan that was inferred without a word of the user's is the inferred one
     if plan is not None or overrides:
         right = reference(task, plans[-1], base, table, overrides if plan is not None else {})
@@ -77,17 +80,8 @@ def reference(
 ) -> Plan | None:
     """The plan that would be inferred where ``plan`` is; None where nothing can be."""
     try:
-        return infer_for_task(
-            task,
-            width=plan.width,
-            base_width=base_width,
-            parameterization=table,
-            optimizer=plan.optimizer,
-            form=plan.form,
-            overrides=overrides,
-            wd_policy=plan.wd_policy,
-            scale_eps=plan.scale_eps,
-        )
+        builds = Builds(task.build, base=base_width, target=plan.width)
+        return infer_for_task(task, builds, plan.recipe(table), overrides=overrides)
     except MutransferError as error:
         logging.getLogger("mutransfer").info("no plan to compare with: %s", error)
         return None
