@@ -40,8 +40,8 @@ DOORS = ("mutransfer.cli", "mutransfer.integrations", "mutransfer.training.tasks
 
 # First words of docstrings that are no sentence and no noun phrase.
 FRAGMENTS = {
-    *("After", "As", "At", "Before", "Behind", "Beside", "By", "During", "For", "From", "If", "In", "Of", "On"),
-    *("Those", "To", "Under", "Until", "Up", "When", "Where", "With", "Without"),
+    *("After", "As", "Before", "Behind", "Beside", "By", "During", "For", "From", "If", "In", "Of", "On"),
+    *("Those", "To", "Under", "Until", "When", "Where", "With", "Without"),
 }
 
 

@@ -9,9 +9,9 @@ import torch
 from mutransfer.config.loading import load_config
 from mutransfer.config.schema import StudyConfig
 from mutransfer.errors import BuildError, ConfigError, DataError, RecordError
+from mutransfer.study import threads
 from mutransfer.study.folder import Folder, open_study
 from mutransfer.study.workflow import Workflow, refuse_new_runs
-from mutransfer.training import threads
 from mutransfer.training.events import PhaseStarted
 from mutransfer.transfer.runs.record import Record
 

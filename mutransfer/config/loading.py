@@ -95,7 +95,7 @@ def _explain(path: Path, node: yaml.Node | None, options: Sequence[str], error: 
 
 
 def _origin(path: Path, node: yaml.Node | None, options: Sequence[str], location: Sequence[Any]) -> str:
-    """Where a person wrote what is at ``location``: the option that set it, else the file and line."""
+    """The place where a person wrote what is at ``location``: the option that set it, else the file and line."""
     at = list(map(str, location))
     for option in reversed(options):
         keys = option.partition("=")[0].split(".")

@@ -16,6 +16,7 @@ from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels.distances import kernel_distance, relative_drift, target_alignment
 from mutransfer.kernels.empirical.ntk import empirical_ntk
 from mutransfer.measure.activations import RunModel, evaluating, floats, root_mean_square
+from mutransfer.measure.quantities import OF_MODULES
 from mutransfer.measure.updates import OutputChange, Start, alignment_exponent, output_changes, start
 from mutransfer.parameterization.plan import Plan
 
@@ -111,8 +112,7 @@ class MovementLog:
                 if r.alignment
             }
             columns = ({path: row[i] for path, row in rows.items()} for i in range(4))
-            names = ("size", "change", "effective", "propagated")
-            of_modules: dict[str, Any] = {n: _finite(c) for n, c in zip(names, columns, strict=True)}
+            of_modules: dict[str, Any] = {str(q): _finite(c) for q, c in zip(OF_MODULES, columns, strict=True)}
             moved = self._moved(kernels[0], kernel)
             looks.append(Look(step=step, alignment=_finite(exponents), **of_modules, **moved))
         return tuple(looks)

@@ -21,12 +21,12 @@ from mutransfer.report.finished_study import FinishedStudy
 from mutransfer.report.write import write_report
 from mutransfer.study.cost import StudyCost, largest_step
 from mutransfer.study.folder import Folder, own_tables
+from mutransfer.study.threads import left_to_us, share_cores
 from mutransfer.study.trained_tables import StudyTables, regime_text, study_tables
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import check_repeatable, label_of
-from mutransfer.training.threads import left_to_us, share_cores
 from mutransfer.transfer.coordinates.check import coordinate_check
 from mutransfer.transfer.coordinates.result import CoordinateCheck
 from mutransfer.transfer.falsification.falsify import falsify

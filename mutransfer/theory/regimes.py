@@ -1,4 +1,4 @@
-"""From exponents to what happens at infinite width: unstable, trivial, kernel or feature learning.
+"""The limit that exponents lead to at infinite width: unstable, trivial, kernel or feature learning.
 
 Pure arithmetic. Conventions: exponents x mean factors n**-x, for (input, hidden, output). SGD: Tensor Programs
 IV (arXiv:2011.14522) Definition 3.2 and Theorems 3.3, 3.4, 3.8, with per-layer learning rates. Adam: Tensor

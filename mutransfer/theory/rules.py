@@ -28,7 +28,7 @@ TABLES: Mapping[str, Parameterization] = {**PARAMETERIZATIONS, **VARIANTS}
 
 
 class Form(StrEnum):
-    """Where the forward multipliers of a table go; both forms train the same function."""
+    """The place of a table's forward multipliers; both forms train the same function."""
 
     FORWARD = "forward"  # on a layer's input, at run time
     ABSORBED = "absorbed"  # into init, learning rate, weight decay and eps

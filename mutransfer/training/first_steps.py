@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from mutransfer.errors import MutransferError, StackError
 from mutransfer.measure import updates
 from mutransfer.measure.activations import evaluating, floats, root_mean_square
+from mutransfer.measure.quantities import Quantity
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.tracer import trace
 from mutransfer.training.batches import to_device
 from mutransfer.training.events import silent
-from mutransfer.training.quantities import Quantity
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.stacked.population import Population
 from mutransfer.training.task import PROBE_SEED, Task

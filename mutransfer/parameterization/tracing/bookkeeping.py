@@ -61,7 +61,7 @@ class Bookkeeping:
         return self.tags.get(id(value), NOTHING) if isinstance(value, torch.Tensor) else NOTHING
 
     def finish(self, outputs: list[torch.Tensor]) -> None:
-        """After the pass: nothing more becomes of the outputs."""
+        """Close the books after the pass: nothing more becomes of the outputs."""
         for tensor in outputs:
             self.consume(self.tag(tensor))
         for name in self.unsettled:

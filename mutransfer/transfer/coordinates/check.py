@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError
+from mutransfer.measure.quantities import OF_MODULES, Quantity
 from mutransfer.parameterization.model.factory import fresh
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import Overrides
@@ -28,11 +29,13 @@ from mutransfer.transfer.coordinates.factory_task import as_task
 from mutransfer.transfer.coordinates.judge import Judge, late_offenders
 from mutransfer.transfer.coordinates.measured import Measurements
 from mutransfer.transfer.coordinates.offenders import Offender
-from mutransfer.transfer.coordinates.result import OF_MODULES, CoordinateCheck
+from mutransfer.transfer.coordinates.result import CoordinateCheck
 from mutransfer.transfer.runs.runner import default_device
 from mutransfer.transfer.runs.seeds import seed_tuple
 from mutransfer.widths import Width, show_width, width_key, width_size
 
+AT_INIT = (Quantity.SIZE, Quantity.SPREAD, Quantity.INPUT, Quantity.LOGITS)
+AT_FIRST_STEP = (Quantity.UPDATE, Quantity.EPS_OVER_GRADIENT)
 LOOKS = (1, 2)  # steps after which there is a look besides the last one
 
 
@@ -114,8 +117,8 @@ def coordinate_check(
         steps=steps,
         slopes=by_step[steps],
         by_step=by_step,
-        updates=measured.slopes(looks[0], "update", {n: expected.update(n) for n in checked.largest}),
-        sizes={m: {q: measured.rows(steps, q, m) for q in OF_MODULES} for m in measured.named(steps, "size")},
+        updates=measured.slopes(looks[0], Quantity.UPDATE, {n: expected.update(n) for n in checked.largest}),
+        sizes={m: {q: measured.rows(steps, q, m) for q in OF_MODULES} for m in measured.named(steps, Quantity.SIZE)},
         at_init=expected.faint(),
         factored=factored_modules(checked.ideal),
         diverged=tuple(dict.fromkeys(map(width_key, measured.diverged))),
@@ -137,9 +140,9 @@ def _offenders(
         plan=checked.largest,
         expected=expected,
         causes=causes,
-        init={quantity: measured.slopes(0, quantity) for quantity in ("size", "spread", "input", "logits")},
-        first={quantity: measured.slopes(looks[0], quantity) for quantity in ("update", "eps over gradient")},
-        last={"logits": measured.slopes(looks[-1], "logits")},
+        init={quantity: measured.slopes(0, quantity) for quantity in AT_INIT},
+        first={quantity: measured.slopes(looks[0], quantity) for quantity in AT_FIRST_STEP},
+        last={Quantity.LOGITS: measured.slopes(looks[-1], Quantity.LOGITS)},
         factored=factored_modules(checked.ideal),
         attention=0.5 - checked.table.attention if attention else None,
     ).offenders()

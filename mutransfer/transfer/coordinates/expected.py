@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, equal
 
+from mutransfer.measure.quantities import Quantity
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import On, SiteKind
@@ -29,26 +30,26 @@ class Expected:
     readouts: frozenset[str]
     growth: float = 1.0
 
-    def of(self, module: str, quantity: str) -> float | None:
+    def of(self, module: str, quantity: Quantity) -> float | None:
         """The power of a module's "size", "change", "effective" or "propagated" in training."""
         regime = self.regime
         if regime is None or regime.kind in (Kind.UNSTABLE, Kind.DEGENERATE):
             return None
         module = self.handed_on.get(module, module)
         roles = roles_of(module, self.plan)
-        if quantity == "effective":
+        if quantity == Quantity.EFFECTIVE:
             powers = [x for role in self._updated(module) if (x := regime.updates.get(role)) is not None]
             return max(powers, default=None)
         if module in self.readouts:
             change = regime.change[2]
-            return max(change, regime.logits_at_init) if quantity == "size" else change
+            return max(change, regime.logits_at_init) if quantity == Quantity.SIZE else change
         if Role.BOTTLENECK in roles:  # fades at init, then moves: between the two is right
             change = regime.bottleneck_change
-            if quantity != "size" or change is None:
+            if quantity != Quantity.SIZE or change is None:
                 return change
             return max(change, regime.bottleneck_at_init or 0.0)
         change = regime.change[0] if Role.INPUT in roles else regime.change[1]
-        return 0.0 if quantity == "size" else change
+        return 0.0 if quantity == Quantity.SIZE else change
 
     def update(self, parameter: str) -> float | None:
         """The power of what a parameter's own update does to its module's output. Growth is never right."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mutransfer.intervals import Slope
+from mutransfer.measure.quantities import Quantity
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind
@@ -68,7 +69,9 @@ class Judge:
                 )
 
     def _at_init(self) -> Iterator[Offender]:
-        sizes, inputs, spreads = (self.init.get(quantity, {}) for quantity in ("size", "input", "spread"))
+        sizes, inputs, spreads = (
+            self.init.get(quantity, {}) for quantity in (Quantity.SIZE, Quantity.INPUT, Quantity.SPREAD)
+        )
         reached = False  # whether something was off before
         for module, slope in sizes.items():
             if module in self.factored:
@@ -127,10 +130,10 @@ class Judge:
         sgd = rules.family(self.plan.optimizer) is Family.SGD
         if sgd and at_init:
             return  # gradients follow from what is off at initialisation
-        order = list(self.init.get("size", {}))
+        order = list(self.init.get(Quantity.SIZE, {}))
         blamed = [order.index(o.module) for o in at_init if o.module in order]
         judged = set(order[: min(blamed)] if blamed else order)  # those that a wrong size reaches say nothing
-        for name, slope in self.first.get("update", {}).items():
+        for name, slope in self.first.get(Quantity.UPDATE, {}).items():
             if name not in self.plan or owner(name) not in judged:  # a tied tensor is judged where its name says
                 continue
             if owner(name) in self.factored and not self.causes.differs(name, *UPDATE):
@@ -147,7 +150,7 @@ class Judge:
     def _eps(self) -> Iterator[Offender]:
         if rules.family(self.plan.optimizer) is not Family.ADAM or self.expected.regime is None:
             return
-        for name, slope in self.first.get("eps over gradient", {}).items():
+        for name, slope in self.first.get(Quantity.EPS_OVER_GRADIENT, {}).items():
             if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.eps_differs(name)):
                 if self.plan.scale_eps:
                     cause = self.causes.of(name, ("eps_mult",), slope.value)
@@ -158,7 +161,7 @@ class Judge:
     def _attention(self, blamed: set[str]) -> Iterator[Offender]:
         if self.attention is None or self.expected.regime is None:
             return
-        start, late = self.init.get("logits", {}), self.last.get("logits", {})
+        start, late = self.init.get(Quantity.LOGITS, {}), self.last.get(Quantity.LOGITS, {})
         for path, slope in late.items():
             if any(module.startswith(path) for module in blamed):
                 continue  # logits of queries or keys of a wrong size

@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mutransfer.intervals import Slope, fit_slope
+from mutransfer.measure.quantities import OF_MODULES, Quantity
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.regimes import Regime
 from mutransfer.training.first_steps import FirstSteps
 from mutransfer.transfer.coordinates.expected import Expected, handed_on, is_readout
-from mutransfer.transfer.coordinates.result import OF_MODULES, Rows
+from mutransfer.transfer.coordinates.result import Rows
 from mutransfer.widths import Width, beyond_base, width_size
 
 
@@ -39,8 +40,8 @@ class Measurements:
         for step, quantities in steps.looks.items():
             for quantity, numbers in quantities.items():
                 for name, value in numbers.items():
-                    if quantity == "gradient":
-                        self._add(step, "eps over gradient", name, at, _eps_over(value, plan, name))
+                    if quantity == Quantity.GRADIENT:
+                        self._add(step, Quantity.EPS_OVER_GRADIENT, name, at, _eps_over(value, plan, name))
                         continue
                     self._add(step, quantity, name, at, value)
                     if not math.isfinite(value):
@@ -54,15 +55,17 @@ class Measurements:
         self._readouts = {m for m in steps.outputs if is_readout(m, ideal)} | tied
         self._handed_on = handed_on(steps.outputs, self._readouts)
 
-    def named(self, step: int, quantity: str) -> list[str]:
+    def named(self, step: int, quantity: Quantity) -> list[str]:
         """Modules or parameters of which a quantity was measured at a step."""
         return list(self._names.get((step, quantity), {}))
 
-    def rows(self, step: int, quantity: str, name: str) -> Rows:
+    def rows(self, step: int, quantity: Quantity, name: str) -> Rows:
         """The numbers themselves, by width and seed."""
         return tuple(map(tuple, self._numbers.get((step, quantity, name), [])))
 
-    def slopes(self, step: int, quantity: str, predicted: Mapping[str, float | None] | None = None) -> dict[str, Slope]:
+    def slopes(
+        self, step: int, quantity: Quantity, predicted: Mapping[str, float | None] | None = None
+    ) -> dict[str, Slope]:
         """The slope of a quantity by module or parameter, where one can be fitted."""
         theory = predicted or {}
         fitted = {name: self._slope(step, quantity, name, theory.get(name)) for name in self.named(step, quantity)}
@@ -82,16 +85,16 @@ class Measurements:
         growth = self.sizes[-1] / width_size(plan.base_width)
         return Expected(plan, regime, self._handed_on, frozenset(self._readouts), growth)
 
-    def _add(self, step: int, quantity: str, name: str, at: int, value: float) -> None:
+    def _add(self, step: int, quantity: Quantity, name: str, at: int, value: float) -> None:
         self._names.setdefault((step, quantity), {})[name] = None
         self._numbers.setdefault((step, quantity, name), [[] for _ in self.widths])[at].append(value)
 
-    def _slope(self, step: int, quantity: str, name: str, predicted: float | None) -> Slope | None:
+    def _slope(self, step: int, quantity: Quantity, name: str, predicted: float | None) -> Slope | None:
         rows = self._numbers[step, quantity, name]
         return fit_slope([self.sizes[i] for i in self._fitted], [rows[i] for i in self._fitted], predicted=predicted)
 
 
-def _predicted(expected: Expected, module: str, quantity: str, step: int) -> float | None:
+def _predicted(expected: Expected, module: str, quantity: Quantity, step: int) -> float | None:
     if step:
         return expected.of(module, quantity)
     within = expected.at_init(module)

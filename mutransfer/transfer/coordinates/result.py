@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mutransfer.intervals import Slope
+from mutransfer.measure.quantities import OF_MODULES, Quantity
 from mutransfer.theory import rules
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.theory.rules import Family
 from mutransfer.transfer.coordinates.offenders import EARLY, TOLERANCE, Offender, grouped_by_cause, sentence_for
 from mutransfer.widths import Width, WidthKey
-
-OF_MODULES = ("size", "change", "effective", "propagated")
 
 Rows = tuple[tuple[float, ...], ...]  # width -> seed
 
@@ -62,7 +61,7 @@ class CoordinateCheck:
     def unexpected(self) -> Iterator[tuple[str, str, int, Slope]]:
         """The ``symptoms`` as module, quantity, step and slope."""
         for module, quantities in self.slopes.items():
-            for q in ("size", "change"):
+            for q in (Quantity.SIZE, Quantity.CHANGE):
                 if q in quantities and self._off(module, quantities[q]):
                     yield module, q, self.steps, quantities[q]
                     continue
@@ -80,7 +79,7 @@ class CoordinateCheck:
         # Logits start at their size at initialisation and only later move by the predicted power: in between
         # any slope from the one to the other is right.
         # So does a size where the change fades (the kernel regime) and is most of it at small width.
-        changed = self.slopes[module].get("change")
+        changed = self.slopes[module].get(Quantity.CHANGE)
         fading = slope.predicted if changed is None or changed.predicted is None else changed.predicted
         floor = min(slope.predicted, self.at_init.get(module, slope.predicted), fading)
         if rules.family(self.optimizer) is Family.SGD:  # a gradient starts fainter, until what reads it has aligned

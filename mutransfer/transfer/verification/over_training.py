@@ -9,6 +9,7 @@ from statistics import fmean
 
 from mutransfer.intervals import Slope, fit_slope
 from mutransfer.measure.movement import Look
+from mutransfer.measure.quantities import Quantity
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.training.spec import Outcome, RunResult
@@ -67,8 +68,10 @@ def over_training(
     }
     kernels = {step: slope(lambda x: x.kernel_drift, i + 1, _kernel_law(regime)) for i, step in enumerate(steps)}
 
-    def parts(quantity: str) -> dict[str, Slope]:
-        slopes = {m: slope(lambda x, m=m: getattr(x, quantity).get(m), -1, expected.of(m, quantity)) for m in modules}
+    def parts(quantity: Quantity) -> dict[str, Slope]:
+        slopes = {
+            m: slope(lambda x, m=m: getattr(x, str(quantity)).get(m), -1, expected.of(m, quantity)) for m in modules
+        }
         return {m: s for m, s in slopes.items() if s is not None}
 
     return OverTraining(
@@ -79,8 +82,8 @@ def over_training(
             for key, pairs in aligned.items()
             if (measured := tuple((a, b) for a, b in pairs if a is not None and b is not None))
         },
-        effective=parts("effective"),
-        propagated=parts("propagated"),
+        effective=parts(Quantity.EFFECTIVE),
+        propagated=parts(Quantity.PROPAGATED),
         update_alignment={m: rows for m in modules if (rows := _mean_alignment(looks, m))},
     )
 

@@ -48,7 +48,7 @@ class Side:
     survey: OperationSurvey
 
     def keeping(self, examples: int) -> Side:
-        """Without the surveyed run of all examples, unless all are ``examples`` at once."""
+        """This side without the surveyed run of all examples, unless all are ``examples`` at once."""
         return self if examples >= self.batch.size else replace(self, survey=replace(self.survey, whole=None))
 
 

@@ -22,3 +22,6 @@ class Quantity(StrEnum):
     EPS_OVER_GRADIENT = "eps over gradient"  # of a plan's eps factor; made of the gradient by the coordinate check
     # of attention, by path
     LOGITS = "logits"
+
+
+OF_MODULES = (Quantity.SIZE, Quantity.CHANGE, Quantity.EFFECTIVE, Quantity.PROPAGATED)  # at every look
