@@ -15,7 +15,7 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.multipliers.trials import logits_mechanism
+from mutransfer.parameterization.multipliers.trials import joined, logits_mechanism
 from mutransfer.parameterization.sites import Mechanism, On, Site, SiteKind
 from mutransfer.parameterization.tracing.examples import Traces
 from mutransfer.theory.exponents import Parameterization
@@ -80,7 +80,7 @@ def traced_sites(builds: Builds, traces: Traces, table: Parameterization) -> dic
         if like not in by_class:
             by_class[like] = logits_mechanism(builds, traces.example, path)
         child, mechanism = by_class[like]
-        sites[".".join(filter(None, (path, child)))] = _site(factor, mechanism)
+        sites[joined(path, child)] = _site(factor, mechanism)
     return sites
 
 

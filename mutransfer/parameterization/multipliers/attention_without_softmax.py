@@ -11,7 +11,7 @@ import warnings
 from typing import Any
 
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.multipliers.trials import Unaffected, product_mechanism
+from mutransfer.parameterization.multipliers.trials import Unaffected, joined, product_mechanism
 from mutransfer.parameterization.sites import Mechanism, Site, SiteKind
 from mutransfer.parameterization.tracing.examples import Traces
 from mutransfer.theory.exponents import Parameterization
@@ -46,7 +46,7 @@ def product_sites(builds: Builds, traces: Traces, table: Parameterization) -> di
             unreached.append(path)
         else:
             child, mechanism = reached
-            place = ".".join(filter(None, (path, child)))
+            place = joined(path, child)
             sites[place] = Site(kind=SiteKind.ATTENTION_LOGITS, factor=factor, mechanism=mechanism)
     if unreached:
         warnings.warn(

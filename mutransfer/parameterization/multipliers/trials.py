@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.multipliers.hooks import put_on
+from mutransfer.parameterization.multipliers.hooks import put_on, take_off
 from mutransfer.parameterization.sites import Mechanism, On
 from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping
 from mutransfer.parameterization.tracing.trace import Example, call, tensors
@@ -26,12 +27,14 @@ class Unaffected(Exception):
 
 def logits_mechanism(builds: Builds, example: Example, path: str) -> tuple[str, Mechanism]:
     """The path of a module below ``path`` and the mechanism on it that multiplies the logits and nothing else."""
-    plain = trace(filled_model(builds), example).attention[path]
-    for child, mechanism in candidates(builds.skeleton(builds.base).get_submodule(path)):
-        model = filled_model(builds)
-        put_on(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
-        found = trace(model, example).attention.get(path)
-        if found is not None and _is_twice(found.logits, plain.logits) and _is_same(found.values, plain.values):
+    model = filled_model(builds)
+    plain = trace(model, example).attention[path]
+    for child, mechanism in candidates(model.get_submodule(path)):
+        with multiplied(model, joined(path, child), mechanism, 2.0):
+            attention = trace(model, example).attention.get(path)
+        if attention is None or not _is_twice(attention.logits, plain.logits):
+            continue
+        if _is_same(attention.values, plain.values):
             return child, mechanism
     raise ClassificationError(
         f"the heads of {path or 'the model'} grow with width, and its logits cannot be reached: no float attribute, "
@@ -85,24 +88,24 @@ def product_mechanism(
 
     Raises Unaffected where that changes nothing, as where the products are divided by their own sum.
     """
-    plain = _run(filled_model(builds), example)
     model = filled_model(builds)
-    doubled = [t.double() for t in outputs_under(Bookkeeping(model, products), model, example) if t.is_floating_point()]
-    effect = _distance(doubled, plain)
+    plain = _doubles(outputs_under(Bookkeeping(model), model, example))
+    wanted = _doubles(outputs_under(Bookkeeping(model, products), model, example))
+    effect = _distance(wanted, plain)
     if effect < UNAFFECTED:
         raise Unaffected
     if effect < PROVABLE:
         return None
-    for child, mechanism in candidates(builds.skeleton(builds.base).get_submodule(path)):
-        model = filled_model(builds)
-        put_on(model.get_submodule(".".join(filter(None, (path, child)))), mechanism, 2.0)
-        if _distance(_run(model, example), doubled) < 0.01 * effect:
+    for child, mechanism in candidates(model.get_submodule(path)):
+        with multiplied(model, joined(path, child), mechanism, 2.0):
+            outputs = _doubles(outputs_under(Bookkeeping(model), model, example))
+        if _distance(outputs, wanted) < 0.01 * effect:
             return child, mechanism
     return None
 
 
-def _run(model: nn.Module, example: Example) -> list[torch.Tensor]:
-    return [t.double() for t in outputs_under(Bookkeeping(model), model, example) if t.is_floating_point()]
+def _doubles(outputs: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    return [t.double() for t in outputs if t.is_floating_point()]
 
 
 def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
@@ -116,23 +119,38 @@ def check_multipliers(builds: Builds, example: Example, multipliers: Mapping[str
 
     A weight that is read without calling its module, or a fused kernel that skips an attribute, would be missed.
     """
-    for path, mechanism in multipliers.items():
-        for training in (True, False):
-            if not _has_effect(filled_model(builds).train(training), example, path, mechanism):
-                mode = "train" if training else "eval"
+    model = filled_model(builds)
+    for mode in ("train", "eval") if multipliers else ():
+        model.train(mode == "train")
+        plain = _outputs(model, example)
+        for path, mechanism in multipliers.items():
+            with multiplied(model, path, mechanism, 0.5):
+                outputs = _outputs(model, example)
+            if plain and all(torch.equal(a, b) for a, b in zip(plain, outputs, strict=True)):
                 raise ClassificationError(
                     f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
                     f"with what passes there. Use form='absorbed', or call {path} as a module"
                 )
 
 
-def _has_effect(model: nn.Module, example: Example, path: str, mechanism: Mechanism) -> bool:
-    before = _outputs(model, example)
-    put_on(model.get_submodule(path), mechanism, 0.5)
-    after = _outputs(model, example)
-    if not before:
-        return True  # nothing to see the effect in
-    return not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+@contextmanager
+def multiplied(model: nn.Module, path: str, mechanism: Mechanism, factor: float) -> Generator[None]:
+    """Multiply at one place for a while; buffers that a forward pass changes, running means say, are put back."""
+    module = model.get_submodule(path)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    put_on(module, mechanism, factor)
+    try:
+        yield
+    finally:
+        take_off(module)
+        for name, buffer in model.named_buffers():
+            if name in buffers and buffers[name].shape == buffer.shape:
+                buffer.copy_(buffers[name])
+
+
+def joined(path: str, child: str) -> str:
+    """The path of a module below another; either may be the empty path of the model itself."""
+    return ".".join(filter(None, (path, child)))
 
 
 def _outputs(model: nn.Module, example: Example) -> list[torch.Tensor]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.multipliers.trials import check_multipliers, logits_mechanism
+from mutransfer.parameterization.multipliers.trials import check_multipliers, joined, logits_mechanism
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.compare_widths import survey
 from mutransfer.parameterization.sites import Mechanism, On, Site, SiteKind
@@ -42,7 +42,7 @@ def with_attention(plan: Plan, builds: Builds, example: Example) -> Plan:
             packed = isinstance(module, nn.MultiheadAttention) and module.bias_k is None and not module.add_zero_attn
             by_class[like] = ("", Mechanism(On.KEY)) if packed else logits_mechanism(builds, example, path)
         child, mechanism = by_class[like]
-        place = ".".join(filter(None, (path, child)))
+        place = joined(path, child)
         sites[place] = Site(kind=SiteKind.ATTENTION_LOGITS, factor=1.0, mechanism=mechanism)
     check_multipliers(builds, example, {path: site.mechanism for path, site in sites.items()})
     return replace(plan, sites={**plan.sites, **sites})
