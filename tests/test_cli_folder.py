@@ -16,7 +16,7 @@ def test_a_dry_run_tells_the_number_of_runs_and_the_cost_and_leaves_nothing(mutr
     assert ended.code == 0
     # 5 learning rates, 2 refinements and the transferred one, 3 seeds; base once, two widths for mup and ntk each.
     assert re.search(
-        r"^120 runs to do \(0 in the record\) at widths 64, 256, 512 on cpu, about \d+ s; ", ended.lines[-1]
+        r"^120 runs to do \(0 in the record\) at widths 64, 256, 512 on cpu, about (\d+ min )?\d+ s; ", ended.lines[-1]
     )
     flops = next(line for line in ended.lines if line.startswith("verifying one parameterization beyond width 64"))
     # Eight learning rates, three seeds; 64 inputs, one hidden layer, 10 outputs, batches of 64, 30 steps.
