@@ -6,7 +6,6 @@ import importlib.util
 import re
 import shlex
 import tomllib
-import warnings
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +29,7 @@ HEADINGS = ("Doors", "How data passes", "How to extend it")  # of every room, th
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What a fragment of a config is added to, so that its keys and values are checked too.
 STUDY = {"task": "digits-mlp", "base_width": 64, "widths": [128], "space": {"lr": {"log2": [-8, -4]}}}
-EXTRAS = {"RUN": "runs/digits-mlp", "CONFIG": "configs/digits-mlp.yaml", "CLAIM": "kernel_concentrates"}
+STANDS_FOR = {"RUN": "runs/digits-mlp", "CONFIG": "configs/digits-mlp.yaml", "VERB": "run", "CONFIG|RUN": "runs/digits-mlp"}
 
 
 def name_of(path):
@@ -87,12 +86,14 @@ def test_the_configs_load(path, tmp_path):
         assert load_config(file).widths
 
 
-@having("sh", among=PAGES)
+@every_page
 def test_the_commands_are_there(path):
-    for text in blocks(path, "sh"):
-        for line in text.splitlines():
-            for command in re.split(r"\s*(?:&&|\|(?=\s)|>)\s*", line.partition("  #")[0]):
-                check_command(shlex.split(command))
+    text = path.read_text(encoding="utf-8")
+    lines = [line for block in blocks(path, "sh") for line in block.splitlines()]
+    lines += re.findall(r"(?:^    |`)((?:OMP_NUM_THREADS=1 )?(?:mutransfer|python -m) [^`\n]+)", text, re.MULTILINE)
+    for line in lines:
+        for command in re.split(r"\s*(?:&&|\|(?=\s)|>)\s*", line.partition("  #")[0].removeprefix("OMP_NUM_THREADS=1 ")):
+            check_command([STANDS_FOR.get(word, word) for word in shlex.split(command)])
 
 
 def check_command(words):
@@ -100,14 +101,15 @@ def check_command(words):
         case ["mutransfer", verb, *arguments]:
             known = typer.main.get_command(app).commands
             assert verb in known, verb
-            context = known[verb].make_context(verb, [EXTRAS.get(word, word) for word in arguments])
+            context = known[verb].make_context(verb, list(arguments))
             target = context.params.get("target")
             if target is not None and ":" not in str(target) and target.suffix == ".yaml":
                 load_config(ROOT / target, context.params.get("option") or ())
         case ["python", "-m", module, *arguments]:
+            module = module.replace("NAME", "kernel_concentrates")
             assert importlib.util.find_spec(module), module
             text = "".join(p.read_text(encoding="utf-8") for p in files_of(module))
-            assert not [word for word in arguments if word.startswith("--") and f'"{word}"' not in text], words
+            assert not [o for o in re.findall(r"--[\w-]+", " ".join(arguments)) if f'"{o}"' not in text], words
         case ["pip", *arguments]:
             project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
             for word in arguments:
