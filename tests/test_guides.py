@@ -29,7 +29,12 @@ HEADINGS = ("Doors", "How data passes", "How to extend it")  # of every room, th
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What a fragment of a config is added to, so that its keys and values are checked too.
 STUDY = {"task": "digits-mlp", "base_width": 64, "widths": [128], "space": {"lr": {"log2": [-8, -4]}}}
-STANDS_FOR = {"RUN": "runs/digits-mlp", "CONFIG": "configs/digits-mlp.yaml", "VERB": "run", "CONFIG|RUN": "runs/digits-mlp"}
+STANDS_FOR = {
+    "RUN": "runs/digits-mlp",
+    "CONFIG": "configs/digits-mlp.yaml",
+    "VERB": "run",
+    "CONFIG|RUN": "runs/digits-mlp",
+}
 
 
 def name_of(path):
@@ -52,6 +57,9 @@ def as_after(diff):
     return "".join(line[1:] for line in diff.splitlines(keepends=True) if line[0] in "+ ")
 
 
+# What Lightning does itself on versions that are newer than it.
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")
+@pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
 @having("python", "diff")
 def test_the_code_runs_as_written(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -73,7 +81,9 @@ def test_every_fence_says_what_it_holds():
         languages = {language for language, _ in BLOCK.findall(path.read_text(encoding="utf-8"))}
         assert languages <= {"", "python", "diff", "yaml", "sh"}, path
         for text in blocks(path, ""):
-            assert not re.search(r"^(import |from \w+ import|mutransfer \w|pip |python |\w+: \{)", text, re.MULTILINE), text
+            assert not re.search(
+                r"^(import |from \w+ import|mutransfer \w|pip |python |\w+: \{)", text, re.MULTILINE
+            ), text
 
 
 @having("yaml")
@@ -88,20 +98,25 @@ def test_the_configs_load(path, tmp_path):
 
 @every_page
 def test_the_commands_are_there(path):
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace("\\\n", "")
     lines = [line for block in blocks(path, "sh") for line in block.splitlines()]
-    lines += re.findall(r"(?:^    |`)((?:OMP_NUM_THREADS=1 )?(?:mutransfer|python -m) [^`\n]+)", text, re.MULTILINE)
+    lines += re.findall(r"^    ((?:OMP_NUM_THREADS=1 )?(?:mutransfer|python -m) .*)", text, re.MULTILINE)
+    lines += re.findall(r"`((?:mutransfer|python -m) [^`]+)`", BLOCK.sub("", text))
     for line in lines:
-        for command in re.split(r"\s*(?:&&|\|(?=\s)|>)\s*", line.partition("  #")[0].removeprefix("OMP_NUM_THREADS=1 ")):
+        line = line.partition("  #")[0].removeprefix("OMP_NUM_THREADS=1 ")
+        for command in re.split(r"\s*(?:&&|\|(?=\s)|>)\s*", line):
             check_command([STANDS_FOR.get(word, word) for word in shlex.split(command)])
 
 
 def check_command(words):
     match words:
+        case ["mutransfer", "--help"]:
+            pass
         case ["mutransfer", verb, *arguments]:
             known = typer.main.get_command(app).commands
             assert verb in known, verb
-            context = known[verb].make_context(verb, list(arguments))
+            # A verb alone, as in a sentence about it, is given something to work on.
+            context = known[verb].make_context(verb, arguments or ["runs/digits-mlp"])
             target = context.params.get("target")
             if target is not None and ":" not in str(target) and target.suffix == ".yaml":
                 load_config(ROOT / target, context.params.get("option") or ())
@@ -145,8 +160,8 @@ def test_files_and_folders_that_are_named_exist(path):
     if path.name == "CHANGELOG.md":
         text = text.partition("| from | to |")[0]  # a table of paths that are gone
     files = re.findall(r"`([\w./-]+\.(?:py|yaml|toml|j2)|[\w.-]+(?:/[\w.-]+)*/)`", text)
-    lost = [f for f in files if not any(known.endswith(f"/{f.strip('/')}") or known == f.strip("/") for known in known_files())]
-    assert not [f for f in lost if not f.startswith(("runs/", "tables/"))]
+    named = [f.strip("/") for f in files if "NAME" not in f and not f.startswith("runs/")]
+    assert not [f for f in named if not any(f"/{known}".endswith(f"/{f}") for known in known_files())]
 
 
 @pytest.mark.parametrize("path", [p for p in GUIDES if p in ROOMS or p.name == "CONTRIBUTING.md"], ids=name_of)
@@ -154,7 +169,7 @@ def test_names_that_are_called_exist(path):
     """`name(...)` and `Name` of the text, as far as they look like ours, are defined somewhere in the house."""
     text = BLOCK.sub("", path.read_text(encoding="utf-8"))
     called = re.findall(r"`(?:\w+\.)*(\w+)\(", text) + re.findall(r"`(?:\w+\.)*([A-Z][a-z]+(?:[A-Z][a-z0-9]*)+)`", text)
-    assert not sorted({name for name in called if name not in defined_names()})
+    assert not sorted({name for name in called if "NAME" not in name and name not in defined_names()})
 
 
 @cache
