@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import importlib
 import importlib.util
 import re
 import shlex
@@ -157,18 +158,30 @@ def known_files():
 @every_page
 def test_files_and_folders_that_are_named_exist(path):
     text = BLOCK.sub("", path.read_text(encoding="utf-8"))
-    if path.name == "CHANGELOG.md":
-        text = text.partition("| from | to |")[0]  # a table of paths that are gone
     files = re.findall(r"`([\w./-]+\.(?:py|yaml|toml|j2)|[\w.-]+(?:/[\w.-]+)*/)`", text)
     named = [f.strip("/") for f in files if "NAME" not in f and not f.startswith("runs/")]
     assert not [f for f in named if not any(f"/{known}".endswith(f"/{f}") for known in known_files())]
 
 
+@every_page
+def test_modules_that_are_named_exist(path):
+    text = BLOCK.sub("", path.read_text(encoding="utf-8"))
+    text = re.sub(r"^\| `mutransfer\.[^|]*\|", "|", text, flags=re.MULTILINE)  # where a module was
+    for dotted in re.findall(r"`((?:mutransfer|experiments)(?:\.\w+)+)`", text):
+        module, _, name = dotted.rpartition(".")
+        assert hasattr(importlib.import_module(module), name) or importlib.util.find_spec(dotted), dotted
+
+
 @pytest.mark.parametrize("path", [p for p in GUIDES if p in ROOMS or p.name == "CONTRIBUTING.md"], ids=name_of)
 def test_names_that_are_called_exist(path):
-    """`name(...)` and `Name` of the text, as far as they look like ours, are defined somewhere in the house."""
+    """`name(...)` of the text and CamelCase of text and pictures are defined or imported somewhere in the house."""
     text = BLOCK.sub("", path.read_text(encoding="utf-8"))
-    called = re.findall(r"`(?:\w+\.)*(\w+)\(", text) + re.findall(r"`(?:\w+\.)*([A-Z][a-z]+(?:[A-Z][a-z0-9]*)+)`", text)
+    camel = r"(?<![\w:])([A-Z][a-z]+(?:[A-Z][a-z0-9]*)+)\b"
+    called = [
+        *re.findall(r"`(?:\w+\.)*(\w+)\(", text),
+        *re.findall(camel, " ".join(re.findall(r"`[^`]+`", text))),
+        *re.findall(camel, " ".join(blocks(path, ""))),
+    ]
     assert not sorted({name for name in called if "NAME" not in name and name not in defined_names()})
 
 
