@@ -23,8 +23,8 @@ from mutransfer.transfer.coordinates.offenders import UPDATE_TOLERANCE, excess
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
+from mutransfer.transfer.verification.during_training import over_training
 from mutransfer.transfer.verification.feature_movement import feature_change, overall_slope
-from mutransfer.transfer.verification.over_training import over_training
 from mutransfer.transfer.verification.result import judge
 from mutransfer.transfer.verification.verdict import Movement, Verdict, judge_movement
 from mutransfer.widths import beyond_base

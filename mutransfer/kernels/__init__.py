@@ -14,11 +14,11 @@ from mutransfer.kernels.infinite.monte_carlo import MonteCarlo as MonteCarlo
 from mutransfer.kernels.infinite.monte_carlo import monte_carlo as monte_carlo
 
 # Blocks that torch has no module for
-from mutransfer.kernels.blocks import Abs as Abs
-from mutransfer.kernels.blocks import Erf as Erf
-from mutransfer.kernels.blocks import Residual as Residual
-from mutransfer.kernels.blocks import Scale as Scale
-from mutransfer.kernels.blocks import Sin as Sin
+from mutransfer.kernels.modules import Abs as Abs
+from mutransfer.kernels.modules import Erf as Erf
+from mutransfer.kernels.modules import Residual as Residual
+from mutransfer.kernels.modules import Scale as Scale
+from mutransfer.kernels.modules import Sin as Sin
 
 # Dynamics
 from mutransfer.kernels.dynamics import gradient_descent as gradient_descent

@@ -16,7 +16,7 @@ from mutransfer.parameterization.multipliers.attention_without_softmax import pr
 from mutransfer.parameterization.multipliers.tied_readouts import tied_sites
 from mutransfer.parameterization.multipliers.trials import check_multipliers
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.roles.compare_widths import ModelSurvey, compare, survey
+from mutransfer.parameterization.roles.classify_model import ModelSurvey, compare, survey
 from mutransfer.parameterization.roles.overrides import Overrides
 from mutransfer.parameterization.tracing.examples import Traces, observe
 from mutransfer.parameterization.tracing.growing_factors import NONE, own_growth

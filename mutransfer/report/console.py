@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mutransfer.report.lines import run_line, sweep_line
+from mutransfer.report.console_lines import run_line, sweep_line
 from mutransfer.report.time_left import Clock, duration
 from mutransfer.training.events import (
     Event,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mutransfer.report.lines import widths_text
+from mutransfer.report.console_lines import widths_text
 from mutransfer.report.time_left import duration
 from mutransfer.study.workflow import Workflow
 from mutransfer.transfer.search.tune import TuneResult

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from mutransfer.config.conversion import lr_grid, search_space, study_template
 from mutransfer.config.loading import dump_config
 from mutransfer.config.schema import StudyConfig
-from mutransfer.config.search import lr_grid, search_space, study_template
 from mutransfer.config.task import load_task
 from mutransfer.errors import ConfigError, RecordError
 from mutransfer.parameterization.plan import Plan

@@ -16,7 +16,7 @@ from mutransfer.measure import updates
 from mutransfer.measure.activations import evaluating, floats, root_mean_square
 from mutransfer.measure.quantities import Quantity
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.tracing.tracer import trace
+from mutransfer.parameterization.tracing.run_traced import trace
 from mutransfer.training.batches import to_device
 from mutransfer.training.events import silent
 from mutransfer.training.spec import RunSpec

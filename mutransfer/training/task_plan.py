@@ -11,7 +11,7 @@ from mutransfer.errors import ExampleError
 from mutransfer.parameterization.infer import infer
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.roles.compare_widths import Overrides
+from mutransfer.parameterization.roles.classify_model import Overrides
 from mutransfer.parameterization.tracing.examples import NOT_SEEN
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.theory.recipe import Recipe

@@ -7,8 +7,9 @@ from torch import nn
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels import empirical_ntk
 from mutransfer.kernels.empirical.as_function import ExampleBatch
+from mutransfer.kernels.empirical.passes.sides import Heads, Side
 from mutransfer.kernels.empirical.passes.survey import survey_operations
-from mutransfer.kernels.empirical.passes.tangents import Heads, Side, Tangents
+from mutransfer.kernels.empirical.passes.tangents import Tangents
 from mutransfer.kernels.empirical.probe import Probe
 from mutransfer.kernels.empirical.probe_check import failures
 from mutransfer.kernels.empirical.tiles import Tiles, assemble

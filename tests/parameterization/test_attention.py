@@ -11,7 +11,7 @@ from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind
 from mutransfer.parameterization.tracing.examples import own_example
-from mutransfer.parameterization.tracing.tracer import trace
+from mutransfer.parameterization.tracing.run_traced import trace
 from mutransfer.parameterization.wrapping.apply import apply
 
 BASE, WIDTH = 32, 128

@@ -9,7 +9,7 @@ from torch import nn
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import Axes
-from mutransfer.parameterization.roles.compare_widths import survey
+from mutransfer.parameterization.roles.classify_model import survey
 from mutransfer.theory.rules import Role
 
 from .models import TiedLM, cnn, mlp, two_widths

@@ -7,7 +7,7 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.tracing.tracer import trace
+from mutransfer.parameterization.tracing.run_traced import trace
 from mutransfer.theory.rules import Role
 
 BASE, WIDTH = 16, 64

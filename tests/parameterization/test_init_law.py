@@ -14,7 +14,7 @@ from mutransfer.parameterization.initialisation.laws import CONSTANT, InitLaw
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.roles.compare_widths import survey
+from mutransfer.parameterization.roles.classify_model import survey
 from mutransfer.theory import rules
 
 from .models import D_IN, D_OUT, VOCAB, Dice, TiedLM, cnn, mlp, normal, two_widths

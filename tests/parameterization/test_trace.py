@@ -10,7 +10,7 @@ from torch import nn
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.tracing.tracer import trace
+from mutransfer.parameterization.tracing.run_traced import trace
 from mutransfer.theory.rules import Role
 
 BASE, WIDTH = 16, 64

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels.empirical.as_function import ExampleBatch, Inputs, blocks
 from mutransfer.kernels.empirical.layer_weights import layer_factors
+from mutransfer.kernels.empirical.passes.sides import Heads, Side
 from mutransfer.kernels.empirical.passes.signals import Irregular
 from mutransfer.kernels.empirical.passes.survey import survey_operations
-from mutransfer.kernels.empirical.passes.tangents import Heads, Side, Tangents
+from mutransfer.kernels.empirical.passes.tangents import Tangents
 from mutransfer.kernels.empirical.probe import Probe
 from mutransfer.kernels.empirical.probe_check import failures
 from mutransfer.kernels.empirical.tiles import Tiles, assemble

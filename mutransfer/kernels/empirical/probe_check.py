@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite, sqrt
 
-from mutransfer.kernels.empirical.passes.tangents import Side, Tangents
+from mutransfer.kernels.empirical.passes.sides import Side
+from mutransfer.kernels.empirical.passes.tangents import Tangents
 from mutransfer.kernels.empirical.probe import Probe
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mutransfer.kernels.empirical.as_function import blocks
 from mutransfer.kernels.empirical.gradients import Gradients
-from mutransfer.kernels.empirical.passes.tangents import Side, Tangents
+from mutransfer.kernels.empirical.passes.sides import Side
+from mutransfer.kernels.empirical.passes.tangents import Tangents
 from mutransfer.kernels.empirical.probe import Probe
 from mutransfer.kernels.empirical.products.contract import contract
 from mutransfer.kernels.empirical.products.costs import ProductForm, cheaper

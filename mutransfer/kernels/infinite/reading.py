@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mutransfer.errors import KernelError
-from mutransfer.kernels.blocks import Residual
 from mutransfer.kernels.infinite.gaussian.elementwise import is_elementwise, split_linear
 from mutransfer.kernels.infinite.gaussian.nonlinearities import nonlinearity, times_slope
 from mutransfer.kernels.infinite.layers import (
@@ -27,6 +26,7 @@ from mutransfer.kernels.infinite.layers import (
 from mutransfer.kernels.infinite.nonlinear_steps import Elementwise, Normalize
 from mutransfer.kernels.infinite.program import Program, Sum, resolve_pairs
 from mutransfer.kernels.infinite.steps import Factor, Prior, RecursionStep
+from mutransfer.kernels.modules import Residual
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
 Named = tuple[str, nn.Module]

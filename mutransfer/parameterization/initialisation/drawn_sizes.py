@@ -20,7 +20,7 @@ from mutransfer.parameterization.initialisation.laws import (
     default_rms,
     law_factor,
 )
-from mutransfer.parameterization.roles.compare_widths import ModelSurvey
+from mutransfer.parameterization.roles.classify_model import ModelSurvey
 from mutransfer.parameterization.roles.parameter import Parameter
 from mutransfer.widths import show_width
 

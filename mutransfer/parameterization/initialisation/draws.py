@@ -10,7 +10,7 @@ from mutransfer.errors import BuildError
 from mutransfer.parameterization.initialisation.drawn_sizes import Samples
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import bias_fan_ins
-from mutransfer.parameterization.roles.compare_widths import ModelSurvey
+from mutransfer.parameterization.roles.classify_model import ModelSurvey
 from mutransfer.widths import Width, scaled
 
 

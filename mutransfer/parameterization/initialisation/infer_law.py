@@ -27,7 +27,7 @@ from mutransfer.parameterization.initialisation.drawn_sizes import (
 from mutransfer.parameterization.initialisation.draws import measuring_widths, sample
 from mutransfer.parameterization.initialisation.laws import Measured, default_law, default_rms
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.roles.compare_widths import ModelSurvey
+from mutransfer.parameterization.roles.classify_model import ModelSurvey
 from mutransfer.widths import growth
 
 MAX_BUILDS = 256

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.roles.compare_widths import ModelSurvey
+from mutransfer.parameterization.roles.classify_model import ModelSurvey
 from mutransfer.parameterization.sites import Mechanism, On, Site, SiteKind
 from mutransfer.parameterization.tracing.examples import Traces
 from mutransfer.parameterization.tracing.growing_factors import Growth

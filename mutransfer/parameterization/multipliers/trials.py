@@ -13,8 +13,8 @@ from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.hooks import put_on, take_off
 from mutransfer.parameterization.sites import Mechanism, On
 from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping
+from mutransfer.parameterization.tracing.run_traced import outputs_under, trace
 from mutransfer.parameterization.tracing.trace import Example, call, tensors
-from mutransfer.parameterization.tracing.tracer import outputs_under, trace
 from mutransfer.random_state import preserved_random_state, seed_everything
 
 UNAFFECTED = 1e-5  # relative change of outputs, in single precision, that is none

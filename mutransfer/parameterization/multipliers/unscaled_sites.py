@@ -11,10 +11,10 @@ from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.trials import check_multipliers, joined, logits_mechanism
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.roles.compare_widths import survey
+from mutransfer.parameterization.roles.classify_model import survey
 from mutransfer.parameterization.sites import Mechanism, On, Site, SiteKind
+from mutransfer.parameterization.tracing.run_traced import trace
 from mutransfer.parameterization.tracing.trace import Example
-from mutransfer.parameterization.tracing.tracer import trace
 
 
 def with_attention(plan: Plan, builds: Builds, example: Example) -> Plan:

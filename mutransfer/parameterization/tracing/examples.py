@@ -16,8 +16,8 @@ from torch import nn
 from mutransfer.errors import BuildError, ExampleError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import layout_of
+from mutransfer.parameterization.tracing.run_traced import trace
 from mutransfer.parameterization.tracing.trace import Example, Trace
-from mutransfer.parameterization.tracing.tracer import trace
 
 LARGE = 50_000_000  # parameters above which a target is not run for its trace
 NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"

@@ -12,7 +12,7 @@ from mutransfer.parameterization.model.factory import Build
 from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.multipliers.install import install, uninstall
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.roles.compare_widths import Overrides
+from mutransfer.parameterization.roles.classify_model import Overrides
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.parameterization.wrapping.awaited_values import clear_awaiting, is_awaiting, mark_awaiting
 from mutransfer.parameterization.wrapping.fit import check_fresh, fitting, has_values

@@ -13,7 +13,7 @@ from mutransfer.errors import ConfigError
 from mutransfer.measure.quantities import OF_MODULES, Quantity
 from mutransfer.parameterization.model.factory import fresh
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.roles.compare_widths import Overrides
+from mutransfer.parameterization.roles.classify_model import Overrides
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.batches import few_examples

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mutransfer.errors import MutransferError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.roles.compare_widths import Overrides
+from mutransfer.parameterization.roles.classify_model import Overrides
 from mutransfer.theory import rules
 from mutransfer.theory.recipe import Recipe
 from mutransfer.theory.regimes import Regime, regime_of

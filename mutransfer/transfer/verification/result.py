@@ -13,10 +13,10 @@ from mutransfer.theory.rules import Parameterization
 from mutransfer.transfer.curves.optimum import Optimum
 from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.transfer.verification.budget import Spending
+from mutransfer.transfer.verification.during_training import OverTraining, over_training
 from mutransfer.transfer.verification.evidence import Evidence, weigh
 from mutransfer.transfer.verification.feature_movement import feature_change, module_slopes, overall_slope
 from mutransfer.transfer.verification.optimum_by_step import OptimumCourse
-from mutransfer.transfer.verification.over_training import OverTraining, over_training
 from mutransfer.transfer.verification.sensitivity import Sensitivity
 from mutransfer.transfer.verification.verdict import (
     Movement,

@@ -14,9 +14,9 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from mutransfer.kernels.blocks import Abs, Erf, Sin
 from mutransfer.kernels.infinite.gaussian.elementwise import Chain, TimesSlope
 from mutransfer.kernels.infinite.gaussian.integrated import Integrated
+from mutransfer.kernels.modules import Abs, Erf, Sin
 
 
 class Nonlinearity(Protocol):

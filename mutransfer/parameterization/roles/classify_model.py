@@ -10,7 +10,7 @@ from torch import nn
 from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED, bias_fan_ins
-from mutransfer.parameterization.roles.classify import classify_parameter, mark_bottlenecks
+from mutransfer.parameterization.roles.classify_parameter import classify_parameter, mark_bottlenecks
 from mutransfer.parameterization.roles.overrides import Overrides, check_overrides, listed, override_request
 from mutransfer.parameterization.roles.parameter import Parameter
 from mutransfer.parameterization.tracing.trace import Trace

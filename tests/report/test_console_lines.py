@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mutransfer.report.lines import run_line, spark, widths_text
+from mutransfer.report.console_lines import run_line, spark, widths_text
 from mutransfer.training.events import RunFinished
 from mutransfer.training.spec import Outcome, RunResult, RunSpec
 
