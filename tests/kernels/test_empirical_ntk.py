@@ -312,11 +312,15 @@ torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(5, 16), nn.GELU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
 print([x.hex() for x in empirical_ntk(model, torch.randn(6, 5)).flatten().tolist()])
 """
-    printed = set()
-    for seed in ("0", "1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
-        run = subprocess.run(
-            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        printed.add(run.stdout)
+        for seed in ("0", "1")
+    ]
+    printed = {process.communicate()[0] for process in processes}
+    assert all(process.returncode == 0 for process in processes)
     assert len(printed) == 1

@@ -59,7 +59,7 @@ def test_forms_agree(rule, float64):
     spec = tiny_spec(
         optimizer=rule.name, hyperparameters={"lr": 2.0 ** rule.log2_lrs[0], **tuned(rule)}, width=4 * BASE
     )
-    forward, absorbed = (run(replace(spec, form=form), Tiny()) for form in rules.FORMS)
+    forward, absorbed = (run(replace(spec, form=form), Tiny()) for form in list(rules.Form))
     assert forward.train_curve == pytest.approx(absorbed.train_curve, rel=1e-9)
     assert forward.final_loss < forward.initial_loss
 
