@@ -265,3 +265,40 @@ def test_keys_that_torch_itself_repeats_are_seen_too():
         UserWarning, match=r"the model: each head of keys serves 4 heads of queries at base .* 16 at the"
     ):
         Plan.infer(Grouped, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+
+
+def small(build):
+    """Weights at N(0, 0.02), so that attention is nearly uniform, and a loss hardly depends on it."""
+
+    def made(width):
+        model = build(width)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, 0.0, 0.02)
+        return model
+
+    return made
+
+
+TOKENS = torch.tensor([[1, 5, 7, 2, 9, 4], [3, 3, 8, 1, 6, 0]])
+LOSSES = {
+    **{
+        name: (build, TOKENS, lambda model: model(input_ids=TOKENS, labels=TOKENS).loss)
+        for name, build in FAMILIES.items()
+        if name in ("llama", "gpt2", "bloom", "bert")
+    },
+    **{
+        name: (small(build), x, lambda model, x=x: F.cross_entropy(model(x).flatten(0, -2), torch.zeros(10).long()))
+        for name, (build, x) in OWN.items()
+        if name != "timm"
+    },
+}
+
+
+@pytest.mark.parametrize("base", [16, 32])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_as_the_example_makes_the_plan_that_outputs_make(name, base):
+    build, x, loss = LOSSES[name]
+    by_outputs, by_loss = (Plan.infer(build, width=4 * base, base_width=base, example=example) for example in (x, loss))
+    assert by_loss.sites == by_outputs.sites
+    assert by_loss.sites

@@ -13,8 +13,8 @@ from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.training.dispatch import Dispatcher
 from mutransfer.training.run import run
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.stacked.population import Population, TraceableStep
 from mutransfer.training.stacked.costs import even_parts
+from mutransfer.training.stacked.population import Population, TraceableStep
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.training.tasks.source_bytes import SourceBytesGPT
 

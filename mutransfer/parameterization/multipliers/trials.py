@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -84,13 +84,18 @@ def product_mechanism(
 ) -> tuple[str, Mechanism] | None:
     """What :func:`logits_mechanism` finds, for ``products`` that anything may follow; None where nothing is found.
 
-    A mechanism at 2 must do to the model's outputs what doubling these products themselves does.
+    A mechanism at 2 must do to everything outside of ``path`` what doubling these products themselves does.
 
     Raises Unaffected where that changes nothing, as where the products are divided by their own sum.
     """
     model = filled_model(builds)
-    plain = _doubles(outputs_under(Bookkeeping(model), model, example))
-    wanted = _doubles(outputs_under(Bookkeeping(model, products), model, example))
+
+    def outside(doubled: Collection[int] = ()) -> list[torch.Tensor]:
+        with outputs_outside(model, path) as outputs:
+            outputs += outputs_under(Bookkeeping(model, doubled), model, example)
+        return [t.double() for t in outputs if t.is_floating_point()]
+
+    plain, wanted = outside(), outside(products)
     effect = _distance(wanted, plain)
     if effect < UNAFFECTED:
         raise Unaffected
@@ -98,14 +103,10 @@ def product_mechanism(
         return None
     for child, mechanism in candidates(model.get_submodule(path)):
         with multiplied(model, joined(path, child), mechanism, 2.0):
-            outputs = _doubles(outputs_under(Bookkeeping(model), model, example))
+            outputs = outside()
         if _distance(outputs, wanted) < 0.01 * effect:
             return child, mechanism
     return None
-
-
-def _doubles(outputs: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    return [t.double() for t in outputs if t.is_floating_point()]
 
 
 def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
@@ -117,16 +118,17 @@ def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
 def check_multipliers(builds: Builds, example: Example, multipliers: Mapping[str, Mechanism]) -> None:
     """Refuse a multiplier, by path and mechanism, that changes nothing in what the model computes, in either mode.
 
-    A weight that is read without calling its module, or a fused kernel that skips an attribute, would be missed.
+    A weight that is read without calling its module, or a fused kernel that skips an attribute, would be missed. Looked
+    at is what other modules return, and not the end alone: a loss in single precision does not show a small change.
     """
     model = filled_model(builds)
     for mode in ("train", "eval") if multipliers else ():
         model.train(mode == "train")
-        plain = _outputs(model, example)
         for path, mechanism in multipliers.items():
+            plain = _outputs(model, example, path)
             with multiplied(model, path, mechanism, 0.5):
-                outputs = _outputs(model, example)
-            if plain and all(torch.equal(a, b) for a, b in zip(plain, outputs, strict=True)):
+                outputs = _outputs(model, example, path)
+            if plain and len(plain) == len(outputs) and all(map(torch.equal, plain, outputs)):
                 raise ClassificationError(
                     f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
                     f"with what passes there. Use form='absorbed', or call {path} as a module"
@@ -153,7 +155,25 @@ def joined(path: str, child: str) -> str:
     return ".".join(filter(None, (path, child)))
 
 
-def _outputs(model: nn.Module, example: Example) -> list[torch.Tensor]:
-    with preserved_random_state(), torch.no_grad():
+@contextmanager
+def outputs_outside(model: nn.Module, path: str) -> Generator[list[torch.Tensor]]:
+    """What the modules that are not at ``path`` nor inside of it return meanwhile, as copies in the order of calls."""
+    inside = set(model.get_submodule(path).modules())
+    outputs: list[torch.Tensor] = []
+
+    def note(module: nn.Module, args: object, out: object) -> None:
+        if module not in inside:
+            outputs.extend(t.detach().clone() for t in tensors(out))
+
+    handle = nn.modules.module.register_module_forward_hook(note)
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def _outputs(model: nn.Module, example: Example, path: str) -> list[torch.Tensor]:
+    with preserved_random_state(), torch.no_grad(), outputs_outside(model, path) as outputs:
         seed_everything(0)
-        return list(tensors(call(model, example)))
+        outputs += tensors(call(model, example))
+    return outputs
