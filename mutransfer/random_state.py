@@ -27,4 +27,7 @@ def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch alike: a factory may draw from any of them."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # without a device, a build with CUDA keeps every call, and the stack it came from, for later
+        torch.default_generator.manual_seed(seed)

@@ -8,11 +8,12 @@ import torch
 from mutransfer.training import dispatch
 from mutransfer.training.dispatch import Dispatcher
 from mutransfer.training.events import Note, RunStarted
-from mutransfer.training.run import infer_plan, run
+from mutransfer.training.run import run
 from mutransfer.training.stacked import costs as cost_model
 from mutransfer.training.stacked import timing
 from mutransfer.training.stacked.costs import Costs
 from mutransfer.training.stacked.population import Population
+from mutransfer.transfer.runs.runner import Runner
 
 from .test_population import Branches, With, assert_same, members
 from .tiny import Tiny
@@ -33,9 +34,8 @@ def together(monkeypatch):
 
 
 def perform(specs, task=None, *, sink=lambda event: None, **options):
-    task = task or Tiny()
-    found = Dispatcher(task, device=CPU, sink=sink, **options).perform(specs, lambda spec: infer_plan(spec, task))
-    return list(found)
+    runner = Runner(task or Tiny(), device=CPU)  # infers a plan once for all specs that share it
+    return list(Dispatcher(runner.task, device=CPU, sink=sink, **options).perform(specs, runner.plan))
 
 
 def test_runs_done_together_are_those_done_alone(together, float64):
@@ -127,7 +127,7 @@ def test_timings_are_remembered_per_width(monkeypatch):
     for name in ("mup", "sp"):
         for width in (16, 32):
             lrs = [2.0**-i for i in range(12, 2, -1)]
-            perform(members("adam", lrs=lrs, width=width, parameterization=name, steps=50, eval_every=0))
+            perform(members("adam", lrs=lrs, width=width, parameterization=name, steps=42, eval_every=0))
     assert asked == [16, 32]
 
 
