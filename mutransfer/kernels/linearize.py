@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mutransfer.errors import ConfigError, KernelError
 from mutransfer.kernels.anchored import Anchored
+from mutransfer.kernels.checkpointing import without_checkpoints
 from mutransfer.kernels.directional import FIRST_ORDER, SMOOTH, Derivative, Function, can_compare, right_derivative
 
 
@@ -95,7 +96,7 @@ class Taylor(Anchored):
             others[:] = [leaves, spec, chosen]
             return (tuple(leaves[i] for i in chosen),)
 
-        with _differentiable_attention():
+        with _differentiable_attention(), without_checkpoints():
             if self._derivative is None:
                 self._derivative = self._tried(outputs, origin, (args, kwargs))
             terms = _derivatives(outputs, origin, step, self._order, self._derivative)
