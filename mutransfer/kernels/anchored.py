@@ -50,12 +50,16 @@ class Anchored(nn.Module):
         """The parameters that it began with, by name."""
         return dict(self.get_submodule(self._origin).named_buffers())
 
+    def own_buffers(self) -> dict[str, Tensor]:
+        """The model's buffers, by name."""
+        return {n: b for n, b in self.named_buffers() if not n.startswith(f"{self._origin}.")}
+
     def outputs_at(
         self, parameters: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], *, keep: bool
     ) -> Any:
         """The model's output with these parameters; ``keep``: what it does to buffers is undone."""
-        buffers = {n: b for n, b in self.named_buffers() if not n.startswith(f"{self._origin}.")}
-        if keep and self.training:
+        buffers = self.own_buffers()
+        if keep:
             buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         every = {name: parameters[kept] for name, kept in self._paths.items()}
         return functional_call(self._frame, {**every, **buffers}, args, kwargs, tie_weights=False)

@@ -18,6 +18,7 @@ from mutransfer.errors import ConfigError, KernelError
 from mutransfer.kernels.anchored import Anchored
 from mutransfer.kernels.checkpointing import without_checkpoints
 from mutransfer.kernels.directional import FIRST_ORDER, SMOOTH, Derivative, Function, can_compare, right_derivative
+from mutransfer.kernels.empirical.model_function import ModelFunction
 
 
 def linearize(model: nn.Module, *, order: int = 1) -> Anchored:
@@ -80,7 +81,10 @@ class Taylor(Anchored):
     def __init__(self, model: nn.Module, order: int) -> None:
         super().__init__(model)
         self._order = order
+        # Found at the first call
         self._derivative: Derivative | None = None
+        self._written: tuple[str, ...] = ()
+        self._attributes: tuple[tuple[nn.Module, str, Any], ...] = ()
         with warnings.catch_warnings():  # torch compiles some of its own derivatives in a way that it has deprecated
             warnings.simplefilter("ignore")
             import_module("torch._decomp.decompositions_for_jvp")
@@ -91,7 +95,10 @@ class Taylor(Anchored):
         others: list[Any] = []
 
         def outputs(parameters: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], ...]:
-            leaves, spec = tree_flatten(self.outputs_at(parameters, args, kwargs, keep=True))
+            for owner, name, value in self._attributes:
+                owner.__dict__[name] = value
+            copies = {name: parameters[name].clone() for name in self._written}
+            leaves, spec = tree_flatten(self.outputs_at({**parameters, **copies}, args, kwargs, keep=True))
             chosen = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
             others[:] = [leaves, spec, chosen]
             return (tuple(leaves[i] for i in chosen),)
@@ -106,11 +113,15 @@ class Taylor(Anchored):
             leaves[place] = sum((v / factorial(k) for k, v in enumerate(values) if k), start=values[0])
         return tree_unflatten(leaves, spec)
 
-    def _tried(self, function: Function, origin: dict[str, Tensor], inputs: Any) -> Derivative:
+    def _tried(
+        self, function: Function, origin: dict[str, Tensor], inputs: tuple[tuple[Any, ...], dict[str, Any]]
+    ) -> Derivative:
         """The derivative to use: one that can be differentiated again if torch has it."""
         gradients = any(p.requires_grad for p in self.parameters())
         modes = [(module, module.training) for module in self._frame.modules()]
-        if not all(can_compare(value.sum()) for value in origin.values()):
+        if all(can_compare(value.sum()) for value in origin.values()):
+            self._find_writes(origin, inputs)
+        else:
             self._frame.eval()  # members of a stack draw their dropout from streams that must stay where they are
         try:
             return right_derivative(function, origin, SMOOTH, gradients)
@@ -121,6 +132,13 @@ class Taylor(Anchored):
         finally:
             for module, mode in modes:
                 module.training = mode
+
+    def _find_writes(self, origin: dict[str, Tensor], inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+        """Note what the forward pass overwrites: every run of it has copies of that."""
+        state = {**origin, **self.own_buffers()}
+        function = ModelFunction.of(self._frame, inputs, state)
+        self._written = tuple(name for name in function.written if name in origin)
+        self._attributes = function.attributes
 
 
 def _derivatives(

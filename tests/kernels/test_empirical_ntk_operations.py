@@ -1,4 +1,4 @@
-"""Kernels of models that write to their own state, of complex numbers, checkpoints, and of what torch's vmap gets wrong.
+"""Kernels and twins of models that write to their state, of complex numbers, checkpoints, and what vmap gets wrong.
 
 The reference is one plain backward pass for every output, each example by a fresh copy of the model.
 """
@@ -203,7 +203,8 @@ def test_kernels_are_the_product_of_jacobians_and_the_model_is_untouched(name):
     halves = empirical_ntk(model, x, x[:2], outputs="full", per_layer=True, memory_bytes=1)
     assert difference(halves, {name: kernel[:, :2] for name, kernel in expected.items()}) < 1e-10
     sketches = sketched_ntk(model, x, probes=3, size=16)
-    assert sketches.shape == (3, len(x), len(x)) and not sketches.is_complex()
+    assert sketches.shape == (3, len(x), len(x))
+    assert not sketches.is_complex()
     assert _untouched(model, state)
 
 

@@ -27,9 +27,15 @@ class ModelFunction:
     attributes: tuple[tuple[nn.Module, str, Any], ...]
 
     @classmethod
-    def of(cls, module: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> ModelFunction:
-        """The function of a model, run once with a copy of its state to see what it overwrites."""
-        state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    def of(
+        cls,
+        module: nn.Module,
+        arguments: tuple[tuple[Any, ...], dict[str, Any]],
+        state: Mapping[str, Tensor] | None = None,
+    ) -> ModelFunction:
+        """The function of a model, run once with a copy of its state, or of ``state``, to see what it overwrites."""
+        if state is None:
+            state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         values = attribute_values(module)
         with torch.no_grad(), preserved_random_state():
             copies = {name: value.detach().clone() for name, value in state.items()}

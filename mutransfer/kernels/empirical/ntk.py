@@ -147,7 +147,8 @@ def _kernels(
         skipped |= failed
     raise KernelError(
         f"the kernel of {', '.join(sorted(failed))} differs from the product of two backward passes, also where it is "
-        "put together from one backward pass after the other: the model's outputs are not a fixed differentiable function of each example"
+        "put together from one backward pass after the other: the model's outputs are not a fixed differentiable "
+        "function of each example"
     )
 
 
