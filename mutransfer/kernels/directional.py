@@ -148,7 +148,8 @@ def _agrees(
     gradients: bool,
 ) -> bool:
     cotangents, plain = plain_backward
-    step = {name: _scattered(value) for name, value in origin.items()}
+    # Only where training can go: forward mode moves the row of a padding token, which has no gradient.
+    step = {name: _scattered(value) * plain[name].ne(0) for name, value in origin.items()}
     if gradients:
         tangents, pull_step = vjp(lambda s: derivative(function, origin, s)[1], step)[:2]
         pulled = pull_step(cotangents)[0]
