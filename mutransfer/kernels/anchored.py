@@ -14,8 +14,11 @@ class Anchored(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        # Activations that a forward pass has left as attributes, which torch does not copy
+        held = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+        memo: dict[int, Any] = {id(value): value.detach() for value in held if not value.is_leaf}
         # In a tuple it is no submodule: its parameters are not trained, and its buffers are registered below.
-        self._frames = (copy.deepcopy(model),)
+        self._frames = (copy.deepcopy(model, memo),)
         self._paths: dict[str, str] = {}  # every name of a parameter: the first of its names
         first: dict[int, str] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -247,6 +247,25 @@ def test_rows_that_one_example_renorms_and_another_reads_are_refused_and_left_al
     assert torch.equal(model.table.weight, before)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("kind", ["old weight norm", "kept activations"])
+def test_models_that_hold_activations_can_be_linearised(kind):
+    def keeping(self, x):
+        self.kept = self.first(x).tanh()
+        return self.readout(self.kept)
+
+    old = nn.Sequential(nn.utils.weight_norm(nn.Linear(5, 4)), nn.Tanh(), nn.Linear(4, 2))
+    model, x = old if kind == "old weight norm" else layers(keeping)(), torch.randn(4, 5)
+    expected = model(x)
+    start = empirical_ntk(model, x)
+    twin = linearize(model)
+    torch.testing.assert_close(twin(x), expected)
+    with torch.no_grad():
+        for p in twin.parameters():
+            p.add_(0.3)
+    torch.testing.assert_close(empirical_ntk(twin, x), start)
+
+
 def test_checkpoints_are_as_before_afterwards():
     module = torch.utils.checkpoint
     before = dict(vars(module))

@@ -50,17 +50,19 @@ def empirical_ntk(
     ['bias', 'weight']
 
     The model runs in the mode that it is in. Its parameters, gradients, buffers, hooks and the random state are as
-    before afterwards. Every kernel is checked: u^T K v against the product of two plain backward passes with random u
-    and v, parameter by parameter. A parameter that is used in a way no layerwise rule covers is seen by that, and its
-    gradients are then formed example by example: slower, never wrong.
+    before afterwards, also where its forward pass writes to them: every run begins with the same state. Every kernel is
+    checked: u^T K v against the product of two plain backward passes with random u and v, parameter by parameter. A
+    parameter that is used in a way no layerwise rule covers is seen by that, and its gradients are then formed example
+    by example: slower, never wrong.
 
     Args:
         x1, x2: what the model is called with: a tensor, a tuple of arguments or a mapping of them by name. Tensors have
             one example per entry of their first dimension. None: x2 is x1.
         outputs: the model's outputs (N, ...) are taken as (N, O). "trace" sums the kernel over outputs and "mean"
             averages it (neural-tangents' trace): (N1, N2). "full" keeps pairs of outputs: (N1, N2, O, O).
-        per_layer: a dict of parameter names to kernels instead of their sum. Parameters that do not require gradients
-            are left out; tied ones are one parameter, under the first of its names.
+        per_layer: a dict of parameter names to kernels instead of their sum. Complex parameters count as their real and
+            imaginary parts. Parameters that do not require gradients are left out; tied ones are one parameter, under
+            the first of its names.
         direction: the kernel of this one combination of outputs instead: as many numbers as outputs, or one such row
             for each example of x1 (with x2 None).
         weights: factors on the parameters' kernels by parameter name or module path, the longest that fits; or a Plan,
