@@ -14,8 +14,11 @@ class Anchored(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        # Activations that a forward pass has left as attributes, which torch does not copy
+        held = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+        memo: dict[int, Any] = {id(value): value.detach() for value in held if not value.is_leaf}
         # In a tuple it is no submodule: its parameters are not trained, and its buffers are registered below.
-        self._frames = (copy.deepcopy(model),)
+        self._frames = (copy.deepcopy(model, memo),)
         self._paths: dict[str, str] = {}  # every name of a parameter: the first of its names
         first: dict[int, str] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -50,12 +53,16 @@ class Anchored(nn.Module):
         """The parameters that it began with, by name."""
         return dict(self.get_submodule(self._origin).named_buffers())
 
+    def own_buffers(self) -> dict[str, Tensor]:
+        """The model's buffers, by name."""
+        return {n: b for n, b in self.named_buffers() if not n.startswith(f"{self._origin}.")}
+
     def outputs_at(
         self, parameters: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], *, keep: bool
     ) -> Any:
         """The model's output with these parameters; ``keep``: what it does to buffers is undone."""
-        buffers = {n: b for n, b in self.named_buffers() if not n.startswith(f"{self._origin}.")}
-        if keep and self.training:
+        buffers = self.own_buffers()
+        if keep:
             buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         every = {name: parameters[kept] for name, kept in self._paths.items()}
         return functional_call(self._frame, {**every, **buffers}, args, kwargs, tie_weights=False)

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mutransfer.errors import ConfigError, KernelError
 from mutransfer.kernels.anchored import Anchored
+from mutransfer.kernels.checkpointing import without_checkpoints
+from mutransfer.kernels.directional import FIRST_ORDER, SMOOTH, Derivative, Function, can_compare, right_derivative
+from mutransfer.kernels.empirical.model_function import ModelFunction
 
 
 def linearize(model: nn.Module, *, order: int = 1) -> Anchored:
@@ -39,9 +41,11 @@ def linearize(model: nn.Module, *, order: int = 1) -> Anchored:
         order: of the Taylor expansion; beyond 1, the terms D^k f(th0) [th - th0]^k / k! up to this one, at a cost that
             doubles with each.
 
-    Fused attention has no forward derivative: attention runs in torch's plain implementation.
+    Fused attention has no forward derivative: attention runs in torch's plain implementation. Which of torch's
+    derivatives is right for the model's operations is tried when it is first called (see ``directional.py``): forward
+    mode, two backward passes, or, at order 1 alone and slowly, a backward pass for every output.
 
-    Raises ConfigError for an order below 1; KernelError, when it is called, where torch lacks a forward derivative.
+    Raises ConfigError for an order below 1; KernelError, when it is called, where torch has no derivative that serves.
 
     Source: Lee et al. 2019, "Wide neural networks of any depth evolve as linear models under gradient descent".
     """
@@ -77,6 +81,10 @@ class Taylor(Anchored):
     def __init__(self, model: nn.Module, order: int) -> None:
         super().__init__(model)
         self._order = order
+        # Found at the first call
+        self._derivative: Derivative | None = None
+        self._written: tuple[str, ...] = ()
+        self._attributes: tuple[tuple[nn.Module, str, Any], ...] = ()
         with warnings.catch_warnings():  # torch compiles some of its own derivatives in a way that it has deprecated
             warnings.simplefilter("ignore")
             import_module("torch._decomp.decompositions_for_jvp")
@@ -87,23 +95,50 @@ class Taylor(Anchored):
         others: list[Any] = []
 
         def outputs(parameters: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], ...]:
-            leaves, spec = tree_flatten(self.outputs_at(parameters, args, kwargs, keep=True))
+            for owner, name, value in self._attributes:
+                owner.__dict__[name] = value
+            copies = {name: parameters[name].clone() for name in self._written}
+            leaves, spec = tree_flatten(self.outputs_at({**parameters, **copies}, args, kwargs, keep=True))
             chosen = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
             others[:] = [leaves, spec, chosen]
             return (tuple(leaves[i] for i in chosen),)
 
-        try:
-            with _differentiable_attention():
-                terms = _derivatives(outputs, origin, step, self._order)
-        except NotImplementedError as error:
-            raise KernelError(
-                f"the model cannot be linearised: torch has no forward derivative here ({error})"
-            ) from error
+        with _differentiable_attention(), without_checkpoints():
+            if self._derivative is None:
+                self._derivative = self._tried(outputs, origin, (args, kwargs))
+            terms = _derivatives(outputs, origin, step, self._order, self._derivative)
         leaves, spec, chosen = others
         leaves = list(leaves)
         for place, *values in zip(chosen, *terms, strict=True):
             leaves[place] = sum((v / factorial(k) for k, v in enumerate(values) if k), start=values[0])
         return tree_unflatten(leaves, spec)
+
+    def _tried(
+        self, function: Function, origin: dict[str, Tensor], inputs: tuple[tuple[Any, ...], dict[str, Any]]
+    ) -> Derivative:
+        """The derivative to use: one that can be differentiated again if torch has it."""
+        gradients = any(p.requires_grad for p in self.parameters())
+        modes = [(module, module.training) for module in self._frame.modules()]
+        if all(can_compare(value.sum()) for value in origin.values()):
+            self._find_writes(origin, inputs)
+        else:
+            self._frame.eval()  # members of a stack draw their dropout from streams that must stay where they are
+        try:
+            return right_derivative(function, origin, SMOOTH, gradients)
+        except KernelError:
+            if self._order > 1 or any(isinstance(t, Tensor) and t.requires_grad for t in tree_flatten(inputs)[0]):
+                raise
+            return right_derivative(function, origin, FIRST_ORDER, gradients=False)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def _find_writes(self, origin: dict[str, Tensor], inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+        """Note what the forward pass overwrites: every run of it has copies of that."""
+        state = {**origin, **self.own_buffers()}
+        function = ModelFunction.of(self._frame, inputs, state)
+        self._written = tuple(name for name in function.written if name in origin)
+        self._attributes = function.attributes
 
 
 def _derivatives(
@@ -111,15 +146,16 @@ def _derivatives(
     origin: dict[str, Tensor],
     step: dict[str, Tensor],
     order: int,
+    derivative: Derivative,
 ) -> tuple[tuple[Tensor, ...], ...]:
     """(f, Df[step], D^2 f[step, step], ...): each order differentiates the last of those before."""
     if order == 0:
         return function(origin)
 
     def lower(parameters: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], ...]:
-        return _derivatives(function, parameters, step, order - 1)
+        return _derivatives(function, parameters, step, order - 1, derivative)
 
-    values, tangents = jvp(lower, (origin,), (step,))[:2]
+    values, tangents = derivative(lower, origin, step)
     return (*values, tangents[-1])
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels import empirical_ntk
 from mutransfer.kernels.empirical.as_function import ExampleBatch
+from mutransfer.kernels.empirical.model_function import ModelFunction
 from mutransfer.kernels.empirical.passes.sides import Heads, Side
 from mutransfer.kernels.empirical.passes.survey import survey_operations
 from mutransfer.kernels.empirical.passes.tangents import Tangents
@@ -85,6 +86,7 @@ def test_outputs_that_are_not_finite_are_refused():
 def _probed(model, x, skipped=(), wrong=None):
     """Names that fail the probe, when the kernel of ``wrong`` is off by one part in a thousand."""
     parameters = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
+    model = ModelFunction(model, {}, ())
     seen = survey_operations(model, parameters, ExampleBatch.of(x), (), 2**30)
     side = Side(ExampleBatch.of(x), Heads(seen.outputs, None), seen)
     tangents = Tangents(model, parameters, (), tuple(skipped))

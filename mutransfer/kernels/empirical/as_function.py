@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mutransfer.errors import DataError
+from mutransfer.kernels.empirical.model_function import ModelFunction
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
@@ -69,10 +70,10 @@ def _is_batched(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.ndim > 0
 
 
-def evaluate(model: nn.Module, weights: Mapping[str, Tensor], batch: ExampleBatch) -> Tensor:
+def evaluate(model: ModelFunction, weights: Mapping[str, Tensor], batch: ExampleBatch) -> Tensor:
     """Outputs (N, O) of ``model`` with ``weights`` in place of its own parameters and buffers of these names."""
     args, kwargs = batch.arguments()
-    return flat(functional_call(model, dict(weights), args, kwargs), batch.size)
+    return flat(functional_call(model.module, model.state(weights), args, kwargs), batch.size)
 
 
 def flat(output: Any, size: int) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels.empirical.as_function import ExampleBatch, Inputs, blocks
 from mutransfer.kernels.empirical.layer_weights import layer_factors
+from mutransfer.kernels.empirical.model_function import ModelFunction
+from mutransfer.kernels.empirical.passes.independence import refuse_batch_statistics
 from mutransfer.kernels.empirical.passes.sides import Heads, Side
 from mutransfer.kernels.empirical.passes.signals import Irregular
 from mutransfer.kernels.empirical.passes.survey import survey_operations
@@ -48,17 +50,19 @@ def empirical_ntk(
     ['bias', 'weight']
 
     The model runs in the mode that it is in. Its parameters, gradients, buffers, hooks and the random state are as
-    before afterwards. Every kernel is checked: u^T K v against the product of two plain backward passes with random u
-    and v, parameter by parameter. A parameter that is used in a way no layerwise rule covers is seen by that, and its
-    gradients are then formed example by example: slower, never wrong.
+    before afterwards, also where its forward pass writes to them: every run begins with the same state. Every kernel is
+    checked: u^T K v against the product of two plain backward passes with random u and v, parameter by parameter. A
+    parameter that is used in a way no layerwise rule covers is seen by that, and its gradients are then formed example
+    by example: slower, never wrong.
 
     Args:
         x1, x2: what the model is called with: a tensor, a tuple of arguments or a mapping of them by name. Tensors have
             one example per entry of their first dimension. None: x2 is x1.
         outputs: the model's outputs (N, ...) are taken as (N, O). "trace" sums the kernel over outputs and "mean"
             averages it (neural-tangents' trace): (N1, N2). "full" keeps pairs of outputs: (N1, N2, O, O).
-        per_layer: a dict of parameter names to kernels instead of their sum. Parameters that do not require gradients
-            are left out; tied ones are one parameter, under the first of its names.
+        per_layer: a dict of parameter names to kernels instead of their sum. Complex parameters count as their real and
+            imaginary parts. Parameters that do not require gradients are left out; tied ones are one parameter, under
+            the first of its names.
         direction: the kernel of this one combination of outputs instead: as many numbers as outputs, or one such row
             for each example of x1 (with x2 None).
         weights: factors on the parameters' kernels by parameter name or module path, the longest that fits; or a Plan,
@@ -82,13 +86,15 @@ def empirical_ntk(
     with untouched(model):
         parameters = aliases(model)
         factors = layer_factors(parameters, model, weights)
+        refuse_batch_statistics(model)
+        function = ModelFunction.of(model, left.rows(0, min(left.size, 2)).arguments())
         constants = tuple(model.buffers())
         batches = [batch for batch in (left, right) if batch is not None]
         room = memory_bytes // len(batches)
-        sides = [_side(model, parameters, constants, batch, direction, room) for batch in batches]
+        sides = [_side(function, parameters, constants, batch, direction, room) for batch in batches]
         if len({side.heads.width for side in sides}) > 1:
             raise DataError(f"x1 and x2 must give as many outputs: {[side.heads.width for side in sides]} per example")
-        kernels = _kernels(model, parameters, constants, sides, outputs == "full", factors, per_layer, memory_bytes)
+        kernels = _kernels(function, parameters, constants, sides, outputs == "full", factors, per_layer, memory_bytes)
     if outputs == "mean":
         for kernel in kernels.values():
             kernel /= sides[0].heads.count
@@ -96,7 +102,7 @@ def empirical_ntk(
 
 
 def _kernels(
-    model: nn.Module,
+    model: ModelFunction,
     parameters: Mapping[str, Tensor],
     constants: tuple[Tensor, ...],
     sides: list[Side],
@@ -105,13 +111,15 @@ def _kernels(
     per_layer: bool,
     memory_bytes: int,
 ) -> dict[str, Tensor]:
-    """Kernels by parameter, or their sum under ""; what fails its probe is done again by Jacobians."""
+    """Kernels by parameter, or their sum under ""; what fails its probe is done by Jacobians, then one by one."""
     left, right = sides[0], sides[1] if len(sides) == 2 else None
     like = next(iter(parameters.values()))
     n, m, count = left.batch.size, (right or left).batch.size, left.heads.count
     skipped = {name for side in sides for name in side.survey.leftover}
-    for _ in range(3):
-        tangents = Tangents(model, parameters, constants, tuple(name for name in parameters if name in skipped))
+    one_by_one = False
+    for _ in range(4):
+        in_order = tuple(name for name in parameters if name in skipped)
+        tangents = Tangents(model, parameters, constants, in_order, one_by_one)
         tiles = Tiles.fitting(tangents, sides, full, memory_bytes)
         sides = [side.keeping(tiles.examples) for side in sides]
         left, right = sides[0], sides[1] if len(sides) == 2 else None
@@ -135,17 +143,19 @@ def _kernels(
                 for kernel in kernels.values():
                     _mirror(kernel, tiles.examples)
             return kernels
-        if failed <= skipped:
+        if one_by_one and failed <= skipped:
             break
+        one_by_one |= bool(failed & skipped)
         skipped |= failed
     raise KernelError(
         f"the kernel of {', '.join(sorted(failed))} differs from the product of two backward passes, also where it is "
-        "put together from Jacobians: the model's outputs are not a fixed differentiable function of each example"
+        "put together from one backward pass after the other: the model's outputs are not a fixed differentiable "
+        "function of each example"
     )
 
 
 def _side(
-    model: nn.Module,
+    model: ModelFunction,
     parameters: Mapping[str, Tensor],
     constants: tuple[Tensor, ...],
     batch: ExampleBatch,

@@ -16,6 +16,7 @@ from mutransfer.errors import DataError
 from mutransfer.intervals import Interval
 from mutransfer.kernels.distances import from_leave_one_out
 from mutransfer.kernels.empirical.as_function import ExampleBatch, Inputs, evaluate
+from mutransfer.kernels.empirical.model_function import ModelFunction
 from mutransfer.kernels.empirical.untouched import aliases, untouched
 from mutransfer.parameterization.model.names import unwrapped
 
@@ -41,9 +42,10 @@ def sketched_ntk(model: nn.Module, x: Inputs, *, probes: int = 4, size: int = 10
     model = unwrapped(model)
     with untouched(model):
         leaves = aliases(model)
+        function = ModelFunction.of(model, batch.rows(0, 1).arguments())
         sketches = next(iter(leaves.values())).new_zeros(probes, batch.size, size)
         for n in range(batch.size):
-            outputs = evaluate(model, leaves, batch.rows(n, n + 1))[0]
+            outputs = evaluate(function, leaves, batch.rows(n, n + 1))[0]
             for probe in range(probes):
                 generator = torch.Generator().manual_seed(hash((seed, probe)) % 2**31)
                 direction = (torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1).to(outputs)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.empirical.as_function import ExampleBatch, evaluate
+from mutransfer.kernels.empirical.model_function import ModelFunction
 
 
 def check_independence(large: Tensor, small: Tensor, places: list[int]) -> None:
@@ -24,7 +25,9 @@ def check_independence(large: Tensor, small: Tensor, places: list[int]) -> None:
         )
 
 
-def check_determinism(model: nn.Module, parameters: Mapping[str, Tensor], batch: ExampleBatch, outputs: Tensor) -> None:
+def check_determinism(
+    model: ModelFunction, parameters: Mapping[str, Tensor], batch: ExampleBatch, outputs: Tensor
+) -> None:
     """Raise KernelError where a second run of ``batch`` gives other ``outputs``."""
     with torch.no_grad():
         again, outputs = evaluate(model, parameters, batch), outputs.detach()

@@ -6,22 +6,29 @@ import warnings
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vjp, vmap
 
 from mutransfer.kernels.empirical.as_function import ExampleBatch, evaluate
+from mutransfer.kernels.empirical.model_function import ModelFunction
 
 
 def jacobian_rows(
-    model: nn.Module,
+    model: ModelFunction,
     parameters: Mapping[str, Tensor],
     names: list[str],
     batch: ExampleBatch,
     count: int,
     cotangent: Callable[[int], Tensor],
+    one_by_one: bool,
 ) -> dict[str, Tensor]:
-    """{name: (N, count, size)}: gradients of the sums of ``cotangent(o) * outputs`` of every example."""
+    """{name: (N, count, size)}: gradients of the sums of ``cotangent(o) * outputs`` of every example.
+
+    ``one_by_one``: by plain backward passes alone; the derivatives of some operations are wrong under torch.func.vmap.
+    """
     cotangents = torch.stack([cotangent(o) for o in range(count)], dim=1)  # (N, count, O)
+    if one_by_one:
+        return _one_by_one(model, parameters, names, batch, cotangents)
     try:
         return _vectorised(model, parameters, names, batch, cotangents)
     except Exception:  # no batching rule, control flow, a shape that vmap hides: what is wrong itself fails below too
@@ -29,7 +36,7 @@ def jacobian_rows(
 
 
 def _vectorised(
-    model: nn.Module, parameters: Mapping[str, Tensor], names: list[str], batch: ExampleBatch, cotangents: Tensor
+    model: ModelFunction, parameters: Mapping[str, Tensor], names: list[str], batch: ExampleBatch, cotangents: Tensor
 ) -> dict[str, Tensor]:
     fixed = {name: p.detach() for name, p in parameters.items()}
     chosen = {name: fixed[name] for name in names}
@@ -46,7 +53,7 @@ def _vectorised(
 
 
 def _one_by_one(
-    model: nn.Module, parameters: Mapping[str, Tensor], names: list[str], batch: ExampleBatch, cotangents: Tensor
+    model: ModelFunction, parameters: Mapping[str, Tensor], names: list[str], batch: ExampleBatch, cotangents: Tensor
 ) -> dict[str, Tensor]:
     leaves = [parameters[name] for name in names]
     rows = [leaf.new_zeros(*cotangents.shape[:2], leaf.numel()) for leaf in leaves]

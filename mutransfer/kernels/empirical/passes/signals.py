@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mutransfer.kernels.empirical.as_function import ExampleBatch, evaluate
 from mutransfer.kernels.empirical.gradients import Gradients
+from mutransfer.kernels.empirical.model_function import ModelFunction
 from mutransfer.kernels.empirical.passes.backward import backward
 from mutransfer.kernels.empirical.products.rows import outer
 from mutransfer.kernels.empirical.recording.parts import ExampleLayout, OuterProduct, Pointwise, Replicated
@@ -111,7 +112,7 @@ def _collect(
 
 
 def record_pass(
-    model: nn.Module,
+    model: ModelFunction,
     parameters: Mapping[str, Tensor],
     batch: ExampleBatch,
     constants: tuple[Tensor, ...],

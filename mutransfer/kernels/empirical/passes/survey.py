@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mutransfer.errors import KernelError
 from mutransfer.kernels.empirical.as_function import ExampleBatch, evaluate
+from mutransfer.kernels.empirical.model_function import ModelFunction
 from mutransfer.kernels.empirical.passes.independence import (
     check_determinism,
     check_independence,
     random_states,
-    refuse_batch_statistics,
 )
 from mutransfer.kernels.empirical.passes.signals import RecordedPass
 from mutransfer.kernels.empirical.recording.parts import ExampleLayout, OuterProduct, Part, Pointwise, split_examples
@@ -65,7 +65,7 @@ class OperationSurvey:
 
 
 def survey_operations(
-    model: nn.Module,
+    model: ModelFunction,
     parameters: Mapping[str, Tensor],
     batch: ExampleBatch,
     constants: tuple[Tensor, ...],
@@ -79,7 +79,6 @@ def survey_operations(
 
     Raises KernelError where outputs are random or depend on the other examples in the batch.
     """
-    refuse_batch_statistics(model)
     size, replicated = batch.size, frozenset()
     few = some_examples(size, max(_FEW, size // 32) if size > _FEW else 1)
     random_state = random_states()
@@ -116,7 +115,7 @@ class _Recorded:
 
 
 def _record(
-    model: nn.Module,
+    model: ModelFunction,
     parameters: Mapping[str, Tensor],
     batch: ExampleBatch,
     constants: tuple[Tensor, ...],

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mutransfer.kernels.empirical.as_function import evaluate
 from mutransfer.kernels.empirical.gradients import Gradients
+from mutransfer.kernels.empirical.model_function import ModelFunction
 from mutransfer.kernels.empirical.passes.jacobians import jacobian_rows
 from mutransfer.kernels.empirical.passes.sides import Side
 from mutransfer.kernels.empirical.passes.signals import RecordedPass, record_pass
@@ -17,12 +18,16 @@ from mutransfer.kernels.empirical.passes.signals import RecordedPass, record_pas
 
 @dataclass(frozen=True)
 class Tangents:
-    """The gradients of a model at its parameters, block by block; ``skipped`` have no layerwise form."""
+    """The gradients of a model at its parameters, block by block; ``skipped`` have no layerwise form.
 
-    model: nn.Module
+    ``one_by_one``: their Jacobians come from plain backward passes alone.
+    """
+
+    model: ModelFunction
     parameters: Mapping[str, Tensor]
     constants: tuple[Tensor, ...]
     skipped: tuple[str, ...]
+    one_by_one: bool = False
 
     def run(self, side: Side, start: int, stop: int) -> RecordedPass:
         survey = side.survey
@@ -53,7 +58,9 @@ class Tangents:
         gradients = run.gradients(last - first, cotangent, self.skipped)
         if self.skipped:
             batch = side.batch.rows(start, stop)
-            rows = jacobian_rows(self.model, self.parameters, [*self.skipped], batch, last - first, cotangent)
+            rows = jacobian_rows(
+                self.model, self.parameters, [*self.skipped], batch, last - first, cotangent, self.one_by_one
+            )
             gradients |= {name: Gradients([], tensor) for name, tensor in rows.items()}
         return gradients
 

@@ -89,7 +89,9 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         parts: tuple[Part, ...] = ()
         reason = ""
-        if torch.is_grad_enabled():
+        if any(t.is_complex() for t in _tensors((args, kwargs))):
+            reason = "a product of complex numbers"
+        elif torch.is_grad_enabled():
             try:
                 parts = parts_of(name, self.source, args, kwargs)
             except Unsupported as unsupported:
