@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from mutransfer.measure.activations import RunModel, evaluating, first_rows, root_mean_square
+from mutransfer.measure.buffers import copied_buffers, held_buffers
 from mutransfer.measure.own_parameters import own_parameters, put_values, swap_parameters
 from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED, known_axes
 
@@ -28,12 +29,13 @@ ModuleCall = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a module, be
 
 @dataclass(frozen=True)
 class Start:
-    """A model before its first step: every module's output (at most 64 rows), inputs and parameters."""
+    """A model before its first step: every module's output (at most 64 rows), inputs, parameters and buffers."""
 
     outputs: Mapping[str, Tensor]  # in the order in which modules finish
     inputs: Mapping[str, ModuleCall]  # empty unless asked for
     input_sizes: Mapping[str, Tensor]  # root-mean-square of the first input, where it is of floats
     weights: Mapping[str, Mapping[str, Tensor]]  # module -> its own parameters
+    buffers: Mapping[str, Tensor]  # by name
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,14 @@ def start(model: nn.Module, forward: RunModel, *, inputs: bool = False) -> Start
         if inputs:
             calls[path] = tree_map_only(Tensor, torch.clone, call)
 
-    _show_calls(model, forward, see)
+    buffers = copied_buffers(model)
+    with held_buffers(model, buffers):  # a forward pass may change them in eval mode too
+        _show_calls(model, forward, see)
     weights = {
         path: {name: p.detach().clone() for name, p in own_parameters(model.get_submodule(_path(path))).items()}
         for path in outputs
     }
-    return Start(outputs, calls, sizes, weights)
+    return Start(outputs, calls, sizes, weights, buffers)
 
 
 def output_changes(model: nn.Module, before: Start, forward: RunModel) -> dict[str, OutputChange]:
@@ -104,14 +108,14 @@ def output_changes(model: nn.Module, before: Start, forward: RunModel) -> dict[s
 def own_updates(model: nn.Module, before: Start) -> dict[str, Tensor]:
     """Changes of each module's initial output by the update of one parameter alone, by parameter name.
 
-    Root-mean-square of h(p_t, rest_0; x_0) - h_0: neither other updates nor changed inputs take part. ``before`` must
-    hold inputs. A parameter of several modules counts where its name says; its other uses under ``module:parameter``.
+    Root-mean-square of h(p_t, rest_0; x_0) - h_0: neither other updates nor changed inputs or buffers (a norm's running
+    statistics) take part. ``before`` must hold inputs. A parameter of several modules counts where its name says; its other uses under ``module:parameter``.
     """
     modules = {path: model.get_submodule(_path(path)) for path in before.outputs}
     now = {path: {n: p.data for n, p in own_parameters(m).items()} for path, m in modules.items()}
     names = {id(p): name for name, p in model.named_parameters()}
     sizes: dict[str, Tensor] = {}
-    with evaluating(model):
+    with evaluating(model), held_buffers(model, before.buffers):
         for path, module in modules.items():  # everything back to the start
             put_values(module, before.weights[path])
         try:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mutransfer.errors import MutransferError, StackError
 from mutransfer.measure import updates
 from mutransfer.measure.activations import evaluating, floats, root_mean_square
+from mutransfer.measure.buffers import held_buffers
 from mutransfer.measure.quantities import Quantity
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.run_traced import trace
@@ -98,9 +99,15 @@ class _Watcher:
         sizes = {path: root_mean_square(x) for path, x in self.start.outputs.items()}
         spread = {path: root_mean_square(_centred(x)) for path, x in self.start.outputs.items() if x.ndim > 1}
         named = {Quantity.SIZE: sizes, Quantity.SPREAD: spread, Quantity.INPUT: dict(self.start.input_sizes)}
-        self._note(0, named | self._logits(model))
+        with held_buffers(model, self.start.buffers):
+            self._note(0, named | self._logits(model))
 
     def look(self, model: nn.Module, step: int) -> None:
+        """Measure with the buffers that there were before the first step: theory says how parameters move outputs."""
+        with held_buffers(model, self.start.buffers):
+            self._look(model, step)
+
+    def _look(self, model: nn.Module, step: int) -> None:
         responses = updates.output_changes(model, self.start, lambda: self.task.loss(model, self.probe))
         quantities = {
             quantity: {path: getattr(r, quantity) for path, r in responses.items()}
