@@ -109,7 +109,8 @@ def own_updates(model: nn.Module, before: Start) -> dict[str, Tensor]:
     """Changes of each module's initial output by the update of one parameter alone, by parameter name.
 
     Root-mean-square of h(p_t, rest_0; x_0) - h_0: neither other updates nor changed inputs or buffers (a norm's running
-    statistics) take part. ``before`` must hold inputs. A parameter of several modules counts where its name says; its other uses under ``module:parameter``.
+    statistics) take part. ``before`` must hold inputs. A parameter of several modules counts where its name says; its
+    other uses under ``module:parameter``.
     """
     modules = {path: model.get_submodule(_path(path)) for path in before.outputs}
     now = {path: {n: p.data for n, p in own_parameters(m).items()} for path, m in modules.items()}

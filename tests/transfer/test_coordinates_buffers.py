@@ -132,3 +132,11 @@ def test_the_update_of_a_gain_is_measured_without_what_running_statistics_did():
     expected = 0.1 * x.pow(2).mean().sqrt() / (1 + model[0].eps) ** 0.5
     assert float(own_updates(model, before)["0.weight"]) == pytest.approx(float(expected), rel=1e-4)
     assert float(own_updates(model, before)["0.bias"]) == 0.0
+
+
+@pytest.mark.parametrize("seeds", [(100, 101, 102), (0, 1, 2)])
+def test_a_bias_before_batch_norm_whose_gradient_is_rounding_is_not_judged(seeds):
+    found = check(MODELS["BatchNorm"], parameterization="ntk", optimizer="sgd", seeds=seeds)
+    assert found.passed, found.failures
+    assert {"0.bias", "3.bias"}.isdisjoint(found.updates)
+    assert {"0.weight", "3.weight", "4.bias", "6.bias"} <= set(found.updates)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError
+from mutransfer.intervals import Slope
 from mutransfer.measure.quantities import OF_MODULES, Quantity
 from mutransfer.parameterization.model.factory import fresh
 from mutransfer.parameterization.plan import Plan
@@ -117,7 +118,7 @@ def coordinate_check(
         steps=steps,
         slopes=by_step[steps],
         by_step=by_step,
-        updates=measured.slopes(looks[0], Quantity.UPDATE, {n: expected.update(n) for n in checked.largest}),
+        updates=_first_slopes(measured, looks[0], Quantity.UPDATE, {n: expected.update(n) for n in checked.largest}),
         sizes={m: {q: measured.rows(steps, q, m) for q in OF_MODULES} for m in measured.named(steps, Quantity.SIZE)},
         at_init=expected.faint(),
         factored=factored_modules(checked.ideal),
@@ -141,7 +142,7 @@ def _offenders(
         expected=expected,
         causes=causes,
         init={quantity: measured.slopes(0, quantity) for quantity in AT_INIT},
-        first={quantity: measured.slopes(looks[0], quantity) for quantity in AT_FIRST_STEP},
+        first={quantity: _first_slopes(measured, looks[0], quantity) for quantity in AT_FIRST_STEP},
         last={Quantity.LOGITS: measured.slopes(looks[-1], Quantity.LOGITS)},
         factored=factored_modules(checked.ideal),
         attention=0.5 - checked.table.attention if attention else None,
@@ -150,6 +151,14 @@ def _offenders(
     if (wrong_base := causes.base(named, checked.base_width)) is not None:
         offenders.insert(0, Offender(where="the plan", module="", what="its base width", slope=None, cause=wrong_base))
     return offenders
+
+
+def _first_slopes(
+    measured: Measurements, step: int, quantity: Quantity, predicted: Mapping[str, float | None] | None = None
+) -> dict[str, Slope]:
+    """Slopes by parameter after the first step, less those whose gradient is rounding."""
+    slopes = measured.slopes(step, quantity, predicted)
+    return {name: slope for name, slope in slopes.items() if name not in measured.rounding}
 
 
 def _specs(task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float) -> list[RunSpec]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mutransfer.intervals import Slope, fit_slope
+from mutransfer.measure.gradients import MOSTLY_ROUNDING
 from mutransfer.measure.quantities import OF_MODULES, Quantity
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
@@ -62,6 +63,15 @@ class Measurements:
     def rows(self, step: int, quantity: Quantity, name: str) -> Rows:
         """The numbers themselves, by width and seed."""
         return tuple(map(tuple, self._numbers.get((step, quantity, name), [])))
+
+    @property
+    def rounding(self) -> frozenset[str]:
+        """Parameters whose gradient is mostly rounding somewhere: how their updates go with width says nothing."""
+        return frozenset(
+            name
+            for name in self.named(0, Quantity.ROUNDING)
+            if max(x for row in self.rows(0, Quantity.ROUNDING, name) for x in row) > MOSTLY_ROUNDING
+        )
 
     def slopes(
         self, step: int, quantity: Quantity, predicted: Mapping[str, float | None] | None = None
