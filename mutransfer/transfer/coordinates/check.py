@@ -108,7 +108,8 @@ def coordinate_check(
             sink(Note(text=f"coordinate check, {checked.table.name}: width {show_width(width)} done"))
     regime = checked.regime
     expected = measured.expected(checked.ideal, regime)
-    causes = Causes(checked.largest, checked.right, checked.table)
+    smallest = None if checked.smallest_right is None else (checked.plans[0], checked.smallest_right)
+    causes = Causes(checked.largest, checked.right, checked.table, smallest)
     by_step = {step: measured.module_slopes(step, expected) for step in (0, *looks)}
     check = CoordinateCheck(
         parameterization=checked.table.name,
