@@ -10,6 +10,7 @@ for a linear one (W_t - W_0) x_t, its effective update, and W_0 (x_t - x_0), wha
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -79,7 +80,11 @@ def start(model: nn.Module, forward: RunModel, *, inputs: bool = False) -> Start
 
 
 def output_changes(model: nn.Module, before: Start, forward: RunModel) -> dict[str, OutputChange]:
-    """Every module's output now against ``before``; the model is left as it is."""
+    """Every module's output now against ``before``; the model is left as it is.
+
+    A module whose outputs cannot be compared is left out, and that is logged: an expert that now gets other tokens, or
+    code that does not run twice.
+    """
     changes: dict[str, OutputChange] = {}
 
     def see(path: str, module: nn.Module, call: ModuleCall, received: ModuleCall, output: Any) -> None:
@@ -87,8 +92,8 @@ def output_changes(model: nn.Module, before: Start, forward: RunModel) -> dict[s
         if now is None or path not in before.outputs:
             return
         with swap_parameters(module, before.weights[path]):
-            untrained = first_rows(module(*call[0], **call[1]))
-        if untrained is None:
+            untrained = _run_again(path, module, call, like=before.outputs[path])
+        if untrained is None or now.shape != untrained.shape:
             return
         first, update = before.outputs[path].float(), now.float() - untrained.float()
         changes[path] = OutputChange(
@@ -124,8 +129,9 @@ def own_updates(model: nn.Module, before: Start) -> dict[str, Tensor]:
                 for attribute, values in now[path].items():
                     args, kwargs = before.inputs[path]
                     with swap_parameters(module, {attribute: values}):
-                        output = first_rows(module(*args, **kwargs))
-                    assert output is not None
+                        output = _run_again(path, module, (args, kwargs), like=before.outputs[path])
+                    if output is None:
+                        continue
                     name = names[id(own_parameters(module)[attribute])]
                     at_home = name == ".".join(filter(None, (_path(path), attribute)))
                     sizes[name if at_home else f"{path}:{name}"] = root_mean_square(
@@ -187,6 +193,23 @@ def _show_calls(model: nn.Module, forward: RunModel, see: Callable[..., None]) -
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _run_again(path: str, module: nn.Module, call: ModuleCall, *, like: Tensor) -> Tensor | None:
+    """The output of one module by itself; None, with the reason logged, where it is not of the shape of ``like``."""
+    try:
+        output = first_rows(module(*call[0], **call[1]))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the user's code does when it is called outside its model
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        if output is not None and output.shape == like.shape:
+            return output
+        found = None if output is None else tuple(output.shape)
+        reason = f"its output was {tuple(like.shape)} before the first step and is {found} now"
+    logging.getLogger("mutransfer").info("the update of %s is not measured: %s", path, reason)
+    return None
 
 
 def _alignment(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mutransfer.errors import MutransferError, StackError
+from mutransfer.errors import MutransferError
 from mutransfer.measure import updates
 from mutransfer.measure.activations import evaluating, floats, root_mean_square
 from mutransfer.measure.buffers import held_buffers
@@ -26,6 +26,8 @@ from mutransfer.training.spec import RunSpec
 from mutransfer.training.stacked.population import Population
 from mutransfer.training.task import PROBE_SEED, Task
 from mutransfer.training.training_loop import TrainingLoop
+
+log = logging.getLogger("mutransfer")
 
 SMALL = 2**22  # parameters of all members together: beyond, a stack gains nothing over a few steps
 
@@ -70,8 +72,8 @@ def first_steps(
                         watcher.look(together.stack.member(row), step + 1)
             yield from (watcher.steps_taken for watcher in watchers)
             return
-        except StackError as error:
-            logging.getLogger("mutransfer").info("seeds are trained one by one: %s", error)
+        except Exception as error:  # a user's mistake too: the run alone says it in their words
+            log.info("seeds are trained one by one: %s: %s", type(error).__name__, error)
     for spec in specs:
         alone = TrainingLoop(spec, 1, task, plan, device, silent)
         watcher = _Watcher(task, probe, alone.model, spec.steps, attention)
@@ -123,15 +125,23 @@ class _Watcher:
 
     def _gradients(self, model: nn.Module) -> dict[str, Tensor]:
         parameters = _trained(model)
-        with evaluating(model):
-            loss = self.task.loss(model, self.probe)
-        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        try:
+            with evaluating(model):
+                loss = self.task.loss(model, self.probe)
+            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        except RuntimeError as error:  # code that trains may have no gradient in eval mode: recurrent layers of cuDNN
+            log.info("gradients, and so eps, are not measured: %s", error)
+            return {}
         return {n: root_mean_square(g) for n, g in zip(parameters, gradients, strict=True) if g is not None}
 
     def _rounding(self, model: nn.Module) -> dict[str, Tensor]:
         """Shares in the mode in which the model is trained: a norm over the batch is one in train mode alone."""
-        with preserved_random_state(), torch.enable_grad():
-            return rounding_shares(self.task.loss(model, self.probe), _trained(model))
+        try:
+            with preserved_random_state(), torch.enable_grad():
+                return rounding_shares(self.task.loss(model, self.probe), _trained(model))
+        except RuntimeError as error:  # code that frees its graph itself
+            log.info("rounding in gradients is not measured: %s", error)
+            return {}
 
     def _logits(self, model: nn.Module) -> dict[Quantity, dict[str, Tensor]]:
         if not self.attention:
