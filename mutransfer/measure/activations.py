@@ -79,9 +79,12 @@ def _change(before: Tensor, after: Tensor) -> Tensor:
 
 
 def first_rows(output: Any) -> Tensor | None:
-    """At most 64 rows of what a module returned, of the first tensor in a tuple; None where that is no activation."""
+    """At most 64 rows of what a module returned, of the first tensor in a tuple; None where that is no activation.
+
+    An empty one is none: an expert to which no token went.
+    """
     tensor = output[0] if isinstance(output, tuple | list) and output else output
-    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or not tensor.numel():
         return None
     return (tensor[:MAX_EXAMPLES] if tensor.ndim else tensor).detach()
 

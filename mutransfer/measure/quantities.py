@@ -11,6 +11,8 @@ class Quantity(StrEnum):
     # of modules, before the first step alone
     SPREAD = "spread"  # the output less its mean over examples: a readout's bias is not in it
     INPUT = "input"
+    # of parameters, before the first step
+    ROUNDING = "rounding"  # the part of the gradient in train mode that is nothing else
     # of modules, at every look
     SIZE = "size"
     CHANGE = "change"

@@ -10,6 +10,7 @@ for a linear one (W_t - W_0) x_t, its effective update, and W_0 (x_t - x_0), wha
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from mutransfer.measure.activations import RunModel, evaluating, first_rows, root_mean_square
+from mutransfer.measure.buffers import copied_buffers, held_buffers
 from mutransfer.measure.own_parameters import own_parameters, put_values, swap_parameters
 from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED, known_axes
 
@@ -28,12 +30,13 @@ ModuleCall = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a module, be
 
 @dataclass(frozen=True)
 class Start:
-    """A model before its first step: every module's output (at most 64 rows), inputs and parameters."""
+    """A model before its first step: every module's output (at most 64 rows), inputs, parameters and buffers."""
 
     outputs: Mapping[str, Tensor]  # in the order in which modules finish
     inputs: Mapping[str, ModuleCall]  # empty unless asked for
     input_sizes: Mapping[str, Tensor]  # root-mean-square of the first input, where it is of floats
     weights: Mapping[str, Mapping[str, Tensor]]  # module -> its own parameters
+    buffers: Mapping[str, Tensor]  # by name
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,22 @@ def start(model: nn.Module, forward: RunModel, *, inputs: bool = False) -> Start
         if inputs:
             calls[path] = tree_map_only(Tensor, torch.clone, call)
 
-    _show_calls(model, forward, see)
+    buffers = copied_buffers(model)
+    with held_buffers(model, buffers):  # a forward pass may change them in eval mode too
+        _show_calls(model, forward, see)
     weights = {
         path: {name: p.detach().clone() for name, p in own_parameters(model.get_submodule(_path(path))).items()}
         for path in outputs
     }
-    return Start(outputs, calls, sizes, weights)
+    return Start(outputs, calls, sizes, weights, buffers)
 
 
 def output_changes(model: nn.Module, before: Start, forward: RunModel) -> dict[str, OutputChange]:
-    """Every module's output now against ``before``; the model is left as it is."""
+    """Every module's output now against ``before``; the model is left as it is.
+
+    A module whose outputs cannot be compared is left out, and that is logged: an expert that now gets other tokens, or
+    code that does not run twice.
+    """
     changes: dict[str, OutputChange] = {}
 
     def see(path: str, module: nn.Module, call: ModuleCall, received: ModuleCall, output: Any) -> None:
@@ -83,8 +92,8 @@ def output_changes(model: nn.Module, before: Start, forward: RunModel) -> dict[s
         if now is None or path not in before.outputs:
             return
         with swap_parameters(module, before.weights[path]):
-            untrained = first_rows(module(*call[0], **call[1]))
-        if untrained is None:
+            untrained = _run_again(path, module, call, like=before.outputs[path])
+        if untrained is None or now.shape != untrained.shape:
             return
         first, update = before.outputs[path].float(), now.float() - untrained.float()
         changes[path] = OutputChange(
@@ -104,14 +113,15 @@ def output_changes(model: nn.Module, before: Start, forward: RunModel) -> dict[s
 def own_updates(model: nn.Module, before: Start) -> dict[str, Tensor]:
     """Changes of each module's initial output by the update of one parameter alone, by parameter name.
 
-    Root-mean-square of h(p_t, rest_0; x_0) - h_0: neither other updates nor changed inputs take part. ``before`` must
-    hold inputs. A parameter of several modules counts where its name says; its other uses under ``module:parameter``.
+    Root-mean-square of h(p_t, rest_0; x_0) - h_0: neither other updates nor changed inputs or buffers (a norm's running
+    statistics) take part. ``before`` must hold inputs. A parameter of several modules counts where its name says; its
+    other uses under ``module:parameter``.
     """
     modules = {path: model.get_submodule(_path(path)) for path in before.outputs}
     now = {path: {n: p.data for n, p in own_parameters(m).items()} for path, m in modules.items()}
     names = {id(p): name for name, p in model.named_parameters()}
     sizes: dict[str, Tensor] = {}
-    with evaluating(model):
+    with evaluating(model), held_buffers(model, before.buffers):
         for path, module in modules.items():  # everything back to the start
             put_values(module, before.weights[path])
         try:
@@ -119,8 +129,9 @@ def own_updates(model: nn.Module, before: Start) -> dict[str, Tensor]:
                 for attribute, values in now[path].items():
                     args, kwargs = before.inputs[path]
                     with swap_parameters(module, {attribute: values}):
-                        output = first_rows(module(*args, **kwargs))
-                    assert output is not None
+                        output = _run_again(path, module, (args, kwargs), like=before.outputs[path])
+                    if output is None:
+                        continue
                     name = names[id(own_parameters(module)[attribute])]
                     at_home = name == ".".join(filter(None, (_path(path), attribute)))
                     sizes[name if at_home else f"{path}:{name}"] = root_mean_square(
@@ -182,6 +193,23 @@ def _show_calls(model: nn.Module, forward: RunModel, see: Callable[..., None]) -
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _run_again(path: str, module: nn.Module, call: ModuleCall, *, like: Tensor) -> Tensor | None:
+    """The output of one module by itself; None, with the reason logged, where it is not of the shape of ``like``."""
+    try:
+        output = first_rows(module(*call[0], **call[1]))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the user's code does when it is called outside its model
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        if output is not None and output.shape == like.shape:
+            return output
+        found = None if output is None else tuple(output.shape)
+        reason = f"its output was {tuple(like.shape)} before the first step and is {found} now"
+    logging.getLogger("mutransfer").info("the update of %s is not measured: %s", path, reason)
+    return None
 
 
 def _alignment(

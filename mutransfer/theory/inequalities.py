@@ -43,7 +43,13 @@ def classify_exponents(
     deep = depth > 1
     first, hidden, readout = a[0] + b[0], a[1] + b[1], a[2] + b[2]
     # Of the loss by the last features: by the readout as it is drawn, or by what its updates have made of it since.
-    gradient = min(readout, 2 * a[2] + c[2]) if kinds[2] is Family.SGD else readout
+    gradient = readout
+    if kinds[2] is Family.SGD and 2 * a[2] + c[2] >= 1 - TIGHT:
+        gradient = min(readout, 2 * a[2] + c[2])
+    # Else the readout's own update makes the logits blow up, and no power of n describes "since". The first step has
+    # one, by the readout as drawn. For sp at a constant rate dL/dh is like n**-1/2, and so is the first layer's move; a
+    # hidden one sums n aligned terms of n**-1/2; the logits move by n from the readout's own update and by
+    # n * n**-1/2 * n**1/2 from what reaches it: (-1/2, 1/2, 1).
     if kinds[2] is Family.ADAM:
         gradient = min(readout, a[2] + c[2])
     gradients = [gradient, gradient, 0.0, gradient][: len(a)]

@@ -41,4 +41,5 @@ class Regime:
         if self.bottleneck_change is not None:
             moves["bottlenecks"] = self.bottleneck_change
         listed = ", ".join(f"{name} like n^{x:g}" for name, x in moves.items())
-        return f"training changes {listed}; logits at initialisation go like n^{self.logits_at_init:g}"
+        when = "the first step" if self.kind is Kind.UNSTABLE else "training"  # after which nothing is a power of n
+        return f"{when} changes {listed}; logits at initialisation go like n^{self.logits_at_init:g}"

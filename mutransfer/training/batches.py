@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from mutransfer.errors import DataError
 from mutransfer.measure.activations import evaluating
 from mutransfer.training.out_of_memory import is_out_of_memory
-from mutransfer.training.task import Task, label_of
+from mutransfer.training.task import PROBE_SEED, Task, label_of
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -79,6 +79,18 @@ def split_batch(batch: Any, pieces: int) -> list[Any]:
 def few_examples(batch: Any) -> Any:
     """Two or three examples of a batch: enough to see what a model does with them, batch statistics included."""
     return split_batch(batch, max(1, batch_size(batch) // 2))[0]
+
+
+def example_batches(task: Task) -> list[Any]:
+    """Batches to see with what a model does, the one to try first at the front.
+
+    That is ``task.example``, where it has one; else a few examples, and a whole batch for where those do not run alone:
+    graphs, whose nodes and edges differ in number, or losses of a batch against itself.
+    """
+    if (example := getattr(task, "example", None)) is not None:
+        return [example]
+    batch = task.batch(PROBE_SEED, 0)
+    return [few_examples(batch), batch]
 
 
 @torch.no_grad()

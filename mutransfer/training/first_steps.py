@@ -11,18 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mutransfer.errors import MutransferError, StackError
+from mutransfer.errors import MutransferError
 from mutransfer.measure import updates
 from mutransfer.measure.activations import evaluating, floats, root_mean_square
+from mutransfer.measure.buffers import held_buffers
+from mutransfer.measure.gradients import rounding_shares
 from mutransfer.measure.quantities import Quantity
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.run_traced import trace
+from mutransfer.random_state import preserved_random_state
 from mutransfer.training.batches import to_device
 from mutransfer.training.events import silent
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.stacked.population import Population
 from mutransfer.training.task import PROBE_SEED, Task
 from mutransfer.training.training_loop import TrainingLoop
+
+log = logging.getLogger("mutransfer")
 
 SMALL = 2**22  # parameters of all members together: beyond, a stack gains nothing over a few steps
 
@@ -34,7 +39,8 @@ class FirstSteps:
     """One seed's first steps, by step and then by quantity.
 
     Modules have a size, change and its two parts at every look, and at step 0 a spread and the size of their input;
-    parameters have an update and a gradient at the first look; attention has logits, by path.
+    parameters have the rounding in their gradient at step 0, an update and a gradient at the first look; attention has
+    logits, by path.
     """
 
     outputs: dict[str, Tensor]  # before the first step
@@ -66,8 +72,8 @@ def first_steps(
                         watcher.look(together.stack.member(row), step + 1)
             yield from (watcher.steps_taken for watcher in watchers)
             return
-        except StackError as error:
-            logging.getLogger("mutransfer").info("seeds are trained one by one: %s", error)
+        except Exception as error:  # a user's mistake too: the run alone says it in their words
+            log.info("seeds are trained one by one: %s: %s", type(error).__name__, error)
     for spec in specs:
         alone = TrainingLoop(spec, 1, task, plan, device, silent)
         watcher = _Watcher(task, probe, alone.model, spec.steps, attention)
@@ -98,9 +104,15 @@ class _Watcher:
         sizes = {path: root_mean_square(x) for path, x in self.start.outputs.items()}
         spread = {path: root_mean_square(_centred(x)) for path, x in self.start.outputs.items() if x.ndim > 1}
         named = {Quantity.SIZE: sizes, Quantity.SPREAD: spread, Quantity.INPUT: dict(self.start.input_sizes)}
-        self._note(0, named | self._logits(model))
+        with held_buffers(model, self.start.buffers):
+            self._note(0, named | {Quantity.ROUNDING: self._rounding(model)} | self._logits(model))
 
     def look(self, model: nn.Module, step: int) -> None:
+        """Measure with the buffers that there were before the first step: theory says how parameters move outputs."""
+        with held_buffers(model, self.start.buffers):
+            self._look(model, step)
+
+    def _look(self, model: nn.Module, step: int) -> None:
         responses = updates.output_changes(model, self.start, lambda: self.task.loss(model, self.probe))
         quantities = {
             quantity: {path: getattr(r, quantity) for path, r in responses.items()}
@@ -112,11 +124,24 @@ class _Watcher:
         self._note(step, quantities | (self._logits(model) if step == self.steps else {}))
 
     def _gradients(self, model: nn.Module) -> dict[str, Tensor]:
-        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        with evaluating(model):
-            loss = self.task.loss(model, self.probe)
-        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        parameters = _trained(model)
+        try:
+            with evaluating(model):
+                loss = self.task.loss(model, self.probe)
+            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        except RuntimeError as error:  # code that trains may have no gradient in eval mode: recurrent layers of cuDNN
+            log.info("gradients, and so eps, are not measured: %s", error)
+            return {}
         return {n: root_mean_square(g) for n, g in zip(parameters, gradients, strict=True) if g is not None}
+
+    def _rounding(self, model: nn.Module) -> dict[str, Tensor]:
+        """Shares in the mode in which the model is trained: a norm over the batch is one in train mode alone."""
+        try:
+            with preserved_random_state(), torch.enable_grad():
+                return rounding_shares(self.task.loss(model, self.probe), _trained(model))
+        except RuntimeError as error:  # code that frees its graph itself
+            log.info("rounding in gradients is not measured: %s", error)
+            return {}
 
     def _logits(self, model: nn.Module) -> dict[Quantity, dict[str, Tensor]]:
         if not self.attention:
@@ -128,6 +153,10 @@ class _Watcher:
         """Read all numbers of a look in one wait for the device."""
         values = iter(floats([x for named in quantities.values() for x in named.values()]))
         self.steps_taken.looks[step] = {q: {n: next(values) for n in named} for q, named in quantities.items()}
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
 def _centred(output: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class PartsTask:
     loss_fn: Callable[[nn.Module, Any], Tensor]
     label: str
     eval_batches: int = 4
+    example: Any = None  # a batch to see with what the model does; None: one is cut
 
     def build(self, width: Width, /) -> nn.Module:
         return self.model(width)

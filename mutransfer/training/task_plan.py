@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,8 +17,8 @@ from mutransfer.parameterization.roles.classify_model import Overrides
 from mutransfer.parameterization.tracing.examples import NOT_SEEN
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.theory.recipe import Recipe
-from mutransfer.training.batches import few_examples
-from mutransfer.training.task import PROBE_SEED, Task
+from mutransfer.training.batches import example_batches
+from mutransfer.training.task import Task
 
 
 def infer_for_task(task: Task, builds: Builds, recipe: Recipe, *, overrides: Overrides | None = None) -> Plan:
@@ -26,22 +28,25 @@ def infer_for_task(task: Task, builds: Builds, recipe: Recipe, *, overrides: Ove
         builds: ``task.build`` at base and target width.
         overrides: None takes the task's own, if it has any; ``{}`` is none.
 
-    A loss that fails on a few examples is logged, and the plan is inferred without it: training will say what is
-    wrong, or has another outcome for it.
+    A loss that fails on the task's example, or on a few examples and on a whole batch too, is logged, and the plan is
+    inferred without it: training will say what is wrong, or has another outcome for it.
     """
     if overrides is None:
         overrides = getattr(task, "overrides", None)
-    try:
-        return infer(builds, recipe, overrides=overrides, example=task_example(task))
-    except ExampleError as error:
-        logging.getLogger("mutransfer").warning("%s. %s", error, NOT_SEEN)
-        return infer(builds, recipe, overrides=overrides)
+    failure: ExampleError | None = None
+    for batch in example_batches(task):
+        try:
+            return infer(builds, recipe, overrides=overrides, example=_loss_on(task, batch))
+        except ExampleError as error:
+            failure = failure or error
+    logging.getLogger("mutransfer").warning("%s. %s", failure, NOT_SEEN)
+    return infer(builds, recipe, overrides=overrides)
 
 
 def task_example(task: Task) -> Example:
-    """A function that calls a model as the task's loss does, on two or three examples."""
+    """A function that calls a model as the task's loss does, on the first of ``example_batches``."""
+    return _loss_on(task, example_batches(task)[0])
 
-    def loss_of_few(model: nn.Module) -> torch.Tensor:
-        return task.loss(model, few_examples(task.batch(PROBE_SEED, 0)))
 
-    return loss_of_few
+def _loss_on(task: Task, batch: Any) -> Callable[[nn.Module], torch.Tensor]:
+    return lambda model: task.loss(model, batch)

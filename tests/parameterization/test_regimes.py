@@ -98,6 +98,28 @@ def test_sp_with_global_lr_over_n_moves_its_first_layer_as_width_to_the_minus_th
     assert classify(*SP, (1, 1, 1), optimizer="sgd", depth=3).change == (-1.5, -0.5, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "c", "change"),
+    [
+        ((0, 0, 0), (0, HALF, HALF), (0, 0, 0), (-0.5, 0.5, 1.0)),  # sp
+        ((0, 0.5, 0.5), (0, 0, 0), (0, -1, -1), (-0.5, 0.5, 1.0)),  # the same with multipliers
+        ((0, 0, 0), (0, HALF, HALF), (0, 1, 0), (-0.5, -0.5, 1.0)),  # its hidden rates scaled
+        ((0, 0, 0), (0, HALF, 1), (0, 0, 0), (-1.0, 0.0, 1.0)),  # its readout drawn like 1/n
+        ((0, 0, 0), (0, HALF, HALF), (-1, -1, 0), (0.5, 1.5, 2.0)),
+        ((0, 0, 0), (0, HALF, HALF), (0, 0, 0.5), (-0.5, 0.5, 1.0)),
+    ],
+)
+def test_an_unstable_readout_under_sgd_is_predicted_by_its_gradient_at_initialisation(a, b, c, change):
+    regime = classify(a, b, c, optimizer="sgd", depth=3)
+    assert regime.kind is UNSTABLE
+    assert regime.change == change
+    assert "the first step changes the first layer like n^" in regime.predictions
+
+
+def test_a_readout_drawn_smaller_than_its_stable_updates_still_counts_as_updated():
+    assert classify((0, 0, 0), (0, HALF, 2), (0, 1, 1), optimizer="sgd", depth=3).change == (-1.0, -1.0, 0.0)
+
+
 def test_mup_moves_everything_and_starts_with_vanishing_logits():
     regime = classify(*T8, (0, 1, 0), optimizer="adam", depth=3)
     assert (regime.r, regime.change, regime.logits_at_init) == (0.0, (0.0, 0.0, 0.0), -0.5)

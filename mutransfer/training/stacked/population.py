@@ -24,6 +24,7 @@ from mutransfer.training.events import Sink, silent
 from mutransfer.training.extra_hyperparameters import forward_hyperparameters, weight_decay, with_hyperparameters
 from mutransfer.training.history import Course, autocast
 from mutransfer.training.optimizers.table import optimizer_rule
+from mutransfer.training.out_of_memory import is_out_of_memory
 from mutransfer.training.schedules import lr_factor
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.stacked.dropout import MemberDropout, rng_state
@@ -235,8 +236,13 @@ class Population:
         batches = [to_device(self.task.batch(seed, 0), self.device) for seed in self._seeds]
         stacked = self.stack.losses(member_batch(batches, self._streams)).tolist()
         for i, model in enumerate(models):
-            with torch.no_grad(), evaluating(model):
-                alone = float(self.task.loss(model, batches[i]))
+            try:
+                with torch.no_grad(), evaluating(model):
+                    alone = float(self.task.loss(model, batches[i]))
+            except RuntimeError as error:  # tensors of all members that the model kept as attributes
+                if is_out_of_memory(error):
+                    raise
+                raise StackError(f"the model does not run alone after the stack: {error}") from error
             found = stacked[self._streams.index(i)]
             if math.isfinite(alone) and not abs(found - alone) <= AGREEMENT["float32"] * abs(alone):
                 raise StackError(f"the loss of seed {self._seeds[i]} is {found:.6g} in the stack and {alone:.6g} alone")

@@ -10,8 +10,8 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.sites import SiteKind
 from mutransfer.theory import rules
-from mutransfer.theory.rules import Parameterization, Power, Role
-from mutransfer.widths import Width, show_width
+from mutransfer.theory.rules import Family, Parameterization, Power, Role
+from mutransfer.widths import Width, show_width, width_size
 
 TITLES = {
     "forward_mult": "forward multiplier",
@@ -26,15 +26,21 @@ UPDATE = ("lr_mult", "forward_mult")
 
 @dataclass(frozen=True)
 class Causes:
-    """Words for what ``plan`` has wrong, by comparison with ``right``, the inferred plan of the same width."""
+    """Words for what ``plan`` has wrong, by comparison with ``right``, the inferred plan of the same width.
+
+    ``smallest``: the same two plans at the smallest width; None where none can be inferred there.
+    """
 
     plan: Plan
     right: Plan | None
     table: Parameterization
+    smallest: tuple[Plan, Plan] | None = None
 
     def of(self, parameter: str, fields: tuple[str, ...], excess: float) -> str:
         """The cause, among ``fields``, of a parameter that is off by n**excess."""
         if (difference := self._different(parameter, fields)) is not None:
+            return difference
+        if fields == UPDATE and (difference := self._different(parameter, ("eps_mult", "init_mult"))) is not None:
             return difference
         title = TITLES["init_mult" if fields[0] == "forward_mult" else fields[0]]
         scaling = self.plan[parameter]
@@ -42,6 +48,10 @@ class Causes:
         symptom = f"its {title} is n^{abs(excess):.1f} too {growing} for {_a(scaling.role)} parameter"
         if self.right is None:
             return f"{symptom}: check its role, its fans and the factors of the plan"
+        if (unscaled := self._eps_left(parameter)) is not None:
+            return f"{symptom}, or its gradient is not far above eps, and {unscaled}"
+        if (difference := self._different(parameter, tuple(TITLES))) is not None:
+            return f"{symptom}; of the plan's factors, {difference}"
         return (
             f"{symptom}, although the plan's factors are those of {self.table.name}: either the table lets it grow, or "
             "its role is wrong, or the model multiplies by a power of its width where the plan does not see it"
@@ -53,6 +63,20 @@ class Causes:
             return False
         actual, right = self.plan[parameter], self.right[parameter]
         return any(not math.isclose(getattr(actual, n), getattr(right, n), rel_tol=1e-6, abs_tol=1e-12) for n in names)
+
+    def step_power(self, parameter: str) -> float:
+        """The power of width by which what SGD's step does to an output departs from the inferred plan's.
+
+        0 where nothing is known, and where the difference is a constant, the user's own.
+        """
+        if self.right is None or self.smallest is None or not self.differs(parameter, *UPDATE):
+            return 0.0
+        pairs = ((self.plan, self.right), self.smallest)
+        if any(parameter not in plan for pair in pairs for plan in pair):
+            return 0.0
+        ends = [math.log(_step(actual[parameter]) / _step(right[parameter])) for actual, right in pairs]
+        growth = width_size(self.plan.width) / width_size(self.smallest[0].width)
+        return (ends[0] - ends[1]) / math.log(growth)
 
     def site(self, module: str, kind: SiteKind, what: str) -> str | None:
         """The cause in a multiplier on a use, a tied readout's or that of attention logits; None where it is right."""
@@ -100,6 +124,16 @@ class Causes:
                 too = [TITLES[other] for other in TITLES if other != name and self.differs(parameter, other)]
                 return text + (f" (and so of its {', '.join(too)})" if too else "")
         return None
+
+    def _eps_left(self, parameter: str) -> str | None:
+        """That a plan leaves eps as it is (scale_eps=False) where its table scales it."""
+        if self.plan.scale_eps or rules.family(self.plan.optimizer) is not Family.ADAM:
+            return None
+        scaling = self.plan[parameter]
+        row = self.table.rows[scaling.role]
+        power = (row.absorbed() if self.plan.form == "absorbed" else row).eps
+        compared = self._compared("eps", scaling.eps_mult, power(scaling.m_in, scaling.m_out), power)
+        return None if compared is None else f"{compared} (scale_eps=False)"
 
     def _fans(self, actual: Scaling, right: Scaling) -> str | None:
         read = f"the plan reads it as {actual.role}, its shapes and its use say {right.role}"
@@ -156,6 +190,11 @@ class Causes:
             if site.kind is kind and (path == module or path.startswith(f"{module}.") or not module)
         ]
         return within[0] if within else None
+
+
+def _step(scaling: Scaling) -> float:
+    """What a step of SGD does to the output, up to what a plan does not change: gradient and output have the factor."""
+    return scaling.lr_mult * scaling.forward_mult**2
 
 
 def _formula(power: Power) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,18 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError
+from mutransfer.intervals import Slope
 from mutransfer.measure.quantities import OF_MODULES, Quantity
 from mutransfer.parameterization.model.factory import fresh
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import Overrides
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Parameterization
-from mutransfer.training.batches import few_examples
+from mutransfer.training.batches import example_batches
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.first_steps import attention_logits, first_steps
 from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import PROBE_SEED, Task, label_of
+from mutransfer.training.task import Task, label_of
 from mutransfer.transfer.coordinates.causes import Causes
 from mutransfer.transfer.coordinates.checked_plans import CheckedPlans, plans_to_check
 from mutransfer.transfer.coordinates.expected import Expected, factored_modules
@@ -51,6 +52,7 @@ def coordinate_check(
     seeds: int | Sequence[int] = 3,
     batch: Any = None,
     loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    example: Any = None,
     plan: Callable[[Width], Plan] | None = None,
     overrides: Overrides | None = None,
     device: torch.device | str | None = None,
@@ -70,6 +72,9 @@ def coordinate_check(
         lr: base learning rate; None takes 0.1 for SGD and 2**-8 for the Adam family.
         batch: with a factory: a batch, or a function (seed, step) -> batch.
         loss: with a factory: (model, batch) -> scalar; None where the model itself returns a loss.
+        example: with a factory: a small batch that ``loss`` takes, to see with what the model does. None cuts a few
+            examples from a batch along the first dimension, and takes a whole one where those do not run (graphs, say).
+            A task may have it as an attribute of this name.
         plan: a function from width to the Plan to check there, one that you edited say; ``parameterization`` (but for a
             table of your own) and ``optimizer`` are then the plan's. None infers plans.
         overrides: as of :meth:`Plan.infer`; what ``plan`` was made with, if that needed any.
@@ -82,7 +87,7 @@ def coordinate_check(
     ordered = sorted(widths, key=width_size)
     if len({width_size(w) for w in ordered}) < 2:
         raise ConfigError(f"a coordinate check needs at least two widths, found {list(widths)}")
-    task = as_task(build_or_task, batch, loss)
+    task = as_task(build_or_task, batch, loss, example)
     seed_list = seed_tuple(seeds)
     if not seed_list or steps < 1:
         raise ConfigError(f"a coordinate check needs at least one step and one seed, found {steps} and {seeds}")
@@ -107,7 +112,8 @@ def coordinate_check(
             sink(Note(text=f"coordinate check, {checked.table.name}: width {show_width(width)} done"))
     regime = checked.regime
     expected = measured.expected(checked.ideal, regime)
-    causes = Causes(checked.largest, checked.right, checked.table)
+    smallest = None if checked.smallest_right is None else (checked.plans[0], checked.smallest_right)
+    causes = Causes(checked.largest, checked.right, checked.table, smallest)
     by_step = {step: measured.module_slopes(step, expected) for step in (0, *looks)}
     check = CoordinateCheck(
         parameterization=checked.table.name,
@@ -117,7 +123,7 @@ def coordinate_check(
         steps=steps,
         slopes=by_step[steps],
         by_step=by_step,
-        updates=measured.slopes(looks[0], Quantity.UPDATE, {n: expected.update(n) for n in checked.largest}),
+        updates=_first_slopes(measured, looks[0], Quantity.UPDATE, {n: expected.update(n) for n in checked.largest}),
         sizes={m: {q: measured.rows(steps, q, m) for q in OF_MODULES} for m in measured.named(steps, Quantity.SIZE)},
         at_init=expected.faint(),
         factored=factored_modules(checked.ideal),
@@ -141,15 +147,24 @@ def _offenders(
         expected=expected,
         causes=causes,
         init={quantity: measured.slopes(0, quantity) for quantity in AT_INIT},
-        first={quantity: measured.slopes(looks[0], quantity) for quantity in AT_FIRST_STEP},
+        first={quantity: _first_slopes(measured, looks[0], quantity) for quantity in AT_FIRST_STEP},
         last={Quantity.LOGITS: measured.slopes(looks[-1], Quantity.LOGITS)},
         factored=factored_modules(checked.ideal),
+        routed=measured.routed,
         attention=0.5 - checked.table.attention if attention else None,
     ).offenders()
     named = {show_width(width): plan for width, plan in zip(measured.widths, checked.plans, strict=True)}
     if (wrong_base := causes.base(named, checked.base_width)) is not None:
         offenders.insert(0, Offender(where="the plan", module="", what="its base width", slope=None, cause=wrong_base))
     return offenders
+
+
+def _first_slopes(
+    measured: Measurements, step: int, quantity: Quantity, predicted: Mapping[str, float | None] | None = None
+) -> dict[str, Slope]:
+    """Slopes by parameter after the first step, less those whose gradient is rounding."""
+    slopes = measured.slopes(step, quantity, predicted)
+    return {name: slope for name, slope in slopes.items() if name not in measured.rounding}
 
 
 def _specs(task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float) -> list[RunSpec]:
@@ -170,9 +185,11 @@ def _specs(task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float) 
 
 def _heads_grow(task: Task, widths: Sequence[Width]) -> bool:
     """Whether the size of attention heads differs between the two smallest widths."""
-    probe = few_examples(task.batch(PROBE_SEED, 0))
-    sizes = [
-        {path: size for path, (size, _) in attention_logits(task, fresh(task.build, w), probe).items()}
-        for w in widths[:2]
-    ]
+    for batch in example_batches(task):
+        sizes = [
+            {path: size for path, (size, _) in attention_logits(task, fresh(task.build, w), batch).items()}
+            for w in widths[:2]
+        ]
+        if all(sizes):
+            break
     return any(sizes[1].get(path, size) != size for path, size in sizes[0].items())

@@ -29,6 +29,7 @@ class CheckedPlans:
     table: Parameterization
     optimizer: str
     right: Plan | None  # what is inferred at the largest width; None: nothing can be
+    smallest_right: Plan | None  # the same at the smallest width
     ideal: Plan  # whose roles say what is to be expected: of overrides the user's word, of an edited plan ``right``'s
 
     @property
@@ -69,10 +70,20 @@ def plans_to_check(
         builds = (Builds(task.build, base=base, target=width) for width in widths)
         plans = tuple(infer_for_task(task, b, recipe, overrides=overrides) for b in builds)
     right: Plan | None = plans[-1]  # a plan that was inferred without a word of the user's is the inferred one
+    smallest_right: Plan | None = plans[0]
     if plan is not None or overrides:
-        right = reference(task, plans[-1], base, table, overrides if plan is not None else {})
+        words = overrides if plan is not None else {}
+        right, smallest_right = (reference(task, its, base, table, words) for its in (plans[-1], plans[0]))
     ideal = plans[-1] if plan is None or right is None else right
-    return CheckedPlans(plans=plans, base_width=base, table=table, optimizer=optimizer, right=right, ideal=ideal)
+    return CheckedPlans(
+        plans=plans,
+        base_width=base,
+        table=table,
+        optimizer=optimizer,
+        right=right,
+        smallest_right=smallest_right,
+        ideal=ideal,
+    )
 
 
 def reference(

@@ -12,7 +12,9 @@ from mutransfer.training.task import Task
 from mutransfer.training.task_adapters import PartsTask
 
 
-def as_task(build_or_task: Any, batch: Any, loss: Callable[[nn.Module, Any], Tensor] | None) -> Task:
+def as_task(
+    build_or_task: Any, batch: Any, loss: Callable[[nn.Module, Any], Tensor] | None, example: Any = None
+) -> Task:
     """A Task itself, or that of a factory, a batch or function (seed, step) -> batch, and a loss (None: its own).
 
     Raises ConfigError for a factory without a batch.
@@ -24,7 +26,9 @@ def as_task(build_or_task: Any, batch: Any, loss: Callable[[nn.Module, Any], Ten
             "a coordinate check of a factory needs batch=..., a batch or a function (seed, step) -> batch"
         )
     draw = batch if callable(batch) else lambda seed, step: batch
-    return PartsTask(model=build_or_task, data=draw, loss_fn=loss or own_loss, label="coordinate check")
+    return PartsTask(
+        model=build_or_task, data=draw, loss_fn=loss or own_loss, label="coordinate check", example=example
+    )
 
 
 def own_loss(model: nn.Module, batch: Any) -> Tensor:

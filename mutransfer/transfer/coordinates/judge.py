@@ -24,6 +24,7 @@ from mutransfer.transfer.coordinates.offenders import (
     EARLY,
     EPS_GROWTH,
     EPS_TOLERANCE,
+    STEP_TOLERANCE,
     TOLERANCE,
     UPDATE_TOLERANCE,
     Offender,
@@ -44,6 +45,7 @@ class Judge:
     first: Slopes
     last: Slopes
     factored: frozenset[str]
+    routed: frozenset[str]  # modules whose share of the examples differs between runs
     attention: float | None  # power of the logits before training that the table expects; None: heads do not grow
 
     def offenders(self) -> list[Offender]:
@@ -143,7 +145,10 @@ class Judge:
             early = EARLY if sgd or not suspect else 0.0
             low, high = (float("-inf"), 0.0) if expected is None else (expected - early, expected)
             power = excess(slope, low, high, UPDATE_TOLERANCE, suspect=suspect)
-            if power:
+            if sgd and (not power or owner(name) in self.routed):
+                # Too faint by less than what a right update may start with, or a slope of shares: the factors tell.
+                power = self.causes.step_power(name)
+            if abs(power) > STEP_TOLERANCE:
                 what, cause = "what its update does after one step", self.causes.of(name, UPDATE, power)
                 yield Offender(where=name, module=owner(name), what=what, slope=slope, cause=cause)
 

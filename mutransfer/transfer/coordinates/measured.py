@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mutransfer.intervals import Slope, fit_slope
+from mutransfer.measure.gradients import MOSTLY_ROUNDING
 from mutransfer.measure.quantities import OF_MODULES, Quantity
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
@@ -34,6 +35,7 @@ class Measurements:
         self._handed_on: dict[str, str] = {}
         self._readouts: set[str] = set()
         self._last_dims: dict[str, set[int]] = {}
+        self._first_dims: dict[str, set[int]] = {}
 
     def add(self, at: int, steps: FirstSteps, plan: Plan, ideal: Plan) -> None:
         """Take in one seed's steps at ``widths[at]`` under ``plan``; ``ideal``: any plan whose roles are right."""
@@ -49,6 +51,7 @@ class Measurements:
         owners = {owner(name) for name in ideal}
         for module, output in steps.outputs.items():
             if output.ndim:
+                self._first_dims.setdefault(module, set()).add(output.shape[0])
                 self._last_dims.setdefault(module, set()).add(output.shape[-1])
         # A tied readout that the plan does not know of: no parameter is its own, and its output does not grow.
         tied = {m for m, sizes in self._last_dims.items() if m not in owners and len(sizes) == 1 and m != "model"}
@@ -62,6 +65,20 @@ class Measurements:
     def rows(self, step: int, quantity: Quantity, name: str) -> Rows:
         """The numbers themselves, by width and seed."""
         return tuple(map(tuple, self._numbers.get((step, quantity, name), [])))
+
+    @property
+    def rounding(self) -> frozenset[str]:
+        """Parameters whose gradient is mostly rounding somewhere: how their updates go with width says nothing."""
+        return frozenset(
+            name
+            for name in self.named(0, Quantity.ROUNDING)
+            if max(x for row in self.rows(0, Quantity.ROUNDING, name) for x in row) > MOSTLY_ROUNDING
+        )
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """Modules that get another number of examples in every run: SGD's step on an expert goes with its share."""
+        return frozenset(module for module, sizes in self._first_dims.items() if len(sizes) > 1)
 
     def slopes(
         self, step: int, quantity: Quantity, predicted: Mapping[str, float | None] | None = None

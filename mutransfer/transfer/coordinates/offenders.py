@@ -13,6 +13,7 @@ UPDATE_TOLERANCE = 0.25  # half of the least that a wrong factor does
 # with what reads it. It counts as too small only beyond that, or where its factors are not the table's.
 EARLY = 0.5
 EPS_TOLERANCE, EPS_GROWTH = 0.3, 0.75  # of eps over the gradient: where the plan's differs, and in any case
+STEP_TOLERANCE = 0.1  # of a power that is read from factors: those of tables are multiples of 1/2
 MOST_NAMES = 8  # in one sentence
 
 
