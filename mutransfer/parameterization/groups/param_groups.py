@@ -46,8 +46,8 @@ def param_groups(
     torch's Adafactor from which its clamp min(lr, 1/sqrt(step)) soon makes all groups alike.
 
     Raises:
-        PlanError: a parameter is not in the plan; or the model got its values after :func:`~mutransfer.apply`, and
-            they are not rescaled yet.
+        PlanError: a parameter is not in the plan; a group has an ``lr`` of its own where ``lr`` is 0; or the model got
+            its values after :func:`~mutransfer.apply`, and they are not rescaled yet.
 
     >>> import torch
     >>> from mutransfer import parameterize
@@ -69,7 +69,7 @@ def param_groups(
             own.get("weight_decay", weight_decay),
             own.get("eps", eps),
         )
-        own_ratio = float(base_lr) / float(lr) if "lr" in own else 1.0
+        own_ratio = _ratio(base_lr, lr) if "lr" in own else 1.0
         if plan.optimizer in COUPLED_DECAY and base_wd:
             warnings.warn(
                 f"weight_decay={base_wd} with optimizer {plan.optimizer!r} is added to the gradient, and no factor "
@@ -125,6 +125,19 @@ def lr_mult_of(group: Mapping[str, Any], number: int) -> float:
     if "lr_mult" not in group:
         raise PlanError(f"group {number} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)")
     return group["lr_mult"]
+
+
+def _ratio(own_lr: float | torch.Tensor, lr: float | torch.Tensor) -> float:
+    """A group's own learning rate over the one for all; 0 for a frozen group."""
+    if float(lr):
+        return float(own_lr) / float(lr)
+    if float(own_lr):
+        raise PlanError(
+            f"a group has lr={float(own_lr):g} of its own and lr={float(lr):g} is given for all: no schedule of one "
+            "base rate can keep their ratio. Give lr the base rate that is reached, and start a warmup from 0 by a "
+            "scheduler or mutransfer.set_lr(optimizer, 0.0)"
+        )
+    return 1.0
 
 
 def _scaled_eps(eps: Any, mult: float) -> Any:
