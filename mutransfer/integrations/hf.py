@@ -157,6 +157,7 @@ class TransferCallback(Monitor, TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not args.should_save:
             return
+        self.before_save()
         folder = _checkpoint(args, state)
         if not folder.is_dir():
             warnings.warn(f"there is no checkpoint in {folder} to save the plan with", stacklevel=2)

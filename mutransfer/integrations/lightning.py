@@ -106,6 +106,7 @@ class TransferCallback(Monitor, pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        self.before_save()
         checkpoint[PLAN_KEY] = self.plan.to_json()
 
     def on_load_checkpoint(

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
+from mutransfer.parameterization.groups.group_names import set_names
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.awaited_values import check_rescaled
-from mutransfer.parameterization.wrapping.fit import untied
+from mutransfer.parameterization.wrapping.fit import check_in_place, untied
 from mutransfer.theory.rules import COUPLED_DECAY, DEFAULT_EPS
 
 ADAFACTOR_LR = 1e-2  # torch's default: its clamp is reached after 10 000 steps
@@ -28,10 +29,12 @@ def param_groups(
     eps: float | tuple[float | None, float] | None = None,
     params: Iterable[Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Groups for any torch optimizer of the plan's family, one per distinct set of factors.
+    """Groups for any torch optimizer of the plan's family, one per distinct set of numbers.
 
     Every group carries ``lr``, ``weight_decay``, ``lr_mult`` and, in the Adam family, ``eps``, so values
-    given to the optimizer's constructor are ignored for these.
+    given to the optimizer's constructor are ignored for these. It has a ``name``, of the roles in it (``"hidden"``,
+    ``"input_vector"``), which monitors of learning rates show, and ``param_names``, as torch writes them for named
+    parameters; groups of your own beside them need names too, by ``{"params": module.named_parameters()}``.
 
     Args:
         lr: the learning rate tuned at base width; a tensor is kept a tensor.
@@ -60,10 +63,11 @@ def param_groups(
             "Muon takes only matrices: use mutransfer.muon_groups, which gives groups for Muon and for AdamW"
         )
     check_rescaled(model)
+    check_in_place(model, plan)
     names = {id(p): canonical(n, plan.scalings.keys()) for n, p in unwrapped(model).named_parameters()}
     groups: list[dict[str, Any]] = []
     for own in _own_groups(model, params):
-        merged: dict[tuple[float, float, float], dict[str, Any]] = {}
+        merged: dict[tuple[Any, ...], dict[str, Any]] = {}
         base_lr, base_wd, base_eps = (
             own.get("lr", lr),
             own.get("weight_decay", weight_decay),
@@ -90,20 +94,19 @@ def param_groups(
                     f"({name or 'not a parameter of this model'}) is not in the plan{untied(name or '', plan)}"
                 )
             s = plan[name]
-            key = (s.lr_mult, s.wd_mult, s.eps_mult)
+            numbers: dict[str, Any] = {"weight_decay": base_wd * s.wd_mult, "lr_mult": s.lr_mult * own_ratio}
+            if plan.optimizer in DEFAULT_EPS:
+                numbers["eps"] = _scaled_eps(
+                    DEFAULT_EPS[plan.optimizer] if base_eps is None else base_eps, s.eps_mult
+                )
+            key = (s.lr_mult, *numbers.values())
             if key not in merged:
-                merged[key] = {k: v for k, v in own.items() if k != "params"} | {
-                    "params": [],
-                    "lr": base_lr * s.lr_mult,
-                    "weight_decay": base_wd * s.wd_mult,
-                    "lr_mult": s.lr_mult * own_ratio,
-                }
-                if plan.optimizer in DEFAULT_EPS:
-                    merged[key]["eps"] = _scaled_eps(
-                        DEFAULT_EPS[plan.optimizer] if base_eps is None else base_eps, s.eps_mult
-                    )
+                kept = {k: v for k, v in own.items() if k not in ("params", "param_names")}
+                merged[key] = {**kept, "params": [], "param_names": [], "lr": base_lr * s.lr_mult, **numbers}
             merged[key]["params"].append(parameter)
+            merged[key]["param_names"].append(name)
         groups += merged.values()
+    set_names(groups, plan)
     return groups
 
 

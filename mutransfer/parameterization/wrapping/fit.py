@@ -1,4 +1,4 @@
-"""Whether a model's parameters are a Plan's: names, shapes, and values as the factory draws them."""
+"""Whether a model is a Plan's: names and shapes of parameters, multipliers in place, values as the factory draws."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.initialisation.drawn_sizes import chance_deviation, sums
-from mutransfer.parameterization.model.names import canonical
+from mutransfer.parameterization.model.names import canonical, unwrapped
+from mutransfer.parameterization.multipliers.install import missing_multipliers
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind
+
+_REPLACED = (
+    "was a module replaced after wrapping (a new head, resize_token_embeddings, attention made anew)? Do it in the "
+    "factory, before the plan is made"
+)
 
 
 def fitting(inner: nn.Module, plan: Plan) -> dict[str, nn.Parameter]:
@@ -31,6 +37,28 @@ def fitting(inner: nn.Module, plan: Plan) -> dict[str, nn.Parameter]:
                 f"the plan (width {plan.width}) expects {plan.shapes[name]}"
             )
     return parameters
+
+
+def check_in_place(model: nn.Module, plan: Plan) -> None:
+    """Raise PlanError where ``model`` is no longer as ``plan`` was put on it: the one question of all who use the two.
+
+    A module that was replaced since has neither its multiplier nor, perhaps, its shape.
+    """
+    inner = unwrapped(model)
+    for name, parameter in inner.named_parameters():
+        name = canonical(name, plan.scalings.keys())
+        if name in plan.shapes and tuple(parameter.shape) != plan.shapes[name]:
+            raise PlanError(
+                f"{name} has shape {tuple(parameter.shape)}, and the plan (width {plan.width}) was made for "
+                f"{plan.shapes[name]}: {_REPLACED}, or the plan is for another width"
+            )
+    if missing := missing_multipliers(inner, plan):
+        more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
+        raise PlanError(
+            f"the plan multiplies at every forward pass, but is not on this model at {', '.join(missing[:6])}{more}: "
+            f"{_REPLACED}, or the plan was never put on it (make the model by mutransfer.parameterize, or "
+            "call mutransfer.attach(model, plan) on one that was trained under the plan)"
+        )
 
 
 def untied(name: str, plan: Plan) -> str:

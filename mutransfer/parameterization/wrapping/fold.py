@@ -10,10 +10,12 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.groups.attached_schedulers import attached
+from mutransfer.parameterization.groups.group_names import distinct_name
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind
 from mutransfer.parameterization.wrapping.apply import applied_plan, remove
+from mutransfer.parameterization.wrapping.fit import check_in_place
 from mutransfer.theory.exponents import SHIFT
 from mutransfer.theory.rules import Family, family
 
@@ -39,12 +41,13 @@ def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
     one that is made anew on the folded optimizer goes on from there.
 
     Raises:
-        PlanError: the model does not carry ``plan``; a multiplier belongs to one use of a shared tensor (a tied
-            readout), which no plain weight can hold; or a scheduler is attached to the optimizer. Nothing is changed
-            then.
+        PlanError: the model does not carry ``plan``, or no longer as it was put on; a multiplier belongs to one use of
+            a shared tensor (a tied readout), which no plain weight can hold; or a scheduler is attached to the
+            optimizer. Nothing is changed then.
     """
     if applied_plan(model) != plan:
         raise PlanError("this plan is not on the model: nothing to fold")
+    check_in_place(model, plan)
     sites = {path: site.kind for path, site in plan.sites.items() if site.factor != 1.0}
     if tied := [path for path, kind in sites.items() if kind is SiteKind.TIED_READOUT]:
         raise PlanError(
@@ -107,13 +110,19 @@ def _state_with_powers(
 def _fold_groups(optimizer: torch.optim.Optimizer, factors: dict[torch.Tensor, float], optimized: Family) -> None:
     """Split groups by factor, so that each keeps one learning rate."""
     groups = []
+    taken = {group["name"] for group in optimizer.param_groups if "name" in group}
     for group in optimizer.param_groups:
-        by_factor: dict[float, list[torch.Tensor]] = {}
-        for parameter in group["params"]:
-            by_factor.setdefault(factors.get(parameter, 1.0), []).append(parameter)
-        for factor, parameters in by_factor.items():
+        by_factor: dict[float, list[int]] = {}
+        for i, parameter in enumerate(group["params"]):
+            by_factor.setdefault(factors.get(parameter, 1.0), []).append(i)
+        for part, (factor, members) in enumerate(by_factor.items()):
             on_lr = factor ** SHIFT[optimized]
-            folded = {**group, "params": parameters}
+            folded = dict(group)
+            for key in ("params", "param_names"):
+                if key in group:
+                    folded[key] = [group[key][i] for i in members]
+            if part and "name" in group:
+                folded["name"] = distinct_name(group["name"], taken)
             if factor != 1.0:
                 folded |= {key: group[key] * on_lr for key in _RATES if key in group}
                 folded["lr_mult"] = group.get("lr_mult", 1.0) * on_lr
