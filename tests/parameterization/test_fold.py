@@ -53,6 +53,9 @@ def test_training_goes_on_after_folding_as_it_would_have(optimizer, parameteriza
     folded, folded_opt = copy.deepcopy((model, opt))  # as a pair: parameters stay shared between the two
     assert fold(folded, plan, folded_opt) is folded
     assert not any(m._forward_pre_hooks for m in folded.modules())
+    names = {id(p): name for name, p in folded.named_parameters()}
+    assert all(g["param_names"] == [names[id(p)] for p in g["params"]] for g in folded_opt.param_groups)
+    assert len({g["name"] for g in folded_opt.param_groups}) == len(folded_opt.param_groups)
     x = torch.randn(4, next(model.parameters()).shape[1], dtype=torch.float64)
     torch.testing.assert_close(folded(x), model(x), rtol=1e-12, atol=1e-14)
     assert train(folded, folded_opt, 10) == pytest.approx(train(model, opt, 10), rel=1e-10)

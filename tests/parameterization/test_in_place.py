@@ -131,6 +131,13 @@ def test_wrappers_pass(wrap):
     check_in_place(wrap(model), plan)
 
 
+def test_an_exported_model_has_its_multipliers_in_its_code():
+    model, plan = net()
+    exported = torch.export.export(model, (torch.ones(2, 3, 8),)).module()
+    assert mt.param_groups(exported, plan, lr=1e-3)
+    torch.testing.assert_close(exported(torch.ones(2, 3, 8)), model(torch.ones(2, 3, 8)))
+
+
 def test_parts_that_are_wrapped_pass():
     model, plan = net()
     model.attention = checkpoint_wrapper(model.attention)

@@ -84,9 +84,7 @@ def _growth(parameter: torch.Tensor, s: Scaling, adjust_lr_fn: str) -> float:
     return adjust(rows, columns) / adjust(rows / s.m_out, columns / s.m_in)
 
 
-def _put(
-    groups: dict[Any, dict[str, Any]], name: str, parameter: torch.Tensor, *, lr: float, **numbers: float
-) -> None:
+def _put(groups: dict[Any, dict[str, Any]], name: str, parameter: torch.Tensor, *, lr: float, **numbers: float) -> None:
     key = tuple(numbers.values())
     group = groups.setdefault(key, {"params": [], "param_names": [], "lr": lr * numbers["lr_mult"], **numbers})
     group["params"].append(parameter)

@@ -96,9 +96,7 @@ def param_groups(
             s = plan[name]
             numbers: dict[str, Any] = {"weight_decay": base_wd * s.wd_mult, "lr_mult": s.lr_mult * own_ratio}
             if plan.optimizer in DEFAULT_EPS:
-                numbers["eps"] = _scaled_eps(
-                    DEFAULT_EPS[plan.optimizer] if base_eps is None else base_eps, s.eps_mult
-                )
+                numbers["eps"] = _scaled_eps(DEFAULT_EPS[plan.optimizer] if base_eps is None else base_eps, s.eps_mult)
             key = (s.lr_mult, *numbers.values())
             if key not in merged:
                 kept = {k: v for k, v in own.items() if k not in ("params", "param_names")}

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.initialisation.drawn_sizes import chance_deviation, sums
@@ -52,6 +53,8 @@ def check_in_place(model: nn.Module, plan: Plan) -> None:
                 f"{name} has shape {tuple(parameter.shape)}, and the plan (width {plan.width}) was made for "
                 f"{plan.shapes[name]}: {_REPLACED}, or the plan is for another width"
             )
+    if isinstance(inner, GraphModule):  # exported or traced: the multipliers are operations of its code
+        return
     if missing := missing_multipliers(inner, plan):
         more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
         raise PlanError(

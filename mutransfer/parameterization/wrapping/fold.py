@@ -45,26 +45,9 @@ def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
             a shared tensor (a tied readout), which no plain weight can hold; or a scheduler is attached to the
             optimizer. Nothing is changed then.
     """
-    if applied_plan(model) != plan:
-        raise PlanError("this plan is not on the model: nothing to fold")
-    check_in_place(model, plan)
-    sites = {path: site.kind for path, site in plan.sites.items() if site.factor != 1.0}
-    if tied := [path for path, kind in sites.items() if kind is SiteKind.TIED_READOUT]:
-        raise PlanError(
-            f"{', '.join(tied)} reads out with a tensor it shares with an embedding, and a multiplier on one use "
-            "of a tensor cannot be folded into it. Untie the two first, or keep the wrapped model."
-        )
-    if sites:
-        raise PlanError(
-            f"the logits of attention are multiplied at {', '.join(sites)}, which no plain weight can hold: keep the "
-            "wrapped model, save_plan beside its checkpoint, and attach the plan where it is loaded"
-        )
+    check_foldable(model, plan)
     inner = unwrapped(model)
-    factors: dict[torch.Tensor, float] = {}
-    for name, parameter in inner.named_parameters():
-        factor = plan[canonical(name, plan.keys())].forward_mult
-        if factor != 1.0:
-            factors[parameter] = factor
+    factors = weight_factors(inner, plan)
     state = []
     if optimizer is not None:
         _check_no_scheduler(optimizer)
@@ -78,6 +61,31 @@ def fold(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
             value.div_(factor)
         _fold_groups(optimizer, factors, family(plan.optimizer))
     return model
+
+
+def check_foldable(model: nn.Module, plan: Plan) -> None:
+    """Raise PlanError where ``plan`` is not on ``model``, or multiplies what no plain weight can hold."""
+    if applied_plan(model) != plan:
+        raise PlanError("this plan is not on the model: nothing to fold")
+    check_in_place(model, plan)
+    sites = {path: site.kind for path, site in plan.sites.items() if site.factor != 1.0}
+    if tied := [path for path, kind in sites.items() if kind is SiteKind.TIED_READOUT]:
+        raise PlanError(
+            f"{', '.join(tied)} reads out with a tensor it shares with an embedding, and a multiplier on one use "
+            "of a tensor cannot be folded into it. Untie the two first, or keep the wrapped model, save_plan beside "
+            "its checkpoint, and attach the plan where it is loaded"
+        )
+    if sites:
+        raise PlanError(
+            f"the logits of attention are multiplied at {', '.join(sites)}, which no plain weight can hold: keep the "
+            "wrapped model, save_plan beside its checkpoint, and attach the plan where it is loaded"
+        )
+
+
+def weight_factors(inner: nn.Module, plan: Plan) -> dict[torch.Tensor, float]:
+    """What every parameter that is multiplied at run time is multiplied with."""
+    factors = {p: plan[canonical(name, plan.keys())].forward_mult for name, p in inner.named_parameters()}
+    return {parameter: factor for parameter, factor in factors.items() if factor != 1.0}
 
 
 def _check_no_scheduler(optimizer: torch.optim.Optimizer) -> None:
