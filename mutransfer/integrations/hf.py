@@ -111,7 +111,8 @@ class TransferCallback(Monitor, TrainerCallback):
             training batch. The outputs of every module for it are kept in the CPU's memory.
 
     Raises:
-        PlanError: while training, see above; or the plan is for another model.
+        PlanError: while training, see above; or the plan is for another model, or no longer on this one, since a module
+            was replaced: asked when training begins and when it saves.
     """
 
     def add_to(self, trainer: Trainer) -> None:

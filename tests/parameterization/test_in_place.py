@@ -60,7 +60,7 @@ def remove_hooks(model):
 BREAK = {
     replace_head: r"at head \(input x 0\.25\)",
     replace_attention: r"at attention",
-    widen_head: r"head\.weight has shape \(9, 64\).*made for \(5, 64\)",
+    widen_head: r"head\.weight has shape \(9, 64\).*expects \(5, 64\)",
     remove_hooks: r"at head \(input x 0\.25\)",
 }
 MEET = {

@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.wrapping.fit import check_in_place, fitting
+from mutransfer.parameterization.wrapping.fit import check_multipliers, fitting
 
 
 def clip_grad_norm_(model: nn.Module, plan: Plan, max_norm: float) -> torch.Tensor:
@@ -38,9 +38,9 @@ def clip_grad_norm_(model: nn.Module, plan: Plan, max_norm: float) -> torch.Tens
     >>> model(torch.ones(1, 8)).sum().backward()
     >>> norm = mt.clip_grad_norm_(model, plan, max_norm=1.0)
     """
-    check_in_place(model, plan)
     by_weight: dict[float, list[torch.Tensor]] = {}
     parameters = [(n, p) for n, p in fitting(unwrapped(model), plan).items() if p.grad is not None]
+    check_multipliers(model, plan)
     for name, parameter in parameters:
         weight = plan[name].norm_mult
         if weight is None:

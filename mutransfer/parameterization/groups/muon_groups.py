@@ -14,7 +14,7 @@ from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.wrapping.awaited_values import check_rescaled
-from mutransfer.parameterization.wrapping.fit import check_in_place, fitting
+from mutransfer.parameterization.wrapping.fit import check_multipliers, fitting
 from mutransfer.theory.rules import DEFAULT_EPS, Role, wd_factor
 
 # What torch's Muon multiplies its rate with, by ``adjust_lr_fn``, as a function of (rows, columns).
@@ -59,7 +59,7 @@ def muon_groups(
     if adjust_lr_fn not in _ADJUST:
         raise PlanError(f"adjust_lr_fn must be one of {', '.join(_ADJUST)}, found {adjust_lr_fn!r}")
     check_rescaled(model)
-    check_in_place(model, plan)
+    check_multipliers(model, plan)
     muon: dict[Any, dict[str, Any]] = {}
     adamw: dict[Any, dict[str, Any]] = {}
     for name, parameter in fitting(unwrapped(model), plan).items():

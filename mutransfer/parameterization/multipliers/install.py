@@ -36,17 +36,21 @@ def missing_multipliers(inner: nn.Module, plan: Plan) -> list[str]:
 
 def _places(inner: nn.Module, plan: Plan) -> list[tuple[str, nn.Module, Mechanism, float]]:
     """Every run-time multiplier of ``plan`` with its module in ``inner``."""
-    multipliers = list(plan.multipliers())
-    modules = dict(inner.named_modules()) if multipliers else {}
-    places = {path: modules.get(canonical(path, modules.keys())) for path, _, _ in multipliers}
-    if odd := sorted(path for path, module in places.items() if module is None):
-        raise PlanError(f"the plan is for another model: it multiplies {', '.join(odd)}, which this one lacks")
-    # Inside what activation checkpointing put around a block: the attributes are there.
-    return [
-        (path, unwrapped(module), mechanism, factor)
-        for path, mechanism, factor in multipliers
-        if (module := places[path]) is not None
-    ]
+    places, odd = [], []
+    walked: dict[str, nn.Module] = {}
+    for path, mechanism, factor in plan.multipliers():
+        try:
+            module = inner.get_submodule(path)
+        except AttributeError:  # a wrapper within has changed the names
+            walked = walked or dict(inner.named_modules())
+            module = walked.get(canonical(path, walked.keys()))
+        if module is None:
+            odd.append(path)
+        else:  # inside what activation checkpointing put around a block: the attributes are there
+            places.append((path, unwrapped(module), mechanism, factor))
+    if odd:
+        raise PlanError(f"the plan is for another model: it multiplies {', '.join(sorted(odd))}, which this one lacks")
+    return places
 
 
 def uninstall(inner: nn.Module) -> None:

@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.initialisation.drawn_sizes import chance_deviation, sums
 from mutransfer.parameterization.model.names import canonical, unwrapped
+from mutransfer.parameterization.model.stand_in import StandIn
 from mutransfer.parameterization.multipliers.install import missing_multipliers
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind
@@ -31,12 +32,7 @@ def fitting(inner: nn.Module, plan: Plan) -> dict[str, nn.Parameter]:
             f"the plan is for another model: {', '.join(odd[:6])} {'are' if len(odd) > 1 else 'is'} in only one of them"
             + "".join(untied(name, plan) for name in odd)
         )
-    for name, parameter in parameters.items():
-        if tuple(parameter.shape) != plan.shapes[name]:
-            raise PlanError(
-                f"the plan is for another width: {name} has shape {tuple(parameter.shape)}, "
-                f"the plan (width {plan.width}) expects {plan.shapes[name]}"
-            )
+    _check_shapes(parameters, plan)
     return parameters
 
 
@@ -45,14 +41,15 @@ def check_in_place(model: nn.Module, plan: Plan) -> None:
 
     A module that was replaced since has neither its multiplier nor, perhaps, its shape.
     """
+    _check_shapes({canonical(n, plan.scalings.keys()): p for n, p in unwrapped(model).named_parameters()}, plan)
+    check_multipliers(model, plan)
+
+
+def check_multipliers(model: nn.Module, plan: Plan) -> None:
+    """Raise PlanError where a run-time multiplier of ``plan`` is not on ``model``; cheap enough for every step."""
     inner = unwrapped(model)
-    for name, parameter in inner.named_parameters():
-        name = canonical(name, plan.scalings.keys())
-        if name in plan.shapes and tuple(parameter.shape) != plan.shapes[name]:
-            raise PlanError(
-                f"{name} has shape {tuple(parameter.shape)}, and the plan (width {plan.width}) was made for "
-                f"{plan.shapes[name]}: {_REPLACED}, or the plan is for another width"
-            )
+    while isinstance(inner, StandIn):
+        inner = unwrapped(inner.original)
     if isinstance(inner, GraphModule):  # exported or traced: the multipliers are operations of its code
         return
     if missing := missing_multipliers(inner, plan):
@@ -62,6 +59,15 @@ def check_in_place(model: nn.Module, plan: Plan) -> None:
             f"{_REPLACED}, or the plan was never put on it (make the model by mutransfer.parameterize, or "
             "call mutransfer.attach(model, plan) on one that was trained under the plan)"
         )
+
+
+def _check_shapes(parameters: Mapping[str, nn.Parameter], plan: Plan) -> None:
+    for name, parameter in parameters.items():
+        if name in plan.shapes and tuple(parameter.shape) != plan.shapes[name]:
+            raise PlanError(
+                f"the plan is for another width: {name} has shape {tuple(parameter.shape)}, the plan "
+                f"(width {plan.width}) expects {plan.shapes[name]}; or {_REPLACED}"
+            )
 
 
 def untied(name: str, plan: Plan) -> str:
