@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.wrapping.apply import attach as attach
     from mutransfer.parameterization.wrapping.apply import parameterize as parameterize
     from mutransfer.parameterization.wrapping.fold import fold as fold
+    from mutransfer.parameterization.wrapping.plain_weights import plain_state_dict as plain_state_dict
     from mutransfer.theory import regimes as regimes
     from mutransfer.theory import rules as rules
     from mutransfer.theory.rules import Parameterization as Parameterization
@@ -60,6 +61,7 @@ _HOMES = {
     "save_plan": "parameterization.plan_file:save_plan",
     "clip_grad_norm_": "parameterization.groups.clipping:clip_grad_norm_",
     "fold": "parameterization.wrapping.fold:fold",
+    "plain_state_dict": "parameterization.wrapping.plain_weights:plain_state_dict",
     "param_groups": "parameterization.groups.param_groups:param_groups",
     "set_lr": "parameterization.groups.param_groups:set_lr",
     "check_lr": "parameterization.groups.lr_guard:check_lr",

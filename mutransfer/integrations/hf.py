@@ -111,7 +111,8 @@ class TransferCallback(Monitor, TrainerCallback):
             training batch. The outputs of every module for it are kept in the CPU's memory.
 
     Raises:
-        PlanError: while training, see above; or the plan is for another model.
+        PlanError: while training, see above; or the plan is for another model, or no longer on this one, since a module
+            was replaced: asked when training begins and when it saves.
     """
 
     def add_to(self, trainer: Trainer) -> None:
@@ -157,6 +158,7 @@ class TransferCallback(Monitor, TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not args.should_save:
             return
+        self.before_save()
         folder = _checkpoint(args, state)
         if not folder.is_dir():
             warnings.warn(f"there is no checkpoint in {folder} to save the plan with", stacklevel=2)

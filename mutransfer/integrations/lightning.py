@@ -61,7 +61,8 @@ class TransferCallback(Monitor, pl.Callback):
     Args: those of :class:`~mutransfer.integrations.monitoring.Monitor`; ``movement_every`` counts logging steps.
 
     Raises:
-        PlanError: while training, see above; or the plan is for another model.
+        PlanError: while training, see above; or the plan is for another model, or no longer on this one, since a module
+            was replaced: asked when training begins and when it saves.
         ConfigError: ``clip_norm`` with a fused optimizer in float16.
     """
 
@@ -106,6 +107,7 @@ class TransferCallback(Monitor, pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        self.before_save()
         checkpoint[PLAN_KEY] = self.plan.to_json()
 
     def on_load_checkpoint(

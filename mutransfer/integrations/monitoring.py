@@ -19,6 +19,7 @@ from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.plan_file import plan_differences
 from mutransfer.parameterization.wrapping.apply import applied_plan
+from mutransfer.parameterization.wrapping.fit import check_in_place
 from mutransfer.widths import show_width
 
 
@@ -54,6 +55,7 @@ class Monitor:
         self.movement = ProbeMovement(plan, every=movement_every, probe=probe, rows=probe_rows)
         self._net = nn.Module()
         self._steps = 0
+        self._begun = False
 
     def begin(
         self,
@@ -76,6 +78,7 @@ class Monitor:
         """
         self._net, self._steps = part_of(model, self.plan), 0
         check_applied(self._net, self.plan)
+        self._begun = True
         self._warn_of_plain_clipping(*plain_clip)
         self.movement.watch(self._net, step=step, context=context)
 
@@ -96,6 +99,15 @@ class Monitor:
                 )
             clip_grad_norm_(self._net, self.plan, self.clip_norm)
         self.movement.before_first_step()
+
+    def before_save(self) -> None:
+        """Call before a checkpoint is written.
+
+        Raises:
+            PlanError: the model is no longer under the plan, since a module was replaced.
+        """
+        if self._begun:
+            check_in_place(self._net, self.plan)
 
     def _warn_of_plain_clipping(self, setting: str, threshold: float) -> None:
         if not threshold or all(s.norm_mult == 1.0 for s in self.plan.values()):
@@ -136,11 +148,7 @@ def check_applied(model: nn.Module, plan: Plan) -> None:
     found = applied_plan(model)
     if found is not None:
         check_same(found, plan, "the model is")
-    elif any(x != 1.0 for x in _run_time_factors(plan)):
-        raise PlanError(
-            "the plan multiplies at every forward pass, but is not on this model: make the model by "
-            "mutransfer.parameterize, or call mutransfer.attach(model, plan) on one that was trained under the plan"
-        )
+    check_in_place(model, plan)
 
 
 def check_same(found: Plan, plan: Plan, what: str) -> None:
@@ -155,7 +163,3 @@ def check_same(found: Plan, plan: Plan, what: str) -> None:
     """
     if found != plan and (odd := list(islice(plan_differences(found.to_dict(), plan.to_dict()), 3))):
         raise PlanError(f"{what} under another plan: {'; '.join(odd)}")
-
-
-def _run_time_factors(plan: Plan) -> list[float]:
-    return [*(s.forward_mult for s in plan.values()), *(site.factor for site in plan.sites.values())]

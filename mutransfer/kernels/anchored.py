@@ -8,8 +8,10 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mutransfer.parameterization.model.stand_in import StandIn
 
-class Anchored(nn.Module):
+
+class Anchored(StandIn):
     """A model of parameters th that remembers where they began, th0; a subclass says what it computes."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -43,6 +45,10 @@ class Anchored(nn.Module):
     @property
     def _frame(self) -> nn.Module:
         return self._frames[0]
+
+    @property
+    def original(self) -> nn.Module:
+        return self._frame
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

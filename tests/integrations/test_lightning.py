@@ -6,6 +6,8 @@ import sys
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
@@ -53,6 +55,33 @@ def test_a_scheduler_that_flattens_the_groups_is_caught_before_it_trains(tmp_pat
     with pytest.raises(PlanError, match=r"Changed by OneCycleLR\. Fix: give max_lr as a list"):
         fit(module, tmp_path, TransferCallback(plan))
     assert all(map(torch.equal, module.parameters(), before))
+
+
+def test_the_monitor_of_learning_rates_shows_the_groups_by_name(tmp_path):
+    module, plan = wrap()
+    monitor = LearningRateMonitor()
+    fit(module, tmp_path, monitor, logger=CSVLogger(tmp_path))
+    assert {name.rpartition("/")[2] for name in monitor.lrs} == {
+        group["name"] for group in mt.param_groups(module.net, plan, **LR)
+    }
+    assert any(name.endswith("/hidden") for name in monitor.lrs)
+
+
+def test_a_module_that_was_replaced_is_refused_when_training_begins_and_when_saving(tmp_path):
+    module, plan = wrap()
+    index = max(i for i, layer in enumerate(module.net) if isinstance(layer, nn.Linear))
+
+    def replace():
+        module.net[index] = nn.Linear(module.net[index].in_features, module.net[index].out_features)
+
+    trainer = fit(module, tmp_path, TransferCallback(plan))
+    replace()
+    with pytest.raises(PlanError, match="was a module replaced"):
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+    module, plan = wrap()
+    replace()
+    with pytest.raises(PlanError, match="was a module replaced"):
+        fit(module, tmp_path, TransferCallback(plan))
 
 
 def test_every_nth_step_is_looked_at(tmp_path):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import mutransfer as mt
-from mutransfer.errors import ConfigError
+from mutransfer.errors import ConfigError, PlanError
 from mutransfer.kernels import empirical_ntk, lazy, linearize
 from tests.kernels.models import Packed, Recurrent, TimeFirst, Tokens, perceptron
 
@@ -139,6 +139,9 @@ def test_a_plans_groups_fit_the_twin():
         [tuple(p.shape) for p in g["params"]] for g in reference
     ]
     assert [g["lr"] for g in groups] == [g["lr"] for g in reference]
+    model[2] = nn.Linear(16, 2)  # without its multiplier
+    with pytest.raises(PlanError, match="is not on this model at 2"):
+        mt.param_groups(linearize(model), plan, lr=0.1)
 
 
 def test_tied_and_frozen_parameters_stay_so():

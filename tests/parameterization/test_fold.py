@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler as schedulers
 
 from mutransfer import fold, param_groups, parameterize
 from mutransfer.errors import PlanError
@@ -24,7 +25,7 @@ OPTIMIZERS = {
 DECAY_APART = ("sgd", "adamw", "adafactor")
 
 
-def train(model, optimizer, steps):
+def train(model, optimizer, steps, scheduler=None):
     generator = torch.Generator().manual_seed(1)
     losses = []
     for _ in range(steps):
@@ -33,6 +34,8 @@ def train(model, optimizer, steps):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
         losses.append(loss.item())
     return losses
 
@@ -50,9 +53,63 @@ def test_training_goes_on_after_folding_as_it_would_have(optimizer, parameteriza
     folded, folded_opt = copy.deepcopy((model, opt))  # as a pair: parameters stay shared between the two
     assert fold(folded, plan, folded_opt) is folded
     assert not any(m._forward_pre_hooks for m in folded.modules())
+    names = {id(p): name for name, p in folded.named_parameters()}
+    assert all(g["param_names"] == [names[id(p)] for p in g["params"]] for g in folded_opt.param_groups)
+    assert len({g["name"] for g in folded_opt.param_groups}) == len(folded_opt.param_groups)
     x = torch.randn(4, next(model.parameters()).shape[1], dtype=torch.float64)
     torch.testing.assert_close(folded(x), model(x), rtol=1e-12, atol=1e-14)
     assert train(folded, folded_opt, 10) == pytest.approx(train(model, opt, 10), rel=1e-10)
+
+
+def one_cycle(optimizer, last_epoch):
+    peaks = [0.02 * group["lr_mult"] for group in optimizer.param_groups]
+    return schedulers.OneCycleLR(optimizer, peaks, total_steps=40, cycle_momentum=False, last_epoch=last_epoch)
+
+
+SCHEDULERS = {
+    "LambdaLR": lambda o, last_epoch: schedulers.LambdaLR(o, lambda t: 1 / (1 + t), last_epoch=last_epoch),
+    "CosineAnnealingLR": lambda o, last_epoch: schedulers.CosineAnnealingLR(o, 30, last_epoch=last_epoch),
+    "ExponentialLR": lambda o, last_epoch: schedulers.ExponentialLR(o, 0.9, last_epoch=last_epoch),
+    "OneCycleLR": one_cycle,
+}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_with_a_scheduler_nothing_is_folded_and_one_made_anew_goes_on(name, optimizer):
+    torch.manual_seed(0)
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer=optimizer, dtype=torch.float64)
+    opt = OPTIMIZERS[optimizer](param_groups(model, plan, lr=1e-2, weight_decay=0.1))
+    scheduler = SCHEDULERS[name](opt, -1)
+    train(model, opt, 5, scheduler)
+    folded, folded_opt, attached = copy.deepcopy((model, opt, scheduler))
+    before = copy.deepcopy((folded.state_dict(), folded_opt.state_dict()))
+    with pytest.raises(PlanError, match=rf"{name} is attached to the optimizer.*last_epoch=done - 1"):
+        fold(folded, plan, folded_opt)
+    torch.testing.assert_close((folded.state_dict(), folded_opt.state_dict()), before, rtol=0, atol=0)
+    done = attached.last_epoch
+    del attached
+    fold(folded, plan, folded_opt)
+    again = SCHEDULERS[name](folded_opt, done - 1)
+    assert train(folded, folded_opt, 10, again) == pytest.approx(train(model, opt, 10, scheduler), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o: schedulers.ReduceLROnPlateau(o, min_lr=1e-4),
+        lambda o: schedulers.ChainedScheduler([schedulers.LinearLR(o), schedulers.ExponentialLR(o, 0.9)], optimizer=o),
+        lambda o: torch.optim.swa_utils.SWALR(o, 1e-3),
+    ],
+)
+def test_any_scheduler_is_refused_by_name(make):
+    model, plan = parameterize(mlp, width=32, base_width=8)
+    opt = torch.optim.AdamW(param_groups(model, plan, lr=1e-2))
+    other = torch.optim.AdamW(param_groups(model, plan, lr=1e-2))
+    scheduler = make(opt)
+    with pytest.raises(PlanError, match=f"{type(scheduler).__name__} is attached"):
+        fold(model, plan, opt)
+    fold(model, plan, other)  # whose schedule is none
 
 
 def test_a_folded_state_dict_loads_into_a_plain_model():
@@ -101,5 +158,7 @@ def test_a_state_that_no_rule_knows_is_refused():
     model, plan = parameterize(mlp, width=32, base_width=8, optimizer="sgd")
     opt = torch.optim.SGD(param_groups(model, plan, lr=1e-2))
     opt.state[model[-1].weight]["hessian"] = torch.ones(1)
+    before = copy.deepcopy(model.state_dict())
     with pytest.raises(PlanError, match="optimizer state 'hessian' of SGD has no known scaling"):
         fold(model, plan, opt)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)  # nothing is half folded

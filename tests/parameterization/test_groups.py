@@ -5,6 +5,11 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.groups.param_groups import param_groups, set_lr
@@ -51,6 +56,83 @@ def test_there_is_one_group_per_distinct_set_of_factors(wrapped):
     assert all(group["params"] for group in groups)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("policy", ["independent", "sqrt", "standard"])
+def test_groups_of_equal_numbers_are_one(decay, policy):
+    model, plan = parameterize(mlp, width=32, base_width=8, wd_policy=policy)
+    groups = param_groups(model, plan, lr=0.5, weight_decay=decay)
+    numbers = [(g["lr"], g["weight_decay"], g["lr_mult"], g["eps"]) for g in groups]
+    assert len(set(numbers)) == len(numbers)
+    # 'sqrt' decays nothing but hidden matrices: without decay it must not tell groups apart.
+    if not decay:
+        assert len(numbers) == 3
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_groups_are_named_by_their_roles_and_name_their_parameters(optimizer):
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer=optimizer)
+    made = OPTIMIZERS[optimizer](param_groups(model, plan, lr=0.5))
+    names = {id(p): name for name, p in model.named_parameters()}
+    for group in made.param_groups:
+        assert group["param_names"] == [names[id(p)] for p in group["params"]]
+        assert set(group["name"].split("_")) == {plan[name].role.value for name in group["param_names"]}
+    assert len({group["name"] for group in made.param_groups}) == len(made.param_groups)
+
+
+def test_names_are_unique_and_a_users_own_are_kept(wrapped):
+    model, plan = wrapped
+    own = [
+        {"params": [model[0].weight], "name": "first"},
+        {"params": [model[0].bias], "name": "rest"},
+        {"params": [model[2].weight, model[2].bias], "name": "rest"},
+        {"params": [model[4].weight]},
+        {"params": [model[4].bias], "name": "output"},
+    ]
+    groups = param_groups(model, plan, lr=1.0, params=own)
+    assert [g["name"] for g in groups] == ["first", "rest_vector", "rest_hidden", "rest_vector_2", "output_2", "output"]
+    assert [g["param_names"] for g in groups][:2] == [["0.weight"], ["0.bias"]]
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+def test_parameters_are_named_as_in_the_plan_whatever_wraps_the_model(wrapped, wrap):
+    model, plan = wrapped
+    groups = param_groups(wrap(model), plan, lr=1.0)
+    assert {name for group in groups for name in group["param_names"]} == plan.keys()
+
+
+def test_optimizer_checkpoints_from_before_names_still_load(wrapped):
+    model, plan = wrapped
+    unnamed = [
+        {key: value for key, value in group.items() if key not in ("name", "param_names")}
+        for group in param_groups(model, plan, lr=2.0)
+    ]
+    optimizer = torch.optim.AdamW(param_groups(model, plan, lr=1.0))
+    optimizer.load_state_dict(torch.optim.AdamW(unnamed).state_dict())
+    assert {g["lr"] / g["lr_mult"] for g in optimizer.param_groups} == {2.0}
+    assert all(len(g["param_names"]) == len(g["params"]) for g in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_sharded_optimizer_checkpoints_keep_the_names(wrapped, flat):
+    model, plan = wrapped
+    options = StateDictOptions(flatten_optimizer_state_dict=flat)
+    optimizer = torch.optim.AdamW(param_groups(model, plan, lr=1.0))
+    model(torch.ones(1, model[0].in_features)).sum().backward()
+    optimizer.step()
+    again = torch.optim.AdamW(param_groups(model, plan, lr=9.0))
+    saved = get_optimizer_state_dict(model, optimizer, options=options)
+    set_optimizer_state_dict(model, again, saved, options=options)
+    for one, other in zip(optimizer.param_groups, again.param_groups, strict=True):
+        assert [one[k] for k in ("name", "param_names", "lr")] == [other[k] for k in ("name", "param_names", "lr")]
+
+
+def test_a_group_of_ones_own_joins_with_names(wrapped):
+    model, plan = wrapped
+    optimizer = torch.optim.AdamW(param_groups(model, plan, lr=1.0))
+    optimizer.add_param_group({"params": nn.Linear(3, 3).named_parameters()})
+    assert optimizer.param_groups[-1]["param_names"] == ["weight", "bias"]
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_groups_fit_the_optimizer_and_override_its_constructor(optimizer):
     model, plan = parameterize(mlp, width=32, base_width=8, optimizer=optimizer)
@@ -90,7 +172,9 @@ def test_the_users_own_groups_are_kept_apart_and_keep_their_options(wrapped):
     assert found["4.weight"]["eps"] == 1e-3 / 4
     # 0.weight and 2.bias have the same factors, but belong to different groups of the user.
     assert found["0.weight"] is not found["2.bias"]
-    assert "name" not in found["0.weight"]
+    assert found["2.weight"]["name"] == "middle_hidden"
+    assert found["2.bias"]["name"] == "middle_vector"
+    assert found["0.weight"]["name"] == "input"
     assert "0.bias" not in found  # the user left it out
 
 

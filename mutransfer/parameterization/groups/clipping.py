@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.wrapping.fit import fitting
+from mutransfer.parameterization.wrapping.fit import check_multipliers, fitting
 
 
 def clip_grad_norm_(model: nn.Module, plan: Plan, max_norm: float) -> torch.Tensor:
@@ -30,7 +30,7 @@ def clip_grad_norm_(model: nn.Module, plan: Plan, max_norm: float) -> torch.Tens
         The weighted norm before clipping, a scalar.
 
     Raises:
-        PlanError: the plan's table has no row for SGD, or the plan is for another model.
+        PlanError: the plan's table has no row for SGD, or the plan is for another model, or not on this one.
 
     >>> import torch, mutransfer as mt
     >>> build = lambda width: torch.nn.Sequential(torch.nn.Linear(8, width), torch.nn.Linear(width, 3))
@@ -40,6 +40,7 @@ def clip_grad_norm_(model: nn.Module, plan: Plan, max_norm: float) -> torch.Tens
     """
     by_weight: dict[float, list[torch.Tensor]] = {}
     parameters = [(n, p) for n, p in fitting(unwrapped(model), plan).items() if p.grad is not None]
+    check_multipliers(model, plan)
     for name, parameter in parameters:
         weight = plan[name].norm_mult
         if weight is None:

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
+from mutransfer.parameterization.groups.group_names import set_names
 from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.wrapping.awaited_values import check_rescaled
-from mutransfer.parameterization.wrapping.fit import fitting
+from mutransfer.parameterization.wrapping.fit import check_multipliers, fitting
 from mutransfer.theory.rules import DEFAULT_EPS, Role, wd_factor
 
 # What torch's Muon multiplies its rate with, by ``adjust_lr_fn``, as a function of (rows, columns).
@@ -58,6 +59,7 @@ def muon_groups(
     if adjust_lr_fn not in _ADJUST:
         raise PlanError(f"adjust_lr_fn must be one of {', '.join(_ADJUST)}, found {adjust_lr_fn!r}")
     check_rescaled(model)
+    check_multipliers(model, plan)
     muon: dict[Any, dict[str, Any]] = {}
     adamw: dict[Any, dict[str, Any]] = {}
     for name, parameter in fitting(unwrapped(model), plan).items():
@@ -65,11 +67,14 @@ def muon_groups(
         if s.role is Role.HIDDEN and parameter.ndim == 2:
             mult = s.lr_mult / _growth(parameter, s, adjust_lr_fn)
             decay = wd_factor(plan.wd_policy, s.role, mult, s.m_in)
-            _put(muon, parameter, lr=lr, lr_mult=mult, weight_decay=weight_decay * decay)
+            _put(muon, name, parameter, lr=lr, lr_mult=mult, weight_decay=weight_decay * decay)
         else:
             decay = weight_decay * s.wd_mult
-            _put(adamw, parameter, lr=adamw_lr, lr_mult=s.lr_mult, weight_decay=decay, eps=eps * s.eps_mult)
-    return list(muon.values()), list(adamw.values())
+            _put(adamw, name, parameter, lr=adamw_lr, lr_mult=s.lr_mult, weight_decay=decay, eps=eps * s.eps_mult)
+    groups = list(muon.values()), list(adamw.values())
+    for part in groups:
+        set_names(part, plan)
+    return groups
 
 
 def _growth(parameter: torch.Tensor, s: Scaling, adjust_lr_fn: str) -> float:
@@ -79,7 +84,8 @@ def _growth(parameter: torch.Tensor, s: Scaling, adjust_lr_fn: str) -> float:
     return adjust(rows, columns) / adjust(rows / s.m_out, columns / s.m_in)
 
 
-def _put(groups: dict[Any, dict[str, Any]], parameter: torch.Tensor, *, lr: float, **factors: float) -> None:
-    key = tuple(factors.values())
-    group = groups.setdefault(key, {"params": [], "lr": lr * factors["lr_mult"], **factors})
+def _put(groups: dict[Any, dict[str, Any]], name: str, parameter: torch.Tensor, *, lr: float, **numbers: float) -> None:
+    key = tuple(numbers.values())
+    group = groups.setdefault(key, {"params": [], "param_names": [], "lr": lr * numbers["lr_mult"], **numbers})
     group["params"].append(parameter)
+    group["param_names"].append(name)

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from mutransfer.errors import PlanError
+from mutransfer.parameterization.groups.group_names import set_names
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.awaited_values import check_rescaled
-from mutransfer.parameterization.wrapping.fit import untied
+from mutransfer.parameterization.wrapping.fit import check_in_place, untied
 from mutransfer.theory.rules import COUPLED_DECAY, DEFAULT_EPS
 
 ADAFACTOR_LR = 1e-2  # torch's default: its clamp is reached after 10 000 steps
@@ -28,10 +29,12 @@ def param_groups(
     eps: float | tuple[float | None, float] | None = None,
     params: Iterable[Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Groups for any torch optimizer of the plan's family, one per distinct set of factors.
+    """Groups for any torch optimizer of the plan's family, one per distinct set of numbers.
 
     Every group carries ``lr``, ``weight_decay``, ``lr_mult`` and, in the Adam family, ``eps``, so values
-    given to the optimizer's constructor are ignored for these.
+    given to the optimizer's constructor are ignored for these. It has a ``name``, of the roles in it (``"hidden"``,
+    ``"input_vector"``), which monitors of learning rates show, and ``param_names``, as torch writes them for named
+    parameters; groups of your own beside them need names too, by ``{"params": module.named_parameters()}``.
 
     Args:
         lr: the learning rate tuned at base width; a tensor is kept a tensor.
@@ -46,8 +49,8 @@ def param_groups(
     torch's Adafactor from which its clamp min(lr, 1/sqrt(step)) soon makes all groups alike.
 
     Raises:
-        PlanError: a parameter is not in the plan; or the model got its values after :func:`~mutransfer.apply`, and
-            they are not rescaled yet.
+        PlanError: a parameter is not in the plan; a group has an ``lr`` of its own where ``lr`` is 0; or the model got
+            its values after :func:`~mutransfer.apply`, and they are not rescaled yet.
 
     >>> import torch
     >>> from mutransfer import parameterize
@@ -60,16 +63,17 @@ def param_groups(
             "Muon takes only matrices: use mutransfer.muon_groups, which gives groups for Muon and for AdamW"
         )
     check_rescaled(model)
+    check_in_place(model, plan)
     names = {id(p): canonical(n, plan.scalings.keys()) for n, p in unwrapped(model).named_parameters()}
     groups: list[dict[str, Any]] = []
     for own in _own_groups(model, params):
-        merged: dict[tuple[float, float, float], dict[str, Any]] = {}
+        merged: dict[tuple[Any, ...], dict[str, Any]] = {}
         base_lr, base_wd, base_eps = (
             own.get("lr", lr),
             own.get("weight_decay", weight_decay),
             own.get("eps", eps),
         )
-        own_ratio = float(base_lr) / float(lr) if "lr" in own else 1.0
+        own_ratio = _ratio(base_lr, lr) if "lr" in own else 1.0
         if plan.optimizer in COUPLED_DECAY and base_wd:
             warnings.warn(
                 f"weight_decay={base_wd} with optimizer {plan.optimizer!r} is added to the gradient, and no factor "
@@ -90,20 +94,17 @@ def param_groups(
                     f"({name or 'not a parameter of this model'}) is not in the plan{untied(name or '', plan)}"
                 )
             s = plan[name]
-            key = (s.lr_mult, s.wd_mult, s.eps_mult)
+            numbers: dict[str, Any] = {"weight_decay": base_wd * s.wd_mult, "lr_mult": s.lr_mult * own_ratio}
+            if plan.optimizer in DEFAULT_EPS:
+                numbers["eps"] = _scaled_eps(DEFAULT_EPS[plan.optimizer] if base_eps is None else base_eps, s.eps_mult)
+            key = (s.lr_mult, *numbers.values())
             if key not in merged:
-                merged[key] = {k: v for k, v in own.items() if k != "params"} | {
-                    "params": [],
-                    "lr": base_lr * s.lr_mult,
-                    "weight_decay": base_wd * s.wd_mult,
-                    "lr_mult": s.lr_mult * own_ratio,
-                }
-                if plan.optimizer in DEFAULT_EPS:
-                    merged[key]["eps"] = _scaled_eps(
-                        DEFAULT_EPS[plan.optimizer] if base_eps is None else base_eps, s.eps_mult
-                    )
+                kept = {k: v for k, v in own.items() if k not in ("params", "param_names")}
+                merged[key] = {**kept, "params": [], "param_names": [], "lr": base_lr * s.lr_mult, **numbers}
             merged[key]["params"].append(parameter)
+            merged[key]["param_names"].append(name)
         groups += merged.values()
+    set_names(groups, plan)
     return groups
 
 
@@ -125,6 +126,19 @@ def lr_mult_of(group: Mapping[str, Any], number: int) -> float:
     if "lr_mult" not in group:
         raise PlanError(f"group {number} has no 'lr_mult': make the optimizer from mutransfer.param_groups(...)")
     return group["lr_mult"]
+
+
+def _ratio(own_lr: float | torch.Tensor, lr: float | torch.Tensor) -> float:
+    """A group's own learning rate over the one for all; 0 for a frozen group."""
+    if float(lr):
+        return float(own_lr) / float(lr)
+    if float(own_lr):
+        raise PlanError(
+            f"a group has lr={float(own_lr):g} of its own and lr={float(lr):g} is given for all: no schedule of one "
+            "base rate can keep their ratio. Give lr the base rate that is reached, and start a warmup from 0 by a "
+            "scheduler or mutransfer.set_lr(optimizer, 0.0)"
+        )
+    return 1.0
 
 
 def _scaled_eps(eps: Any, mult: float) -> Any:

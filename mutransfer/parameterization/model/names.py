@@ -26,6 +26,15 @@ def canonical(name: str, known: Collection[str] = frozenset()) -> str:
     return next((own for own in known if _bare(own) == bare), bare)
 
 
+def unhidden(name: str) -> str:
+    """``name`` without what torch.compile and activation checkpointing put into it; no module of a user is so called.
+
+    >>> unhidden("blocks.0._orig_mod.module.weight")
+    'blocks.0.module.weight'
+    """
+    return ".".join(part for part in name.split(".") if part not in _HIDDEN)
+
+
 def owner(parameter: str) -> str:
     """The path of the module that a parameter belongs to by its name, "model" for the model's own.
 

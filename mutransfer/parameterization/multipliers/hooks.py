@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from mutransfer.parameterization.sites import Mechanism, On
 # Kept with the module: unpickling it reserves the hook's id, which another hook would otherwise take.
 _HANDLES = "_mutransfer_hooks"
 _ATTRIBUTES = "_mutransfer_attributes"
+_SAME_FACTOR = 1e-9  # relative: a plan that was computed on another machine is the same
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,21 @@ def put_on(module: nn.Module, mechanism: Mechanism, factor: float) -> None:
         case On.KEY:
             handle = module.register_forward_pre_hook(KeyMultiplier(factor), with_kwargs=True)
     vars(module).setdefault(_HANDLES, []).append(handle)
+
+
+def is_on(module: nn.Module, mechanism: Mechanism, factor: float) -> bool:
+    """Whether :func:`put_on` was called on this very module (or on what it was copied from), and not undone."""
+    if mechanism.on is On.ATTRIBUTE:
+        on = vars(module).get(_ATTRIBUTES, {}).get(mechanism.name)
+        return on is not None and math.isclose(on, factor, rel_tol=_SAME_FACTOR)
+    kind = {On.INPUT: InputMultiplier, On.KEY: KeyMultiplier, On.OUTPUT: OutputMultiplier}[mechanism.on]
+    hooks = module._forward_hooks if mechanism.on is On.OUTPUT else module._forward_pre_hooks
+    return any(
+        isinstance(hook, kind)
+        and math.isclose(hook.factor, factor, rel_tol=_SAME_FACTOR)
+        and (not isinstance(hook, OutputMultiplier) or (hook.part, hook.parts) == (mechanism.part, mechanism.parts))
+        for hook in hooks.values()
+    )
 
 
 def take_off(module: nn.Module) -> None:

@@ -6,8 +6,9 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.model.names import canonical, unwrapped
-from mutransfer.parameterization.multipliers.hooks import put_on, take_off
+from mutransfer.parameterization.multipliers.hooks import is_on, put_on, take_off
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import Mechanism
 
 
 def install(inner: nn.Module, plan: Plan) -> None:
@@ -16,14 +17,40 @@ def install(inner: nn.Module, plan: Plan) -> None:
     Raises:
         PlanError: ``inner`` lacks a module that the plan multiplies; nothing is put on it then.
     """
-    modules = dict(inner.named_modules())
-    places = {path: modules.get(canonical(path, modules.keys())) for path, _, _ in plan.multipliers()}
-    if odd := sorted(path for path, module in places.items() if module is None):
-        raise PlanError(f"the plan is for another model: it multiplies {', '.join(odd)}, which this one lacks")
+    for _, module, mechanism, factor in _places(inner, plan):
+        put_on(module, mechanism, factor)
+
+
+def missing_multipliers(inner: nn.Module, plan: Plan) -> list[str]:
+    """What of the run-time multipliers of ``plan`` is not on ``inner``, as text: module, mechanism and factor.
+
+    Raises:
+        PlanError: ``inner`` lacks a module that the plan multiplies.
+    """
+    return [
+        f"{path or 'the model'} ({mechanism} x {factor:g})"
+        for path, module, mechanism, factor in _places(inner, plan)
+        if not is_on(module, mechanism, factor)
+    ]
+
+
+def _places(inner: nn.Module, plan: Plan) -> list[tuple[str, nn.Module, Mechanism, float]]:
+    """Every run-time multiplier of ``plan`` with its module in ``inner``."""
+    places, odd = [], []
+    walked: dict[str, nn.Module] = {}
     for path, mechanism, factor in plan.multipliers():
-        if (module := places[path]) is not None:
-            # Inside what activation checkpointing put around a block: the attributes are there.
-            put_on(unwrapped(module), mechanism, factor)
+        try:
+            module = inner.get_submodule(path)
+        except AttributeError:  # a wrapper within has changed the names
+            walked = walked or dict(inner.named_modules())
+            module = walked.get(canonical(path, walked.keys()))
+        if module is None:
+            odd.append(path)
+        else:  # inside what activation checkpointing put around a block: the attributes are there
+            places.append((path, unwrapped(module), mechanism, factor))
+    if odd:
+        raise PlanError(f"the plan is for another model: it multiplies {', '.join(sorted(odd))}, which this one lacks")
+    return places
 
 
 def uninstall(inner: nn.Module) -> None:

@@ -15,7 +15,7 @@ from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import Overrides
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.parameterization.wrapping.awaited_values import clear_awaiting, is_awaiting, mark_awaiting
-from mutransfer.parameterization.wrapping.fit import check_fresh, fitting, has_values
+from mutransfer.parameterization.wrapping.fit import check_fresh, check_in_place, fitting, has_values
 from mutransfer.theory.recipe import Recipe
 from mutransfer.theory.rules import Parameterization
 from mutransfer.widths import Width
@@ -96,6 +96,8 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
     >>> model = mt.apply(model, plan)
     """
     inner = unwrapped(model)
+    if applied_plan(inner) == plan:
+        check_in_place(inner, plan)
     resumed = is_awaiting(inner) and applied_plan(inner) == plan
     if not resumed:
         _check_bare(inner)
@@ -137,9 +139,11 @@ def attach(model: nn.Module, plan: Plan) -> nn.Module:
     True
     """
     inner = unwrapped(model)
-    if is_awaiting(inner) and applied_plan(inner) == plan:
-        clear_awaiting(inner)
-        return model
+    if applied_plan(inner) == plan:
+        check_in_place(inner, plan)
+        if is_awaiting(inner):
+            clear_awaiting(inner)
+            return model
     _check_bare(inner)
     fitting(inner, plan)
     _put(inner, plan)

@@ -1,4 +1,4 @@
-"""Whether a model's parameters are a Plan's: names, shapes, and values as the factory draws them."""
+"""Whether a model is a Plan's: names and shapes of parameters, multipliers in place, values as the factory draws."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.initialisation.drawn_sizes import chance_deviation, sums
-from mutransfer.parameterization.model.names import canonical
+from mutransfer.parameterization.model.names import canonical, unwrapped
+from mutransfer.parameterization.model.stand_in import StandIn
+from mutransfer.parameterization.multipliers.install import missing_multipliers
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind
+
+_REPLACED = (
+    "was a module replaced after wrapping (a new head, resize_token_embeddings, attention made anew)? Do it in the "
+    "factory, before the plan is made"
+)
 
 
 def fitting(inner: nn.Module, plan: Plan) -> dict[str, nn.Parameter]:
@@ -24,13 +32,42 @@ def fitting(inner: nn.Module, plan: Plan) -> dict[str, nn.Parameter]:
             f"the plan is for another model: {', '.join(odd[:6])} {'are' if len(odd) > 1 else 'is'} in only one of them"
             + "".join(untied(name, plan) for name in odd)
         )
-    for name, parameter in parameters.items():
-        if tuple(parameter.shape) != plan.shapes[name]:
-            raise PlanError(
-                f"the plan is for another width: {name} has shape {tuple(parameter.shape)}, "
-                f"the plan (width {plan.width}) expects {plan.shapes[name]}"
-            )
+    _check_shapes(parameters, plan)
     return parameters
+
+
+def check_in_place(model: nn.Module, plan: Plan) -> None:
+    """Raise PlanError where ``model`` is no longer as ``plan`` was put on it: the one question of all who use the two.
+
+    A module that was replaced since has neither its multiplier nor, perhaps, its shape.
+    """
+    _check_shapes({canonical(n, plan.scalings.keys()): p for n, p in unwrapped(model).named_parameters()}, plan)
+    check_multipliers(model, plan)
+
+
+def check_multipliers(model: nn.Module, plan: Plan) -> None:
+    """Raise PlanError where a run-time multiplier of ``plan`` is not on ``model``; cheap enough for every step."""
+    inner = unwrapped(model)
+    while isinstance(inner, StandIn):
+        inner = unwrapped(inner.original)
+    if isinstance(inner, GraphModule):  # exported or traced: the multipliers are operations of its code
+        return
+    if missing := missing_multipliers(inner, plan):
+        more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
+        raise PlanError(
+            f"the plan multiplies at every forward pass, but is not on this model at {', '.join(missing[:6])}{more}: "
+            f"{_REPLACED}, or the plan was never put on it (make the model by mutransfer.parameterize, or "
+            "call mutransfer.attach(model, plan) on one that was trained under the plan)"
+        )
+
+
+def _check_shapes(parameters: Mapping[str, nn.Parameter], plan: Plan) -> None:
+    for name, parameter in parameters.items():
+        if name in plan.shapes and tuple(parameter.shape) != plan.shapes[name]:
+            raise PlanError(
+                f"the plan is for another width: {name} has shape {tuple(parameter.shape)}, the plan "
+                f"(width {plan.width}) expects {plan.shapes[name]}; or {_REPLACED}"
+            )
 
 
 def untied(name: str, plan: Plan) -> str:
