@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mutransfer.errors import ConfigError, Interruption
+from mutransfer.config.loading import override_place
+from mutransfer.errors import ConfigError, Interruption, OverrideError
 from mutransfer.report.console import JsonSink, PlainSink, TerminalSink, fan_out
 from mutransfer.report.tensorboard import TensorBoardSink
 from mutransfer.study.folder import open_study
@@ -89,6 +90,9 @@ def open_session(
                 f"Go on with: mutransfer run {shlex.quote(str(folder.path))}"
             ) from None
         raise Interruption("interrupted before the first run; nothing was kept") from None
+    except OverrideError as error:
+        file = folder.config if target.is_dir() else target
+        raise ConfigError(f"{override_place(file, options or [], config, error.override)}: {error}") from None
     finally:
         if isinstance(shown, TerminalSink):
             shown.close()
