@@ -54,7 +54,8 @@ class Workflow:
     def __enter__(self) -> Workflow:
         """Lock the run directory and keep the config in it; a study that cannot run is refused before that."""
         _ = self.plans
-        check_repeatable(self.task)
+        for text in check_repeatable(self.task):
+            self.sink(Note(text=text))
         self._share_cores()
         self._lock = FileLock(self.folder.path / ".lock")
         try:
