@@ -102,7 +102,7 @@ def write_yaml(value: Any) -> str:
 
 def shortened(value: object) -> str:
     """A value as an error shows it."""
-    text = repr(value)
+    text = repr(value)  # which shows control characters as such
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

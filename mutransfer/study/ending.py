@@ -15,6 +15,8 @@ from pathlib import Path
 
 import mutransfer
 from mutransfer.errors import Interruption, MutransferError
+from mutransfer.report.text import for_terminal
+from mutransfer.transfer.runs.storage_url import without_passwords
 
 USAGE_ERROR, INTERRUPTED, NO_READER = 2, 130, 141  # the last as of a program that SIGPIPE ends
 
@@ -29,7 +31,7 @@ class NoReader(Exception):
 def print_line(text: str) -> None:
     """One line of output; NoReader where nobody takes it."""
     try:
-        print(text, flush=True)
+        print(_shown(text), flush=True)
     except BrokenPipeError:
         raise NoReader from None
 
@@ -74,7 +76,11 @@ def _is_users(filename: str) -> bool:
 
 def _say(text: str) -> None:
     with suppress(OSError):  # nobody reads stderr either
-        print(text, file=sys.stderr, flush=True)
+        print(_shown(text), file=sys.stderr, flush=True)
+
+
+def _shown(text: str) -> str:
+    return for_terminal(without_passwords(text))
 
 
 def _leave_stdout() -> None:

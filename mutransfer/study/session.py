@@ -17,6 +17,7 @@ from mutransfer.report.tensorboard import TensorBoardSink
 from mutransfer.study.folder import open_study
 from mutransfer.study.workflow import Workflow, refuse_new_runs
 from mutransfer.training.events import Note, Sink, silent
+from mutransfer.transfer.runs.storage_url import without_passwords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def open_session(
     config, folder = open_study(target, out, options or [])
     if fresh and config.storage is not None:
         raise ConfigError(
-            f"--fresh forgets what is in the run directory, but the runs are in {config.storage}; "
+            f"--fresh forgets what is in the run directory, but the runs are in {without_passwords(config.storage)}; "
             "name another storage to start anew"
         )
     shown = (view or View()).sink(write)

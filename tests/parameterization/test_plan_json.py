@@ -182,7 +182,7 @@ def places(data, path=()):
 def test_no_plan_file_whatever_crashes(tmp_path, tied):
     rng, model = random.Random(0), BUILDS["tied"](WIDTH)
     data = json.loads(json.dumps(tied))
-    everywhere, taken = list(places(data))[1:], 0
+    everywhere, taken, complaints = list(places(data))[1:], 0, []
     for _ in range(300):
         mutant = data
         for _ in range(rng.randint(1, 2)):
@@ -199,8 +199,7 @@ def test_no_plan_file_whatever_crashes(tmp_path, tied):
         try:
             plan = load_plan(tmp_path)
         except PlanError as error:
-            assert str(error).isprintable()
-            assert len(str(error)) < 700
+            complaints.append(str(error))
             continue
         taken += 1
         assert all(0 < s.lr_mult < INF and 0 < s.init_mult < INF and 0 < s.forward_mult < INF for s in plan.values())
@@ -209,6 +208,7 @@ def test_no_plan_file_whatever_crashes(tmp_path, tied):
         except PlanError:
             continue
     assert 5 < taken < 150
+    assert all(text.isprintable() and len(text) < 700 for text in complaints)
 
 
 def test_what_is_written_is_read(tmp_path):
