@@ -28,6 +28,7 @@ class _Loader(yaml.SafeLoader):
         if self._depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=mark)
         node = super().compose_node(parent, index)
+        assert node is not None  # of a document's content
         self._depth -= 1
         if alias and id(node) not in self._nodes:
             raise yaml.MarkedYAMLError(problem="an alias within what it stands for", problem_mark=mark)
