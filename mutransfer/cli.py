@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 import typer
 
 from mutransfer.errors import ConfigError
-from mutransfer.study.ending import exit_code, print_line
+from mutransfer.study.ending import ending_code, print_line
 
 if TYPE_CHECKING:
     from mutransfer.study.workflow import Workflow
@@ -53,7 +53,7 @@ def verb(name: str) -> Callable[[Callable[Arguments, int | None]], Callable[Argu
         @app.command(name)
         @functools.wraps(function)
         def command(*args: Arguments.args, **kwargs: Arguments.kwargs) -> NoReturn:
-            raise typer.Exit(exit_code(lambda: function(*args, **kwargs)))
+            raise typer.Exit(ending_code(lambda: function(*args, **kwargs)))
 
         return command
 

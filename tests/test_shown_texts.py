@@ -10,7 +10,7 @@ from mutransfer.errors import ConfigError, RecordError
 from mutransfer.report.figure import svg
 from mutransfer.report.text import fence, for_markdown, for_terminal
 from mutransfer.report.write import write_whole
-from mutransfer.study.ending import exit_code, print_line
+from mutransfer.study.ending import ending_code, print_line
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.storage_url import VARIABLE, with_password, without_passwords
 
@@ -87,7 +87,7 @@ def test_no_escape_reaches_the_terminal(text, capsys):
     def broken():
         raise ConfigError(text)
 
-    assert exit_code(broken) == 2
+    assert ending_code(broken) == 2
     shown = "".join(capsys.readouterr())
     assert all(c.isprintable() or c == "\n" for c in shown)
     assert for_terminal("α β\tγ\n2^-3 █▁x") == "α β\tγ\n2^-3 █▁x"

@@ -36,7 +36,7 @@ def print_line(text: str) -> None:
         raise NoReader from None
 
 
-def exit_code(verb: Callable[[], int | None]) -> int:
+def ending_code(verb: Callable[[], int | None]) -> int:
     """The code that ``verb`` returns (None: 0), or that of how it ended otherwise, which is told on stderr."""
     try:
         return verb() or 0
