@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import sys
-import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 
 import typer
 
-from mutransfer.errors import ConfigError, Interruption, MutransferError
+from mutransfer.errors import ConfigError
+from mutransfer.study.ending import ending_code, print_line
 
 if TYPE_CHECKING:
     from mutransfer.study.workflow import Workflow
     from mutransfer.transfer.verification.result import Verification
 
-USAGE_ERROR, INTERRUPTED = 2, 130
+Arguments = ParamSpec("Arguments")
 
 app = typer.Typer(
     name="mutransfer",
@@ -46,7 +46,21 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the run direct
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it would cost.")]
 
 
-@app.command("run")
+def verb(name: str) -> Callable[[Callable[Arguments, int | None]], Callable[Arguments, NoReturn]]:
+    """Make a function a command whose exit code is what the function returns, whatever code of the study does."""
+
+    def register(function: Callable[Arguments, int | None]) -> Callable[Arguments, NoReturn]:
+        @app.command(name)
+        @functools.wraps(function)
+        def command(*args: Arguments.args, **kwargs: Arguments.kwargs) -> NoReturn:
+            raise typer.Exit(ending_code(lambda: function(*args, **kwargs)))
+
+        return command
+
+    return register
+
+
+@verb("run")
 def run_command(
     target: Target,
     option: Options = None,
@@ -56,10 +70,10 @@ def run_command(
     quiet: Quiet = False,
     fresh: Fresh = False,
     dry_run: DryRun = False,
-) -> None:
+) -> int:
     """The whole path: explain, coordinate check, tune, verify, report. Goes on where it stopped.
 
-    Exit codes: 0 pass, 1 negative verdict, 2 usage or config, 3 inconclusive, 130 interrupted.
+    Exit codes: 0 pass, 1 negative verdict, 2 usage, config or the study's code, 3 inconclusive, 130 interrupted.
     """
     from mutransfer.study.messages import announcement, flops_text, tuned_text
     from mutransfer.study.session import View, open_session
@@ -75,7 +89,7 @@ def run_command(
             say(flops_text(flow))
         say(announcement(flow))
         if dry_run:
-            return
+            return 0
         checks = flow.coordinates()
         for name, check in checks.items():
             say(f"coordinate check, {name}: {'passes' if check.passed else 'does not pass'}")
@@ -83,10 +97,10 @@ def run_command(
         say(tuned_text(flow, tuned))
         verifications = flow.verify(tuned)
         page = flow.report(checks, tuned, verifications)
-        _conclude(flow, verifications, page, json_lines)
+        return _conclude(flow, verifications, page, json_lines)
 
 
-@app.command("explain")
+@verb("explain")
 def explain_command(target: Explained, option: Options = None) -> None:
     """The Plan: role and factors of every parameter at the largest width, and what theory says of it.
 
@@ -104,7 +118,7 @@ def explain_command(target: Explained, option: Options = None) -> None:
         say(str(flow.largest_plan))
 
 
-@app.command("init")
+@verb("init")
 def init_command(
     factory: Annotated[str, typer.Argument(metavar="PACKAGE.MODULE:FACTORY", help="build(width) -> torch.nn.Module.")],
     out: Annotated[Path | None, typer.Option("--out", help="File to write [default: print it].")] = None,
@@ -122,8 +136,8 @@ def init_command(
     print_line(f"wrote {out}: fill in `data`, then `mutransfer explain {out}` and `mutransfer run {out}`")
 
 
-@app.command("coords")
-def coords_command(target: Target, option: Options = None, json_lines: Json = False) -> None:
+@verb("coords")
+def coords_command(target: Target, option: Options = None, json_lines: Json = False) -> int:
     """The coordinate check: how activations and their change scale with width, for every parameterization."""
     from mutransfer.study.session import View, open_session
 
@@ -137,10 +151,10 @@ def coords_command(target: Target, option: Options = None, json_lines: Json = Fa
         if json_lines:
             verdicts = {name: {"passed": c.passed, "failures": c.failures} for name, c in checks.items()}
             print_event("coordinates", checks=verdicts)
-        raise typer.Exit(0 if checks[flow.studied[0]].passed else 1)
+        return 0 if checks[flow.studied[0]].passed else 1
 
 
-@app.command("tune")
+@verb("tune")
 def tune_command(
     target: Target,
     option: Options = None,
@@ -163,7 +177,7 @@ def tune_command(
             print_line(tuned_text(flow, tuned))
 
 
-@app.command("verify")
+@verb("verify")
 def verify_command(
     target: Target,
     option: Options = None,
@@ -172,7 +186,7 @@ def verify_command(
     plain: Plain = False,
     quiet: Quiet = False,
     fresh: Fresh = False,
-) -> None:
+) -> int:
     """The transfer check: tunes first, where that has not been done."""
     from mutransfer.study.messages import announcement
     from mutransfer.study.session import View, open_session
@@ -180,10 +194,10 @@ def verify_command(
     view = View(json_lines=json_lines, plain=plain, quiet=quiet)
     with open_session(target, option, print_line, view=view, out=out, fresh=fresh) as (flow, say):
         say(announcement(flow))
-        _conclude(flow, flow.verify(flow.tune()), None, json_lines)
+        return _conclude(flow, flow.verify(flow.tune()), None, json_lines)
 
 
-@app.command("falsify")
+@verb("falsify")
 def falsify_command(
     target: Target,
     option: Options = None,
@@ -192,7 +206,7 @@ def falsify_command(
     plain: Plain = False,
     quiet: Quiet = False,
     fresh: Fresh = False,
-) -> None:
+) -> int:
     """The frozen-feature control: how much of what the model learns at the largest width needs no features.
 
     Exit codes: 0 features are needed, 1 frozen features suffice, 2 usage or config, 3 inconclusive, 130 interrupted.
@@ -209,10 +223,10 @@ def falsify_command(
             print_event("falsification", finding=finding, sentence=sentence, exit_code=code)
         else:
             print_line(f"\n{finding}: {sentence}\nreport: {page}")
-        raise typer.Exit(code)
+        return code
 
 
-@app.command("report")
+@verb("report")
 def report_command(target: Target, option: Options = None) -> None:
     """Write the report of a finished run directory again; makes no new run."""
     from mutransfer.study.session import open_session
@@ -224,23 +238,8 @@ def report_command(target: Target, option: Options = None) -> None:
 
 
 def main() -> None:
-    """The entry point: errors that are the user's to mend are told in words, with exit code 2."""
-    try:
-        app()
-    except MutransferError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-    except Interruption as interruption:
-        print(interruption, file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except Exception:  # in the user's own model, data or loss, more likely than in ours: not a verdict (exit code 1)
-        traceback.print_exc()
-        print("error: the study stopped on the exception above; finished runs are kept", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-
-
-def print_line(text: str) -> None:
-    print(text, flush=True)
+    """The entry point. Errors that are the user's to mend are told in words, with exit code 2."""
+    app()
 
 
 def print_event(event: str, **fields: object) -> None:
@@ -248,8 +247,8 @@ def print_event(event: str, **fields: object) -> None:
     print_line(json.dumps({"event": event, **fields}))
 
 
-def _conclude(flow: Workflow, verifications: Mapping[str, Verification], page: Path | None, json_lines: bool) -> None:
-    """Tell the verdicts, and end with the exit code of the one under study."""
+def _conclude(flow: Workflow, verifications: Mapping[str, Verification], page: Path | None, json_lines: bool) -> int:
+    """Tell the verdicts; returns the exit code of the one under study."""
     from mutransfer.study.messages import conclusion
 
     main = verifications[flow.studied[0]]
@@ -259,4 +258,4 @@ def _conclude(flow: Workflow, verifications: Mapping[str, Verification], page: P
     else:
         for line in conclusion(flow, verifications, page):
             print_line(line)
-    raise typer.Exit(main.exit_code)
+    return main.exit_code

@@ -21,6 +21,15 @@ class ClassificationError(MutransferError):
     """A parameter whose role or initialisation law cannot be known from the model alone."""
 
 
+class OverrideError(ClassificationError):
+    """An override that does not fit the parameter it is for, or matches none."""
+
+    def __init__(self, message: str, *, override: str) -> None:
+        """``override``: its pattern, or the parameter that it is for."""
+        super().__init__(message)
+        self.override = override
+
+
 class PlanError(MutransferError):
     """A plan that does not fit the model, the optimizer or the moment it is applied at."""
 

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from mutransfer.config.imports import import_string
+from mutransfer.config.loading import parse_value
 from mutransfer.config.table import load_table
 from mutransfer.errors import BuildError, ClassificationError, ConfigError
 from mutransfer.parameterization.model.factory import Build, skeleton
@@ -87,7 +86,7 @@ def _parsed(options: Sequence[str]) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not equals or key not in _OPTIONS:
             raise ConfigError(f"option -o {option}: for a factory, expected one of {', '.join(_OPTIONS)}, as key=value")
-        values[key] = yaml.safe_load(value)
+        values[key] = parse_value(option, value)
     return values
 
 

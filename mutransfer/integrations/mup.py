@@ -12,6 +12,7 @@ from typing import Any
 
 import mup
 import torch
+import yaml
 from mup.infshape import InfShape
 from torch import nn
 
@@ -40,16 +41,16 @@ def plan_from_base_shapes(model: nn.Module, file: Path | str, **options: Any) ->
     taken to be torch's default, checked against the model's values.
 
     Raises:
-        PlanError: the file is for another model.
+        PlanError: the file is for another model, or no base-shape file.
     """
-    base_shapes: dict[str, InfShape] = mup.load_base_shapes(str(file))
+    base_shapes = _base_shapes(file)
     base = copy.deepcopy(model).to("meta")
     parameters = dict(base.named_parameters())
     odd = sorted(parameters.keys() ^ base_shapes.keys())
     if odd:
         raise PlanError(f"{file} is for another model: {', '.join(odd[:6])} in only one of them")
     for name, parameter in parameters.items():
-        dims = base_shapes[name].base_shape()
+        dims = base_shapes[name]
         if len(dims) != parameter.ndim:
             raise PlanError(f"{file}: {name} has {len(dims)} dimensions, the model's has {parameter.ndim}")
         shape = [own if given is None else given for own, given in zip(parameter.shape, dims, strict=True)]
@@ -104,6 +105,32 @@ def plan_from_marked(
         shapes=shapes,
         fresh_rms={},
     )
+
+
+def _base_shapes(file: Path | str) -> dict[str, list[int | None]]:
+    """Base sizes of every parameter, None for a dimension that is no width; PlanError where the file holds else."""
+    try:
+        data = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlanError(f"{file} cannot be read: {error.strerror or error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise PlanError(f"{file} is no base-shape file: not valid YAML ({reason})") from None
+    if not isinstance(data, dict) or not data:
+        raise PlanError(f"{file} is no base-shape file: expected a shape for every parameter")
+    for name, dims in data.items():
+        if not isinstance(name, str) or not isinstance(dims, list):
+            raise PlanError(
+                f"{file}: {str(name)[:80]}: expected a list of sizes and nulls, found {type(dims).__name__}"
+            )
+        for i, size in enumerate(dims):
+            # type, since a bool is an int in Python.
+            if size is not None and not (type(size) is int and 0 < size < 2**63):
+                shown = size if isinstance(size, int | float | str) else type(size).__name__
+                raise PlanError(
+                    f"{file}: {name}.{i}: expected a positive whole number or null, found {str(shown)[:80]}"
+                )
+    return data
 
 
 def _follow_weight(module: nn.Module) -> None:

@@ -14,7 +14,7 @@ from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.attention import packed_sites, traced_sites
 from mutransfer.parameterization.multipliers.attention_without_softmax import product_sites
 from mutransfer.parameterization.multipliers.tied_readouts import tied_sites
-from mutransfer.parameterization.multipliers.trials import check_multipliers
+from mutransfer.parameterization.multipliers.trials import check_effects
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import ModelSurvey, compare, survey
 from mutransfer.parameterization.roles.overrides import Overrides
@@ -41,7 +41,7 @@ def infer(
     plan = replace(plan, sites={**plan.sites, **logits})
     lone = {path for path, a in traces.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
     multiplied = {path: mechanism for path, mechanism, _ in plan.multipliers() if path not in lone}
-    check_multipliers(builds, traces.example, multiplied)
+    check_effects(builds, traces.example, multiplied)
     return plan
 
 

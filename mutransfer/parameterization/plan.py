@@ -11,13 +11,14 @@ from torch import nn
 
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.factory import Build
+from mutransfer.parameterization.plan_json import plan_fields
 from mutransfer.parameterization.plan_table import show
 from mutransfer.parameterization.roles.overrides import Overrides
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.sites import Mechanism, On, Site
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.theory.recipe import Recipe
-from mutransfer.theory.rules import Parameterization, Role
+from mutransfer.theory.rules import Parameterization
 from mutransfer.widths import Width, show_width
 
 
@@ -182,12 +183,12 @@ class Plan(Mapping[str, Scaling]):
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """The plan that :meth:`to_json` wrote."""
-        data: dict[str, Any] = json.loads(text)
-        data["scalings"] = {n: Scaling(**(s | {"role": Role(s["role"])})) for n, s in data["scalings"].items()}
-        data["sites"] = {n: Site(**s) for n, s in data["sites"].items()}
-        data["shapes"] = {n: tuple(s) for n, s in data["shapes"].items()}
-        return cls(**data)
+        """The plan that :meth:`to_json` wrote.
+
+        Raises:
+            PlanError: it is no such plan, naming the field that is missing, unknown or out of its bounds.
+        """
+        return cls(**plan_fields(text))
 
     def __str__(self) -> str:
         widths = f"width {show_width(self.base_width)} -> {show_width(self.width)}"

@@ -53,9 +53,13 @@ def load_plan(folder: str | os.PathLike[str]) -> Plan:
         raise PlanError(
             f"no {FILE} in {folder}: write it beside the checkpoint by mutransfer.save_plan(plan, folder) when saving"
         ) from None
+    except OSError as error:
+        raise PlanError(f"{path} cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise PlanError(f"{path} holds no plan: none is nested as deep") from None
     except ValueError as error:
         raise PlanError(f"{path} is not valid JSON ({error}); write it again by mutransfer.save_plan") from error
-    if not isinstance(data, dict) or not isinstance(data.get("format"), int) or "plan" not in data:
+    if not isinstance(data, dict) or type(data.get("format")) is not int or "plan" not in data:
         raise PlanError(f"{path} is not a plan of mutransfer: expected the keys 'format' and 'plan'")
     if data["format"] > FORMAT:
         raise PlanError(
@@ -63,8 +67,8 @@ def load_plan(folder: str | os.PathLike[str]) -> Plan:
         )
     try:
         return Plan.from_json(json.dumps(data["plan"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise PlanError(f"{path} holds no plan that this version of mutransfer can read: {error}") from error
+    except PlanError as error:
+        raise PlanError(f"{path} holds no plan that this version of mutransfer can read: {error}") from None
 
 
 def check_plan(folder: str | os.PathLike[str], plan: Plan) -> None:

@@ -50,6 +50,8 @@ class Mechanism:
         """The mechanism of this text; PlanError where there is none."""
         on, _, detail = text.partition(" ")
         if on == On.ATTRIBUTE and detail.isidentifier():
+            if detail.startswith("__"):
+                raise PlanError(f"mechanism {text!r}: Python's own attributes scale no attention")
             return cls(On.ATTRIBUTE, name=detail)
         if on == On.OUTPUT and detail:
             part, _, parts = detail.partition("/")
@@ -77,3 +79,5 @@ class Site:
         object.__setattr__(self, "kind", SiteKind(self.kind))
         if isinstance(self.mechanism, str):
             object.__setattr__(self, "mechanism", Mechanism.parse(self.mechanism))
+        if self.mechanism.on is On.ATTRIBUTE and self.kind is not SiteKind.ATTENTION_LOGITS:
+            raise PlanError(f"mechanism {str(self.mechanism)!r}: an attribute scales attention logits, no {self.kind}")

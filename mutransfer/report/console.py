@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mutransfer.report.console_lines import run_line, sweep_line
+from mutransfer.report.text import for_terminal
 from mutransfer.report.time_left import Clock, duration
 from mutransfer.training.events import (
     Event,
@@ -41,9 +42,9 @@ class TerminalSink:
         elif isinstance(event, PhaseFinished):
             self.close()
         elif isinstance(event, SweepFinished):
-            self.console.print(f"  {sweep_line(event)}", highlight=False, markup=False)
+            self.console.print(for_terminal(f"  {sweep_line(event)}"), highlight=False, markup=False)
         elif isinstance(event, Note):
-            self.console.print(event.text, highlight=False, markup=False)
+            self.console.print(for_terminal(event.text), highlight=False, markup=False)
 
     def close(self) -> None:
         if self._progress is not None:
@@ -56,7 +57,7 @@ class TerminalSink:
         if not event.queued:
             return
         self._progress = Progress(
-            TextColumn("  {task.description:28}"),
+            TextColumn("  {task.description:28}", markup=False),
             BarColumn(24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
@@ -64,7 +65,7 @@ class TerminalSink:
             console=self.console,
             transient=True,
         )
-        self._task = self._progress.add_task(event.title, total=len(self._queued), status="")
+        self._task = self._progress.add_task(for_terminal(event.title), total=len(self._queued), status="")
         self._progress.start()
 
     def _advance(self, event: RunFinished) -> None:

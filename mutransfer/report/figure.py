@@ -21,6 +21,7 @@ from mutransfer.widths import Width, show_width, width_size
 
 STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold dollars
     "svg.hashsalt": "mutransfer",
     "font.size": 9,
     "axes.spines.top": False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jinja2
 
 from mutransfer.report.section import Page
+from mutransfer.report.text import fence, for_markdown
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("mutransfer.report"),
@@ -13,6 +14,7 @@ ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
+ENVIRONMENT.filters |= {"md": for_markdown, "fence": fence}
 
 
 def to_html(page: Page) -> str:

@@ -11,8 +11,10 @@ from mutransfer.config.loading import load_config
 from mutransfer.config.schema import StudyConfig
 from mutransfer.config.table import table_yaml
 from mutransfer.errors import ConfigError
+from mutransfer.report.write import write_whole
 from mutransfer.theory.content import is_built_in
 from mutransfer.theory.rules import Parameterization
+from mutransfer.transfer.runs.storage_url import with_password
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Folder:
         """Write down the user's own among ``tables``, beside what is there: each is named by its content."""
         for name, text in own_tables(tables).items():
             self.tables.mkdir(exist_ok=True)
-            (self.tables / f"{name}.yaml").write_text(text, encoding="utf-8")
+            write_whole(self.tables / f"{name}.yaml", text)
 
 
 def own_tables(tables: Iterable[Parameterization]) -> dict[str, str]:
@@ -65,7 +67,10 @@ def open_study(target: Path, out: Path | None, options: Sequence[str]) -> tuple[
         folder = Folder(target)
         if not folder.config.exists():
             raise ConfigError(f"{target} is not a run directory: it has no config.yaml")
-        return load_config(folder.config, options), folder
+        config = load_config(folder.config, options)
+        if config.storage is not None:
+            config = config.model_copy(update={"storage": with_password(config.storage)})
+        return config, folder
     if not target.exists():
         raise ConfigError(f"{target}: no such config file or run directory")
     config = load_config(target, options)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mutransfer.errors import ConfigError, Interruption
+from mutransfer.config.loading import override_place
+from mutransfer.errors import ConfigError, Interruption, OverrideError
 from mutransfer.report.console import JsonSink, PlainSink, TerminalSink, fan_out
 from mutransfer.report.tensorboard import TensorBoardSink
 from mutransfer.study.folder import open_study
 from mutransfer.study.workflow import Workflow, refuse_new_runs
 from mutransfer.training.events import Note, Sink, silent
+from mutransfer.transfer.runs.storage_url import without_passwords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ def open_session(
     config, folder = open_study(target, out, options or [])
     if fresh and config.storage is not None:
         raise ConfigError(
-            f"--fresh forgets what is in the run directory, but the runs are in {config.storage}; "
+            f"--fresh forgets what is in the run directory, but the runs are in {without_passwords(config.storage)}; "
             "name another storage to start anew"
         )
     shown = (view or View()).sink(write)
@@ -89,6 +91,9 @@ def open_session(
                 f"Go on with: mutransfer run {shlex.quote(str(folder.path))}"
             ) from None
         raise Interruption("interrupted before the first run; nothing was kept") from None
+    except OverrideError as error:
+        file = folder.config if target.is_dir() else target
+        raise ConfigError(f"{override_place(file, options or [], config, error.override)}: {error}") from None
     finally:
         if isinstance(shown, TerminalSink):
             shown.close()

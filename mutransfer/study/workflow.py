@@ -18,7 +18,7 @@ from mutransfer.config.task import load_task
 from mutransfer.errors import ConfigError, RecordError
 from mutransfer.parameterization.plan import Plan
 from mutransfer.report.finished_study import FinishedStudy
-from mutransfer.report.write import write_report
+from mutransfer.report.write import write_report, write_whole
 from mutransfer.study.cost import StudyCost, largest_step
 from mutransfer.study.folder import Folder, own_tables
 from mutransfer.study.threads import left_to_us, share_cores
@@ -33,6 +33,7 @@ from mutransfer.transfer.falsification.falsify import falsify
 from mutransfer.transfer.falsification.result import Falsification
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner, default_device
+from mutransfer.transfer.runs.storage_url import without_passwords
 from mutransfer.transfer.search.tune import TuneResult, tune
 from mutransfer.transfer.verification.budget import Budget
 from mutransfer.transfer.verification.result import Verification
@@ -54,7 +55,8 @@ class Workflow:
     def __enter__(self) -> Workflow:
         """Lock the run directory and keep the config in it; a study that cannot run is refused before that."""
         _ = self.plans
-        check_repeatable(self.task)
+        for text in check_repeatable(self.task):
+            self.sink(Note(text=text))
         self._share_cores()
         self._lock = FileLock(self.folder.path / ".lock")
         try:
@@ -64,7 +66,7 @@ class Workflow:
             raise RecordError(f"{self.folder.path} is in use by another process; wait for it or use --out") from None
         except OSError as error:
             raise RecordError(f"{self.folder.path} cannot be a run directory: {error.strerror or error}") from None
-        self.folder.config.write_text(dump_config(self.config), encoding="utf-8")
+        write_whole(self.folder.config, self._shown_config, private=self.config.storage is not None)
         self.folder.keep_tables(self.tables.trained.values())
         return self
 
@@ -222,7 +224,13 @@ class Workflow:
     def config_text(self) -> str:
         """The config, and below it the content of tables of the user's own."""
         tables = "".join(own_tables(self.tables.trained.values()).values())
-        return "\n".join([dump_config(self.config).strip(), *(f"# {line}" for line in tables.splitlines())])
+        return "\n".join([self._shown_config.strip(), *(f"# {line}" for line in tables.splitlines())])
+
+    @property
+    def _shown_config(self) -> str:
+        storage = self.config.storage
+        shown = None if storage is None else without_passwords(storage)
+        return dump_config(self.config.model_copy(update={"storage": shown}))
 
     @property
     def sequential(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
@@ -59,14 +60,38 @@ def check_task(task: object) -> Task:
     return task  # type: ignore[return-value]
 
 
-def check_repeatable(task: Task) -> None:
-    """Raise DataError where ``batch(0, 0)`` is not the same twice: no run could be repeated or compared."""
-    first, second = (tree_flatten(task.batch(0, 0))[0] for _ in range(2))
-    same = len(first) == len(second) and all(
-        torch.equal(a, b) if isinstance(a, Tensor) else True for a, b in zip(first, second, strict=True)
+def check_repeatable(task: Task) -> tuple[str, ...]:
+    """Sentences on what batches do not depend on; DataError where one is not the same twice, as no run would be."""
+    asked = ((0, 0), (0, 1), (1, 0))
+    first = {key: task.batch(*key) for key in asked}
+    for seed, step in asked:  # now that others came between: a batch may be the next one of a stream
+        if not _same(first[seed, step], task.batch(seed, step)):
+            raise DataError(
+                f"{label_of(task)}: batch(seed={seed}, step={step}) is not the same when asked twice. It must depend "
+                "on its arguments alone: draw with a generator that is seeded by (seed, step)."
+            )
+    by_step, by_seed = (not _same(first[0, 0], first[key]) for key in ((0, 1), (1, 0)))
+    if by_step and by_seed:
+        return ()
+    ignored = "seed and step" if not (by_step or by_seed) else "step" if by_seed else "seed"
+    follows = " A run sees one batch all the time." if not by_step else ""
+    follows += (
+        " Runs differ in their initialisation alone, and evaluation is on data of training." if not by_seed else ""
     )
-    if not same:
-        raise DataError(
-            f"{label_of(task)}: batch(seed=0, step=0) is not the same when asked twice. It must depend on its "
-            "arguments alone: draw with a generator that is seeded by (seed, step)."
-        )
+    return (f"batch(seed, step) of {label_of(task)} does not depend on {ignored}.{follows}",)
+
+
+def _same(first: Any, second: Any) -> bool:
+    (some, shape), (others, other_shape) = tree_flatten(first), tree_flatten(second)
+    return shape == other_shape and all(map(_equal, some, others))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Equality of two leaves of a batch, NaN equal to NaN; of what is no number, which may know none, it is assumed."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        return bool(torch.equal(a, b) or ((a == b) | ((a != a) & (b != b))).all())
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc")
+    return a == b if isinstance(a, str | int | float) and isinstance(b, str | int | float) else True

@@ -116,3 +116,26 @@ def test_eps_is_scaled_unless_asked_not_to(wide):
     unscaled = {g["eps"] for g in param_groups(wide, plan_from_marked(wide, scale_eps=False), lr=1.0)}
     assert unscaled == {1e-8}
     assert min(scaled) == pytest.approx(1e-8 / 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[" * 20_000, "is no base-shape file"),
+        ("0.weight: [1, 2", "not valid YAML"),
+        ("- 1", "expected a shape for every parameter"),
+        ("", "expected a shape for every parameter"),
+        ("0.weight: 3", r"0\.weight: expected a list of sizes and nulls, found int"),
+        ("0.weight: [-3, null]", r"0\.weight\.0: expected a positive whole number or null, found -3"),
+        ("0.weight: [null, .nan]", r"0\.weight\.1: expected a positive whole number or null, found nan"),
+        ("0.weight: [yes]", r"0\.weight\.0: expected a positive whole number or null, found True"),
+        ("0.weight: [[8]]", r"0\.weight\.0: expected a positive whole number or null, found list"),
+        ("0.weight: !!python/object:os.system x", "could not determine a constructor"),
+    ],
+)
+def test_a_file_that_holds_no_base_shapes_is_refused_by_name(tmp_path, text, complaint):
+    (tmp_path / "model.bsh").write_text(text)
+    with pytest.raises(PlanError, match=rf"model\.bsh.*{complaint}"):
+        plan_from_base_shapes(plain(8), tmp_path / "model.bsh")
+    with pytest.raises(PlanError, match="cannot be read"):
+        plan_from_base_shapes(plain(8), tmp_path / "gone.bsh")

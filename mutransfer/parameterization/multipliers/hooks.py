@@ -10,12 +10,14 @@ import torch
 import torch._dynamo.config
 from torch import nn
 
+from mutransfer.errors import PlanError
 from mutransfer.parameterization.sites import Mechanism, On
 
 # Kept with the module: unpickling it reserves the hook's id, which another hook would otherwise take.
 _HANDLES = "_mutransfer_hooks"
 _ATTRIBUTES = "_mutransfer_attributes"
 _SAME_FACTOR = 1e-9  # relative: a plan that was computed on another machine is the same
+_NO_SCALES = ("drop", "eps", "momentum", "prob")  # in the names of floats that are something else
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,27 @@ class OutputMultiplier:
         pieces = list(out.chunk(self.parts, dim=-1))
         pieces[self.part] = pieces[self.part] * self.factor
         return torch.cat(pieces, dim=-1)
+
+
+def check_place(module: nn.Module, mechanism: Mechanism, path: str) -> None:
+    """Raise PlanError where ``module`` has not what ``mechanism`` multiplies: a float scale of its own, or a key.
+
+    What torch's own layers keep as floats are rates, eps and slopes.
+    """
+    if mechanism.on is On.ATTRIBUTE:
+        value = vars(module).get(mechanism.name)
+        own = type(module).__module__.startswith("torch.nn")
+        if own or not isinstance(value, float) or any(word in mechanism.name for word in _NO_SCALES):
+            kind = "an attribute of torch's own" if own and value is not None else type(value).__name__
+            raise PlanError(
+                f"the plan multiplies {mechanism.name!r} of {path or 'the model'} ({type(module).__name__}): expected "
+                f"a float that scales attention, found {kind if value is not None else 'no such attribute'}"
+            )
+    if mechanism.on is On.KEY and not isinstance(module, nn.MultiheadAttention):
+        raise PlanError(
+            f"the plan multiplies the key of {path or 'the model'}: expected an nn.MultiheadAttention, found "
+            f"{type(module).__name__}"
+        )
 
 
 def put_on(module: nn.Module, mechanism: Mechanism, factor: float) -> None:

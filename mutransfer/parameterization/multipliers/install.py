@@ -6,7 +6,7 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.model.names import canonical, unwrapped
-from mutransfer.parameterization.multipliers.hooks import is_on, put_on, take_off
+from mutransfer.parameterization.multipliers.hooks import check_place, is_on, put_on, take_off
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import Mechanism
 
@@ -15,9 +15,13 @@ def install(inner: nn.Module, plan: Plan) -> None:
     """Put every run-time multiplier of ``plan`` on ``inner``.
 
     Raises:
-        PlanError: ``inner`` lacks a module that the plan multiplies; nothing is put on it then.
+        PlanError: ``inner`` lacks a module that the plan multiplies, or what of it is multiplied; nothing is put on it
+            then.
     """
-    for _, module, mechanism, factor in _places(inner, plan):
+    places = _places(inner, plan)
+    for path, module, mechanism, _ in places:
+        check_place(module, mechanism, path)
+    for _, module, mechanism, factor in places:
         put_on(module, mechanism, factor)
 
 

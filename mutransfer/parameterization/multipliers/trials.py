@@ -115,7 +115,7 @@ def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
     return max((float((a - b).norm() / b.norm()) for a, b in pairs if a.shape == b.shape), default=0.0)
 
 
-def check_multipliers(builds: Builds, example: Example, multipliers: Mapping[str, Mechanism]) -> None:
+def check_effects(builds: Builds, example: Example, multipliers: Mapping[str, Mechanism]) -> None:
     """Refuse a multiplier, by path and mechanism, that changes nothing in what the model computes, in either mode.
 
     A weight that is read without calling its module, or a fused kernel that skips an attribute, would be missed. Looked

@@ -9,7 +9,7 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.multipliers.trials import check_multipliers, joined, logits_mechanism
+from mutransfer.parameterization.multipliers.trials import check_effects, joined, logits_mechanism
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import survey
 from mutransfer.parameterization.sites import Mechanism, On, Site, SiteKind
@@ -44,7 +44,7 @@ def with_attention(plan: Plan, builds: Builds, example: Example) -> Plan:
         child, mechanism = by_class[like]
         place = joined(path, child)
         sites[place] = Site(kind=SiteKind.ATTENTION_LOGITS, factor=1.0, mechanism=mechanism)
-    check_multipliers(builds, example, {path: site.mechanism for path, site in sites.items()})
+    check_effects(builds, example, {path: site.mechanism for path, site in sites.items()})
     return replace(plan, sites={**plan.sites, **sites})
 
 

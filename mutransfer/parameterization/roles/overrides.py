@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from mutransfer.errors import ClassificationError
+from mutransfer.errors import OverrideError
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.roles.parameter import Parameter, grow_alike, growing_dims, role_of
 from mutransfer.theory.rules import Role
@@ -33,12 +33,20 @@ def as_overridden(
     known: Axes | None,
     override: Role | str | Axes,
 ) -> Parameter:
-    """The parameter with the role that the user gives it; ClassificationError where that does not fit its shapes."""
+    """The parameter with the role that the user gives it; OverrideError where that does not fit its shapes."""
     if isinstance(override, Axes):
+        axes_given, ndim = (*override.fan_in, *override.fan_out), len(shapes[0])
+        if any(not 0 <= axis < ndim for axis in axes_given) or len(set(axes_given)) < len(axes_given):
+            raise OverrideError(
+                f"override for {name!r}: expected dimensions from 0 to {ndim - 1} of shape {shapes[0]}, each in fan_in "
+                f"or fan_out and once; found {override}",
+                override=name,
+            )
         if not growing <= {*override.fan_in, *override.fan_out}:
-            raise ClassificationError(
+            raise OverrideError(
                 f"override for {name!r}: dimensions {sorted(growing)} of shape {shapes[0]} grow with width, "
-                f"but {override} does not cover them"
+                f"but {override} does not cover them",
+                override=name,
             )
         role, reason = role_of(override, growing) if growing else (Role.SCALAR, "no dimension grows")
         return Parameter(name=name, owner=owner, shapes=shapes, axes=override, role=role, reason=f"override: {reason}")
@@ -46,15 +54,17 @@ def as_overridden(
     axes = known
     if axes is None and role is Role.HIDDEN:
         if len(growing) != 2:
-            raise ClassificationError(
+            raise OverrideError(
                 f"override for {name!r}: 'hidden' needs two growing dimensions, shape {shapes[0]} has "
-                f"{len(growing)}; give Axes(fan_in=..., fan_out=...)"
+                f"{len(growing)}; give Axes(fan_in=..., fan_out=...)",
+                override=name,
             )
         first, second = sorted(growing)
         if not grow_alike(shapes, first, second):
-            raise ClassificationError(
+            raise OverrideError(
                 f"override for {name!r}: dimensions {first} and {second} of {shapes[0]} -> {shapes[1]} grow by "
-                "different factors, so say which is contracted: Axes(fan_in=..., fan_out=...)"
+                "different factors, so say which is contracted: Axes(fan_in=..., fan_out=...)",
+                override=name,
             )
         axes = Axes(fan_in=(second,), fan_out=(first,))
     elif role in (Role.OUTPUT, Role.BOTTLENECK):
@@ -65,15 +75,18 @@ def as_overridden(
 
 
 def check_overrides(overrides: Overrides | None, names: Mapping[str, object]) -> Overrides:
-    """The overrides, each of which must name a parameter and a role or axes; else ClassificationError."""
+    """The overrides, each of which must name a parameter and a role or axes; else OverrideError."""
     overrides = overrides or {}
     for pattern, value in overrides.items():
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ClassificationError(f"override {pattern!r} matches no parameter; the model has {listed(list(names))}")
+            raise OverrideError(
+                f"override {pattern!r} matches no parameter; the model has {listed(list(names))}", override=pattern
+            )
         if not isinstance(value, Axes) and value not in list(Role):
-            raise ClassificationError(
+            raise OverrideError(
                 f"override {pattern!r}: expected one of {', '.join(Role)} or Axes(fan_in=..., fan_out=...), "
-                f"found {value!r}"
+                f"found {value!r}",
+                override=pattern,
             )
     return overrides
 

@@ -186,10 +186,10 @@ def _specs(task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float) 
 def _heads_grow(task: Task, widths: Sequence[Width]) -> bool:
     """Whether the size of attention heads differs between the two smallest widths."""
     for batch in example_batches(task):
-        sizes = [
+        first, second = (
             {path: size for path, (size, _) in attention_logits(task, fresh(task.build, w), batch).items()}
             for w in widths[:2]
-        ]
-        if all(sizes):
-            break
-    return any(sizes[1].get(path, size) != size for path, size in sizes[0].items())
+        )
+        if first and second:
+            return any(second.get(path, size) != size for path, size in first.items())
+    return False

@@ -25,6 +25,8 @@ RESOLUTION = 12  # points per octave at which draws are searched
 SEARCHED = 2.0  # octaves, or grid steps if more, to each side of the best point in which draws are searched
 UNIT = 0.2  # of the unit cube: a length there that is alike to an octave
 TAIL = (1 - CONFIDENCE) / 2
+PERFECT = 1e-12  # a loss that none can be below, in what is compared
+LOG_PERFECT = math.log(PERFECT) + 1e-9  # with room for rounding
 FLAT = 2.0  # octaves over which a curve must be within a run's seed noise of its lowest to be called flat
 
 
@@ -75,7 +77,7 @@ class FittedCurve:
 
     def _edge(self, best: float) -> str:
         """The border of the grid, "low" or "high", that the optimum or the best run lies on; "" inside."""
-        if len(self.grid) < 2:
+        if len(self.grid) < 2 or self.logs.mean(axis=1).min() <= LOG_PERFECT:  # nothing beyond can be better
             return ""
         margin = float(np.diff(self.grid).min()) / 4
         lowest = int(self.logs.mean(axis=1).argmin())
@@ -94,6 +96,8 @@ class FittedCurve:
         other. (Choosing and judging on different seeds is biased: where few seeds choose badly, the rest find the best
         to be worse than it is, and the regret comes out too low.)
         """
+        if self.logs[int(np.abs(self.grid - log2_lr).argmin())].max() <= LOG_PERFECT:
+            return Interval(value=0.0, low=0.0, high=0.0)  # no run is better than a perfect fit by all seeds
         here, chosen = self._drawn_loss(log2_lr), self.draws.argmin(axis=0)
         value = float(here.mean() - self.mean[chosen].mean())
         looked_up = here - self.draws.min(axis=0)
@@ -126,7 +130,7 @@ def fit_curve(
     if noise is None:
         noise = pool_noise([logs], [grid])
     mean = logs.mean(axis=1)
-    if mean.min() >= math.log(ceiling) - 1e-9 or len(grid) == 1:  # nothing was learned: smaller rates may
+    if mean.min() >= math.log(max(ceiling, PERFECT)) - 1e-9 or len(grid) == 1:  # nothing was learned: smaller rates may
         level, rows = np.full(1, mean[0]), np.full((1, N_DRAWS), mean[0])
         return FittedCurve(grid=grid, logs=logs, noise=noise, at=grid[:1], mean=level, draws=rows)
     keep = _near_best(mean)
@@ -167,11 +171,11 @@ def log_losses(curve: Curve, ceiling: float) -> np.ndarray:
 
 
 def log_of(losses: Sequence[Sequence[float]]) -> np.ndarray:
-    """Logarithms of losses, by which runs are compared; a perfect fit counts as 1e-12."""
+    """Logarithms of losses, by which runs are compared; a perfect fit counts as PERFECT."""
     values = np.array(losses)
     if (values < 0).any():
         raise DataError(f"runs are compared by log loss: evaluate() must not be negative, found {values.min():g}")
-    return np.log(np.maximum(values, 1e-12))
+    return np.log(np.maximum(values, PERFECT))
 
 
 def best_point(points: np.ndarray, logs: np.ndarray) -> tuple[int, np.ndarray]:

@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from mutransfer.errors import RecordError
 from mutransfer.training.spec import RunResult, RunSpec
+from mutransfer.transfer.runs.storage_url import without_passwords
 from mutransfer.widths import show_width
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -37,7 +38,8 @@ class Record:
                         spec = RunSpec.from_dict(trial.user_attrs["spec"])
                         self._remember(spec, RunResult.from_dict(trial.user_attrs["result"]))
         except Exception as error:
-            raise RecordError(f"the record of runs at {where} cannot be opened: {error}") from error
+            told = without_passwords(f"the record of runs at {where} cannot be opened: {error}")
+            raise RecordError(told) from None
         self._studies: dict[str, optuna.Study] = {}
 
     def __len__(self) -> int:

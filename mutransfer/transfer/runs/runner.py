@@ -14,6 +14,7 @@ from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.training.task import Task, check_task
 from mutransfer.transfer.runs.record import Record
+from mutransfer.transfer.runs.unusable_losses import check_losses
 from mutransfer.widths import show_width
 
 
@@ -47,10 +48,12 @@ class Runner:
         """Results in the order of ``specs``, each from the record or by training now.
 
         Runs of one width are trained together where that is faster; an interruption then loses those of one stack.
+        Raises DataError where losses say nothing because the task is at fault; such a run is not recorded.
         """
         queued = list({s.key: s for s in specs if self.record.find(s) is None}.values())
         self.sink(PhaseStarted(title=title, queued=queued, already_done=len(specs) - len(queued)))
         for spec, result in self._dispatcher.perform(queued, self.plan):
+            check_losses(self.task, spec, result, self.device)
             self.record.add(spec, result)
             self.sink(RunFinished(spec=spec, result=result))
         self.sink(PhaseFinished(title=title))
