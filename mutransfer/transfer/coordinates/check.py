@@ -191,5 +191,5 @@ def _heads_grow(task: Task, widths: Sequence[Width]) -> bool:
             for w in widths[:2]
         ]
         if all(sizes):
-            break
-    return any(sizes[1].get(path, size) != size for path, size in sizes[0].items())
+            return any(sizes[1].get(path, size) != size for path, size in sizes[0].items())
+    return False
