@@ -209,7 +209,7 @@ def test_a_number_of_threads_in_the_environment_counts_for_small_models_too(tmp_
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ({"widths": [0]}, BuildError),
+        ({"base_width": {"d": 8}, "widths": [{"d": 16}]}, BuildError),
         ({"task": "stdlib-gpt", "args": {"folder": "."}, "base_width": 16, "widths": [32]}, DataError),
         ({"space": {"momentum": {"linear": [0, 0.9]}}}, ConfigError),
     ],
