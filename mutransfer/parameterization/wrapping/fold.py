@@ -89,6 +89,8 @@ def weight_factors(inner: nn.Module, plan: Plan) -> dict[torch.Tensor, float]:
 
 
 def _check_no_scheduler(optimizer: torch.optim.Optimizer) -> None:
+    if not attached(optimizer):
+        return
     gc.collect()  # one that was let go of may still lie about
     if names := sorted({type(scheduler).__name__ for scheduler in attached(optimizer)}):
         raise PlanError(
