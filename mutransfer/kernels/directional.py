@@ -69,24 +69,6 @@ class Linear:
         return tree_map(torch.Tensor.detach, values), tangents
 
 
-class _Once(torch.autograd.Function):
-    """The identity; what is differentiated through it cannot be differentiated again."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return _Last.apply(gradients[0])
-
-
 class _Last(torch.autograd.Function):
     """The identity, without a derivative."""
 
@@ -106,6 +88,14 @@ class _Last(torch.autograd.Function):
             "this linearised model has first derivatives in its parameters alone: torch lacks second derivatives of "
             "an operation in it"
         )
+
+
+class _Once(_Last):
+    """The identity; what is differentiated through it cannot be differentiated again."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return _Last.apply(gradients[0])
 
 
 # Both can be differentiated again, as often as torch knows how to, and in anything.
