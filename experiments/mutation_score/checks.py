@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import mutransfer as mt
 from experiments.mutation_score.settings import Setting
+from mutransfer.parameterization.judging.offenders import UPDATE_TOLERANCE, excess
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
 from mutransfer.random_state import preserved_random_state, seed_everything
@@ -19,7 +20,6 @@ from mutransfer.theory.rules import Role
 from mutransfer.training.optimizers.make import make_optimizer
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED
-from mutransfer.transfer.coordinates.offenders import UPDATE_TOLERANCE, excess
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
 from mutransfer.errors import DataError
-from mutransfer.measure.activations import activations, relative_changes
+from mutransfer.parameterization.measuring.activations import activations, relative_changes
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from mutransfer.errors import ConfigError, DataError, KernelError
 from mutransfer.kernels.distances import kernel_distance, relative_drift, target_alignment
 from mutransfer.kernels.empirical.ntk import empirical_ntk
-from mutransfer.measure.activations import RunModel, evaluating, floats, root_mean_square
-from mutransfer.measure.quantities import OF_MODULES
-from mutransfer.measure.updates import OutputChange, Start, alignment_exponent, output_changes, start
+from mutransfer.parameterization.measuring.activations import RunModel, evaluating, floats, root_mean_square
+from mutransfer.parameterization.measuring.quantities import OF_MODULES
+from mutransfer.parameterization.measuring.updates import OutputChange, Start, alignment_exponent, output_changes, start
 from mutransfer.parameterization.plan import Plan
 
 

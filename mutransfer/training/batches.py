@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from mutransfer.errors import DataError
-from mutransfer.measure.activations import evaluating
+from mutransfer.parameterization.measuring.activations import evaluating
 from mutransfer.training.out_of_memory import is_out_of_memory
 from mutransfer.training.task import PROBE_SEED, Task, label_of
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mutransfer.measure.activations import MAX_EXAMPLES, activations, evaluating, relative_changes
 from mutransfer.measure.movement import MovementLog
+from mutransfer.parameterization.measuring.activations import MAX_EXAMPLES, activations, evaluating, relative_changes
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.batches import batch_size, split_batch, to_device
 from mutransfer.training.events import Scalars, Sink

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.errors import KernelError
-from mutransfer.measure.activations import evaluating
 from mutransfer.measure.movement import KernelProbe, sgd_weights
+from mutransfer.parameterization.measuring.activations import evaluating
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.batches import batch_size, split_batch
 from mutransfer.training.task import Task

@@ -36,7 +36,7 @@ def infer_for_task(task: Task, builds: Builds, recipe: Recipe, *, overrides: Ove
     failure: ExampleError | None = None
     for batch in example_batches(task):
         try:
-            return infer(builds, recipe, overrides=overrides, example=_loss_on(task, batch))
+            return infer(builds, recipe, overrides=overrides, example=loss_on(task, batch))
         except ExampleError as error:
             failure = failure or error
     logging.getLogger("mutransfer").warning("%s. %s", failure, NOT_SEEN)
@@ -45,8 +45,9 @@ def infer_for_task(task: Task, builds: Builds, recipe: Recipe, *, overrides: Ove
 
 def task_example(task: Task) -> Example:
     """A function that calls a model as the task's loss does, on the first of ``example_batches``."""
-    return _loss_on(task, example_batches(task)[0])
+    return loss_on(task, example_batches(task)[0])
 
 
-def _loss_on(task: Task, batch: Any) -> Callable[[nn.Module], torch.Tensor]:
+def loss_on(task: Task, batch: Any) -> Callable[[nn.Module], torch.Tensor]:
+    """A function that calls a model as the task's loss does, on ``batch``."""
     return lambda model: task.loss(model, batch)

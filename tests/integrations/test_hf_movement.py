@@ -8,7 +8,7 @@ import torch
 import mutransfer as mt
 from mutransfer.errors import PlanError
 from mutransfer.integrations.hf import TransferCallback
-from mutransfer.measure.activations import activations, relative_changes
+from mutransfer.parameterization.measuring.activations import activations, relative_changes
 
 from .hf_runs import KEYS, ROWS, STEPS, history, trainer, wrap
 

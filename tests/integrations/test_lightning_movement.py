@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 import mutransfer as mt
 from mutransfer.errors import PlanError
 from mutransfer.integrations.lightning import TransferCallback
-from mutransfer.measure.activations import activations, relative_changes
+from mutransfer.parameterization.measuring.activations import activations, relative_changes
 
 from .lightning_runs import INPUTS, QUIET, Rates, fit, wrap
 

@@ -6,8 +6,8 @@ from torch import nn
 
 import mutransfer as mt
 from mutransfer.kernels import empirical_ntk, kernel_distance, relative_drift, target_alignment
-from mutransfer.measure.activations import changes
 from mutransfer.measure.movement import KernelProbe, Look, MovementLog, sgd_weights
+from mutransfer.parameterization.measuring.activations import changes
 
 X = torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
 U = torch.tensor([1.0, -2.0, 0.5])

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer.errors import ConfigError
+from mutransfer.parameterization.judging.offenders import TOLERANCE
 from mutransfer.theory.regimes import Kind
 from mutransfer.theory.rules import MUP, ONE, Family, Role
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.coordinates.check import coordinate_check
-from mutransfer.transfer.coordinates.offenders import TOLERANCE
 
 WIDTHS = [64, 128, 256, 512]
 FIRST, HIDDEN, READOUT = "1", "3", "5"  # flatten, linear, relu, linear, relu, linear

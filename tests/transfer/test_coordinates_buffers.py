@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from mutransfer.measure.buffers import copied_buffers, held_buffers
-from mutransfer.measure.updates import own_updates, start
+from mutransfer.parameterization.measuring.buffers import copied_buffers, held_buffers
+from mutransfer.parameterization.measuring.updates import own_updates, start
 from mutransfer.parameterization.plan import Plan
 from mutransfer.transfer.coordinates.check import coordinate_check
 

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer.intervals import Slope
+from mutransfer.parameterization.judging.offenders import excess
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import Site
 from mutransfer.theory.rules import Role
 from mutransfer.training.tasks.digits import DigitsMLP
 from mutransfer.transfer.coordinates.check import coordinate_check
-from mutransfer.transfer.coordinates.offenders import excess
 
 WIDTHS = (64, 128, 256, 512)
 FIRST, HIDDEN, SECOND, READOUT = "1.weight", "3.weight", "5.weight", "7.weight"

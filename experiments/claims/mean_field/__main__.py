@@ -13,7 +13,7 @@ from experiments.claims.findings import of_slope
 from experiments.claims.networks import architecture, ntk_mlp
 from mutransfer.intervals import Slope, fit_slope
 from mutransfer.kernels import infinite_width
-from mutransfer.measure.activations import activations, relative_changes
+from mutransfer.parameterization.measuring.activations import activations, relative_changes
 
 LIMITS = ("mean field", "ntk")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from mutransfer.errors import StackError
-from mutransfer.measure.activations import evaluating
+from mutransfer.parameterization.measuring.activations import evaluating
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply

@@ -13,7 +13,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mutransfer.errors import StackError
-from mutransfer.measure.activations import evaluating
+from mutransfer.parameterization.measuring.activations import evaluating
 from mutransfer.training.out_of_memory import is_out_of_memory
 from mutransfer.training.stacked.dropout import MemberDropout
 from mutransfer.training.stacked.member_batch import MemberBatch

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from mutransfer.errors import ConfigError
 from mutransfer.intervals import Slope
-from mutransfer.measure.quantities import OF_MODULES, Quantity
+from mutransfer.parameterization.judging.causes import Causes
+from mutransfer.parameterization.judging.expected import Expected, factored_modules
+from mutransfer.parameterization.judging.judge import Judge, late_offenders
+from mutransfer.parameterization.judging.measured import Measurements
+from mutransfer.parameterization.judging.offenders import Offender
+from mutransfer.parameterization.measuring.quantities import OF_MODULES, Quantity
+from mutransfer.parameterization.measuring.watcher import attention_logits
 from mutransfer.parameterization.model.factory import fresh
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import Overrides
@@ -19,17 +25,13 @@ from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.batches import example_batches
 from mutransfer.training.events import Note, Sink, silent
-from mutransfer.training.first_steps import attention_logits, first_steps
+from mutransfer.training.first_steps import first_steps
 from mutransfer.training.optimizers.table import optimizer_rule
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task, label_of
-from mutransfer.transfer.coordinates.causes import Causes
+from mutransfer.training.task_plan import loss_on
 from mutransfer.transfer.coordinates.checked_plans import CheckedPlans, plans_to_check
-from mutransfer.transfer.coordinates.expected import Expected, factored_modules
 from mutransfer.transfer.coordinates.factory_task import as_task
-from mutransfer.transfer.coordinates.judge import Judge, late_offenders
-from mutransfer.transfer.coordinates.measured import Measurements
-from mutransfer.transfer.coordinates.offenders import Offender
 from mutransfer.transfer.coordinates.result import CoordinateCheck
 from mutransfer.transfer.runs.runner import default_device
 from mutransfer.transfer.runs.seeds import seed_tuple
@@ -186,9 +188,9 @@ def _specs(task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float) 
 def _heads_grow(task: Task, widths: Sequence[Width]) -> bool:
     """Whether the size of attention heads differs between the two smallest widths."""
     for batch in example_batches(task):
+        run = loss_on(task, batch)
         first, second = (
-            {path: size for path, (size, _) in attention_logits(task, fresh(task.build, w), batch).items()}
-            for w in widths[:2]
+            {path: size for path, (size, _) in attention_logits(fresh(task.build, w), run).items()} for w in widths[:2]
         )
         if first and second:
             return any(second.get(path, size) != size for path, size in first.items())

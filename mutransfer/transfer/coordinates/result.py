@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mutransfer.intervals import Slope
-from mutransfer.measure.quantities import OF_MODULES, Quantity
+from mutransfer.parameterization.judging.measured import Rows
+from mutransfer.parameterization.judging.offenders import EARLY, TOLERANCE, Offender, grouped_by_cause, sentence_for
+from mutransfer.parameterization.measuring.quantities import OF_MODULES, Quantity
 from mutransfer.theory import rules
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.theory.rules import Family
-from mutransfer.transfer.coordinates.offenders import EARLY, TOLERANCE, Offender, grouped_by_cause, sentence_for
 from mutransfer.widths import Width, WidthKey
-
-Rows = tuple[tuple[float, ...], ...]  # width -> seed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from mutransfer.kernels.dynamics import gradient_descent
 from mutransfer.kernels.empirical.ntk import empirical_ntk
 from mutransfer.kernels.kernel_problem import Predictions
 from mutransfer.kernels.linearize import linearize
-from mutransfer.measure.activations import evaluating
+from mutransfer.parameterization.measuring.activations import evaluating
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.apply import apply

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from mutransfer.errors import DataError
-from mutransfer.measure.activations import evaluating
+from mutransfer.parameterization.measuring.activations import evaluating
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.training.batches import batch_of, to_device

@@ -9,11 +9,11 @@ from statistics import fmean
 
 from mutransfer.intervals import Slope, fit_slope
 from mutransfer.measure.movement import Look
-from mutransfer.measure.quantities import Quantity
+from mutransfer.parameterization.judging.expected import Expected, is_readout
+from mutransfer.parameterization.measuring.quantities import Quantity
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.regimes import Kind, Regime
 from mutransfer.training.spec import Outcome, RunResult
-from mutransfer.transfer.coordinates.expected import Expected, is_readout
 from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.widths import WidthKey, beyond_base
 

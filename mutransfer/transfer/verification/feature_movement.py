@@ -9,11 +9,11 @@ from itertools import chain
 import numpy as np
 
 from mutransfer.intervals import Slope, fit_slope
+from mutransfer.parameterization.judging.expected import roles_of
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.rules import Role
 from mutransfer.training.spec import Outcome, RunResult
-from mutransfer.transfer.coordinates.expected import roles_of
 from mutransfer.transfer.search.sweep import Sweep
 from mutransfer.widths import WidthKey, beyond_base
 

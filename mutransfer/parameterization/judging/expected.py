@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, equal
 
-from mutransfer.measure.quantities import Quantity
+from mutransfer.parameterization.measuring.quantities import Quantity
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import On, SiteKind

@@ -6,15 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mutransfer.intervals import Slope, fit_slope
-from mutransfer.measure.gradients import MOSTLY_ROUNDING
-from mutransfer.measure.quantities import OF_MODULES, Quantity
+from mutransfer.parameterization.judging.expected import Expected, handed_on, is_readout
+from mutransfer.parameterization.measuring.gradients import MOSTLY_ROUNDING
+from mutransfer.parameterization.measuring.quantities import OF_MODULES, Quantity
+from mutransfer.parameterization.measuring.watcher import FirstSteps
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.regimes import Regime
-from mutransfer.training.first_steps import FirstSteps
-from mutransfer.transfer.coordinates.expected import Expected, handed_on, is_readout
-from mutransfer.transfer.coordinates.result import Rows
 from mutransfer.widths import Width, beyond_base, width_size
+
+Rows = tuple[tuple[float, ...], ...]  # width -> seed
 
 
 class Measurements:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import mutransfer as mt
-from mutransfer.measure.updates import alignment_exponent, output_changes, own_updates, start
+from mutransfer.parameterization.measuring.updates import alignment_exponent, output_changes, own_updates, start
 
 
 def network():

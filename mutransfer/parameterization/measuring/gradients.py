@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mutransfer.measure.activations import root_mean_square
+from mutransfer.parameterization.measuring.activations import root_mean_square
 
 MOSTLY_ROUNDING = 0.1  # share beyond which a gradient says nothing; 1e-7 to 1e-6 are usual, 1e-2 in bfloat16
 
@@ -26,3 +26,8 @@ def rounding_shares(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[str,
             size, odd = root_mean_square(one), root_mean_square(three / 3 - one)
             shares[name] = torch.where(size > 0, odd / size, (odd > 0).to(size))
     return shares
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that are trained, by name."""
+    return {n: p for n, p in model.named_parameters() if p.requires_grad}

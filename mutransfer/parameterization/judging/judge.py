@@ -12,15 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mutransfer.intervals import Slope
-from mutransfer.measure.quantities import Quantity
-from mutransfer.parameterization.model.names import owner
-from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.sites import SiteKind
-from mutransfer.theory import rules
-from mutransfer.theory.rules import Family, Role
-from mutransfer.transfer.coordinates.causes import INIT, TITLES, UPDATE, Causes
-from mutransfer.transfer.coordinates.expected import Expected
-from mutransfer.transfer.coordinates.offenders import (
+from mutransfer.parameterization.judging.causes import INIT, TITLES, UPDATE, Causes
+from mutransfer.parameterization.judging.expected import Expected
+from mutransfer.parameterization.judging.offenders import (
     EARLY,
     EPS_GROWTH,
     EPS_TOLERANCE,
@@ -30,6 +24,12 @@ from mutransfer.transfer.coordinates.offenders import (
     Offender,
     excess,
 )
+from mutransfer.parameterization.measuring.quantities import Quantity
+from mutransfer.parameterization.model.names import owner
+from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.sites import SiteKind
+from mutransfer.theory import rules
+from mutransfer.theory.rules import Family, Role
 
 Slopes = Mapping[str, Mapping[str, Slope]]  # quantity -> module or parameter -> slope
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mutransfer.measure.activations import activations, changes, evaluating, relative_changes, rms
+from mutransfer.parameterization.measuring.activations import activations, changes, evaluating, relative_changes, rms
 
 
 class Net(nn.Module):

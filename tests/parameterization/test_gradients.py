@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mutransfer.measure.gradients import MOSTLY_ROUNDING, rounding_shares
+from mutransfer.parameterization.measuring.gradients import MOSTLY_ROUNDING, rounding_shares
 
 X = torch.randn(32, 6, 8, generator=torch.Generator().manual_seed(0))
 

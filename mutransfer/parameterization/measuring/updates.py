@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from mutransfer.measure.activations import RunModel, evaluating, first_rows, root_mean_square
-from mutransfer.measure.buffers import copied_buffers, held_buffers
-from mutransfer.measure.own_parameters import own_parameters, put_values, swap_parameters
+from mutransfer.parameterization.measuring.activations import RunModel, evaluating, first_rows, root_mean_square
+from mutransfer.parameterization.measuring.buffers import copied_buffers, held_buffers
+from mutransfer.parameterization.measuring.own_parameters import own_parameters, put_values, swap_parameters
 from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED, known_axes
 
 ModuleCall = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a module, before the plan's multipliers
@@ -51,8 +51,11 @@ class OutputChange:
     alignment: tuple[Tensor, Tensor, int] | None  # ||dW x||, ||dW|| ||x|| and fan_in, of modules with a matrix
 
 
-def start(model: nn.Module, forward: RunModel, *, inputs: bool = False) -> Start:
-    """The state that later ones are compared with; ``inputs`` keeps those of every module too."""
+def start(model: nn.Module, forward: RunModel, *, inputs: bool = False, only: Collection[str] | None = None) -> Start:
+    """The state that later ones are compared with.
+
+    ``inputs`` keeps those of every module too; ``only`` are the paths of modules to look at, None: all.
+    """
     outputs: dict[str, Tensor] = {}
     calls: dict[str, ModuleCall] = {}
     sizes: dict[str, Tensor] = {}
@@ -71,7 +74,7 @@ def start(model: nn.Module, forward: RunModel, *, inputs: bool = False) -> Start
 
     buffers = copied_buffers(model)
     with held_buffers(model, buffers):  # a forward pass may change them in eval mode too
-        _show_calls(model, forward, see)
+        _show_calls(model, forward, see, only)
     weights = {
         path: {name: p.detach().clone() for name, p in own_parameters(model.get_submodule(_path(path))).items()}
         for path in outputs
@@ -158,8 +161,10 @@ def alignment_exponent(norms: tuple[float, float], fan_in: int) -> float:
 
 
 @torch.no_grad()
-def _show_calls(model: nn.Module, forward: RunModel, see: Callable[..., None]) -> None:
-    """Run ``forward`` in eval mode and show ``see`` every call of a module with parameters of its own."""
+def _show_calls(
+    model: nn.Module, forward: RunModel, see: Callable[..., None], only: Collection[str] | None = None
+) -> None:
+    """Run ``forward`` in eval mode and show ``see`` every call of a module (in ``only``) with parameters of its own."""
     handles = []
     busy = False  # while a module is called again to look at it
 
@@ -183,6 +188,8 @@ def _show_calls(model: nn.Module, forward: RunModel, see: Callable[..., None]) -
 
     for name, module in model.named_modules():
         if "parametrizations" in name.split(".") or not own_parameters(module):
+            continue
+        if only is not None and name not in only:
             continue
         enter, leave = hooks(name or "model")
         handles.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
