@@ -30,6 +30,10 @@ class OverrideError(ClassificationError):
         self.override = override
 
 
+class PlanMeasurementError(MutransferError):
+    """A plan under which small models do not do what its parameterization predicts."""
+
+
 class PlanError(MutransferError):
     """A plan that does not fit the model, the optimizer or the moment it is applied at."""
 

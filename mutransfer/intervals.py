@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.9
 
@@ -29,15 +28,18 @@ class Slope(Interval):
     """d log(quantity) / d log(width) with a 90 % interval, and what theory predicts (None: nothing)."""
 
     predicted: float | None = None
+    degrees: int = 1  # of freedom, from which the interval's width was estimated
 
     def __str__(self) -> str:
         text = f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
         return text if self.predicted is None else f"{text} (theory {self.predicted:+.2f})"
 
 
-def t_quantile(degrees: int) -> float:
-    """Standard errors from a value to either end of its 90 % interval."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
+def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
+    """Standard errors from a value to either end of the interval that holds so often."""
+    from scipy.stats import t  # here: wrapping a model needs no scipy
+
+    return float(t.ppf((1 + confidence) / 2, degrees))
 
 
 def t_interval(value: float, error: float, degrees: int) -> Interval:
@@ -81,4 +83,16 @@ def fit_slope(
     residuals = np.array(y) - np.mean(y) - slope * centred
     error = np.sqrt(residuals @ residuals / (len(x) - 2) / (centred @ centred))
     fitted = t_interval(slope, float(error), len(x) - 2)
-    return Slope(value=slope, low=fitted.low, high=fitted.high, predicted=predicted)
+    return Slope(value=slope, low=fitted.low, high=fitted.high, predicted=predicted, degrees=len(x) - 2)
+
+
+def at_confidence(slope: Slope, confidence: float) -> Slope:
+    """The slope with an interval that holds so often instead of in 90 % of cases; 0: none, its value alone.
+
+    >>> slope = fit_slope([64, 128, 256], [[1.0, 1.1], [0.5, 0.55], [0.25, 0.3]])
+    >>> at_confidence(slope, 0.0).low == slope.value, at_confidence(slope, 0.999).low < slope.low
+    (True, True)
+    """
+    wider = t_quantile(slope.degrees, confidence) / t_quantile(slope.degrees)
+    half = (slope.high - slope.low) / 2 * wider
+    return replace(slope, low=slope.value - half, high=slope.value + half)

@@ -251,6 +251,7 @@ class StudyConfig(_Section):
     training: TrainingConfig = TrainingConfig()
     coordinates: CoordinatesConfig = CoordinatesConfig()
     overrides: dict[str, RoleOrAxes] = {}  # parameter pattern: role, for what cannot be inferred
+    check: bool = True  # measure the plan on small models before anything is trained
     device: str = "auto"  # cuda where there is one, else cpu
     threads: int | None = Field(
         None, ge=1, le=MOST_THREADS

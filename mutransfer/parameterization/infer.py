@@ -10,6 +10,7 @@ from torch import nn
 from mutransfer.parameterization.factors import scaling_of
 from mutransfer.parameterization.initialisation import infer_law
 from mutransfer.parameterization.initialisation.laws import Measured, law_factor
+from mutransfer.parameterization.judging.second_look import second_look
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.attention import packed_sites, traced_sites
 from mutransfer.parameterization.multipliers.attention_without_softmax import product_sites
@@ -26,7 +27,12 @@ from mutransfer.widths import Width
 
 
 def infer(
-    builds: Builds, recipe: Recipe, *, overrides: Overrides | None = None, example: Example | None = None
+    builds: Builds,
+    recipe: Recipe,
+    *,
+    overrides: Overrides | None = None,
+    example: Example | None = None,
+    check: bool = False,
 ) -> Plan:
     """The plan of ``recipe`` for a factory, from small and meta-device builds; see :meth:`Plan.infer`."""
     builds.skeleton(builds.base)  # what is wrong with the factory is told before what is wrong with an example
@@ -35,8 +41,13 @@ def infer(
     laws = infer_law.measure(builds, surveyed) if recipe.table.corrects_init else None
     builds.check_new()
     plan = _plan(surveyed, laws, recipe, traces)
-    if traces is None or not recipe.table.corrects_init:
-        return plan
+    if traces is not None and recipe.table.corrects_init:
+        plan = _with_logits(plan, builds, recipe, traces)
+    return second_look(builds, plan, recipe.table, traces, overrides or ()) if check else plan
+
+
+def _with_logits(plan: Plan, builds: Builds, recipe: Recipe, traces: Traces) -> Plan:
+    """The plan with sites on attention logits; every multiplier has been tried."""
     logits = {**traced_sites(builds, traces, recipe.table), **product_sites(builds, traces, recipe.table)}
     plan = replace(plan, sites={**plan.sites, **logits})
     lone = {path for path, a in traces.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see

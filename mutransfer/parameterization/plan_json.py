@@ -30,7 +30,7 @@ def plan_fields(text: str) -> dict[str, Any]:
         raise PlanError("a plan is not nested as deep as this JSON") from None
     except ValueError as error:
         raise PlanError(f"a plan is JSON, and this is not: {error}") from None
-    plan = _record(data, "", _PLAN, required=_PLAN)
+    plan = _record(data, "", _PLAN, required=_PLAN.keys() - {"measurement"})
     for name in ("shapes", "fresh_rms"):
         if odd := sorted(plan[name].keys() - plan["scalings"].keys()):
             raise PlanError(f"{name}.{_short(odd[0])}: expected a parameter that scalings names too")
@@ -194,4 +194,5 @@ _PLAN: Mapping[str, Read] = {
     "sites": _each(_site),
     "shapes": _each(_shape),
     "fresh_rms": _each(_NOT_NEGATIVE),
+    "measurement": _text,  # of plans that were written before there was any, none
 }

@@ -111,9 +111,17 @@ class Workflow:
 
     @cached_property
     def plans(self) -> dict[str, Plan]:
-        """Plans of the parameterization under study at every width: one that cannot be built is found early."""
+        """Plans of the parameterization under study at every width: one that cannot be built is found early.
+
+        That of the largest width is measured on small models.
+        """
         specs = [replace(self.template, width=w) for w in (self.config.base_width, *self.config.widths)]
-        return {show_width(spec.width): infer_plan(spec, self.task, table=self.tables.main) for spec in specs}
+        largest = show_width(self.config.largest_width)
+
+        def plan(spec: RunSpec, width: str) -> Plan:
+            return infer_plan(spec, self.task, table=self.tables.main, check=self.config.check and width == largest)
+
+        return {width: plan(spec, width) for spec in specs for width in [show_width(spec.width)]}
 
     @cached_property
     def regime(self) -> str:
@@ -172,6 +180,7 @@ class Workflow:
                 sink=self.sink,
                 members=self.config.members,
                 perturb=self.config.perturb if table is self.tables.main else (),
+                check=False,  # the plan has been measured
                 perturb_width=self.config.perturb_width,
                 sequential=self.config.sequential,
                 budget=self.budget,

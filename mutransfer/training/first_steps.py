@@ -43,6 +43,8 @@ def first_steps(
             together = Population(specs, task, plan=plan, device=device)
             rows = range(len(specs))
             watchers = [Watcher(together.stack.member(row), loss, attention=attention) for row in rows]
+            for row, watcher in zip(rows, watchers, strict=True):
+                watcher.begin(together.stack.member(row))
             for step in range(steps):
                 together.step(step)
                 if step + 1 in looks:
@@ -55,6 +57,7 @@ def first_steps(
     for spec in specs:
         alone = TrainingLoop(spec, 1, task, plan, device, silent)
         watcher = Watcher(alone.model, loss, attention=attention)
+        watcher.begin(alone.model)
         for step in range(steps):
             alone.step(step)
             if step + 1 in looks:

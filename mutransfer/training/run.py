@@ -61,10 +61,13 @@ def run(
         return replace(result, seconds=seconds, accumulate=accumulate, device=str(device))
 
 
-def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = None) -> Plan:
-    """The plan that a spec names; ``table`` is the user's own parameterization of that name, if it is one."""
+def infer_plan(spec: RunSpec, task: Task, *, table: Parameterization | None = None, check: bool = False) -> Plan:
+    """The plan that a spec names; ``table`` is the user's own parameterization of that name, if it is one.
+
+    ``check``: whether to measure it on small models.
+    """
     builds = Builds(task.build, base=spec.base_width, target=spec.width)
-    plan = infer_for_task(task, builds, spec.recipe(table))
+    plan = infer_for_task(task, builds, spec.recipe(table), check=check)
     if spec.width != spec.base_width and all(scaling.role is Role.SCALAR for scaling in plan.values()):
         raise BuildError(
             f"no parameter of {label_of(task)} changes its shape between width {show_width(spec.base_width)} and "

@@ -21,12 +21,15 @@ from mutransfer.training.batches import example_batches
 from mutransfer.training.task import Task
 
 
-def infer_for_task(task: Task, builds: Builds, recipe: Recipe, *, overrides: Overrides | None = None) -> Plan:
+def infer_for_task(
+    task: Task, builds: Builds, recipe: Recipe, *, overrides: Overrides | None = None, check: bool = False
+) -> Plan:
     """The plan of ``recipe`` for ``task.build``, whose loss shows what the model does.
 
     Args:
         builds: ``task.build`` at base and target width.
         overrides: None takes the task's own, if it has any; ``{}`` is none.
+        check: whether to measure the plan on small models.
 
     A loss that fails on the task's example, or on a few examples and on a whole batch too, is logged, and the plan is
     inferred without it: training will say what is wrong, or has another outcome for it.
@@ -36,7 +39,7 @@ def infer_for_task(task: Task, builds: Builds, recipe: Recipe, *, overrides: Ove
     failure: ExampleError | None = None
     for batch in example_batches(task):
         try:
-            return infer(builds, recipe, overrides=overrides, example=loss_on(task, batch))
+            return infer(builds, recipe, overrides=overrides, example=loss_on(task, batch), check=check)
         except ExampleError as error:
             failure = failure or error
     logging.getLogger("mutransfer").warning("%s. %s", failure, NOT_SEEN)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mutransfer.parameterization.measuring.gradients import MOSTLY_ROUNDING, rounding_shares
+from mutransfer.parameterization.measuring.gradients import MOSTLY_ROUNDING, gradients_of, rounding_shares
 
 X = torch.randn(32, 6, 8, generator=torch.Generator().manual_seed(0))
 
@@ -40,6 +40,11 @@ CASES = {  # the model, and what of it has no gradient but rounding
 }
 
 
+def shares_of(loss, model):
+    parameters = dict(model.named_parameters())
+    return rounding_shares(loss, parameters, gradients_of(loss, parameters))
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 @pytest.mark.parametrize("case", CASES)
 def test_parameters_that_the_loss_does_not_depend_on_have_nothing_but_rounding(case, scale):
@@ -47,7 +52,7 @@ def test_parameters_that_the_loss_does_not_depend_on_have_nothing_but_rounding(c
     build, without = CASES[case]
     model = build()
     loss = scale * torch.tanh(model(X)).pow(3).mean()
-    shares = rounding_shares(loss, dict(model.named_parameters()))
+    shares = shares_of(loss, model)
     assert {name for name, share in shares.items() if share > MOSTLY_ROUNDING} == without
     assert all(share < 1e-3 for name, share in shares.items() if name not in without)
 
@@ -55,5 +60,5 @@ def test_parameters_that_the_loss_does_not_depend_on_have_nothing_but_rounding(c
 def test_a_gradient_that_is_exactly_zero_is_no_rounding():
     model = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2))
     nn.init.zeros_(model[1].weight)
-    shares = rounding_shares(model(X).pow(2).mean() + model(X).mean(), dict(model.named_parameters()))
+    shares = shares_of(model(X).pow(2).mean() + model(X).mean(), model)
     assert shares["0.weight"] == 0.0

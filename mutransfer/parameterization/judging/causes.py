@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mutransfer.parameterization.judging.offenders import TOLERANCE
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.sites import SiteKind
@@ -47,7 +48,7 @@ class Causes:
         growing = "large" if excess > 0 else "small"
         symptom = f"its {title} is n^{abs(excess):.1f} too {growing} for {_a(scaling.role)} parameter"
         if self.right is None:
-            return f"{symptom}: check its role, its fans and the factors of the plan"
+            return f"{symptom}: {self._amended(scaling, fields[0], excess)}. Check its role and its fans"
         if (unscaled := self._eps_left(parameter)) is not None:
             return f"{symptom}, or its gradient is not far above eps, and {unscaled}"
         if (difference := self._different(parameter, tuple(TITLES))) is not None:
@@ -56,6 +57,15 @@ class Causes:
             f"{symptom}, although the plan's factors are those of {self.table.name}: either the table lets it grow, or "
             "its role is wrong, or the model multiplies by a power of its width where the plan does not see it"
         )
+
+    def _amended(self, scaling: Scaling, field: str, excess: float) -> str:
+        """The factor of the plan, and the one that would make up for n**excess, a multiple of n**1/2 as a rule."""
+        halves = round(2 * excess) / 2
+        power = halves if halves and abs(halves - excess) <= TOLERANCE else excess
+        name = "init_mult" if field == "forward_mult" else field
+        factor = getattr(scaling, name)
+        right = factor * (width_size(self.plan.width) / width_size(self.plan.base_width)) ** -power
+        return f"its factor is {factor:.4g} at width {show_width(self.plan.width)} and would have to be {right:.4g}"
 
     def differs(self, parameter: str, *names: str) -> bool:
         """Whether any of these factors is another than in the inferred plan."""

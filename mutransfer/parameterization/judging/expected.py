@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, equal
 
@@ -52,13 +52,9 @@ class Expected:
         return 0.0 if quantity == Quantity.SIZE else change
 
     def update(self, parameter: str) -> float | None:
-        """The power of what a parameter's own update does to its module's output. Growth is never right."""
-        regime = self.regime
+        """The power of what a parameter's own update does to its module's output."""
         role = self.plan[parameter].role
-        if regime is None or role is Role.SCALAR:
-            return None
-        power = regime.updates.get(role)
-        return None if power is None else min(power, 0.0)
+        return None if self.regime is None or role is Role.SCALAR else self.regime.updates.get(role)
 
     def at_init(self, module: str) -> tuple[float, float] | None:
         """The least and the largest power of a module's size before training."""
@@ -102,6 +98,11 @@ class Expected:
         if module in self.readouts and not roles_of(module, self.plan):  # a tied one
             return {Role.OUTPUT}
         return roles_of(module, self.plan) - {Role.SCALAR}
+
+
+def without_growth(regime: Regime | None) -> Regime | None:
+    """The regime with updates that do not grow, whatever the table lets them do: what it has to be to train at all."""
+    return None if regime is None else replace(regime, updates={r: min(x, 0.0) for r, x in regime.updates.items()})
 
 
 def roles_of(module: str, plan: Plan) -> set[Role]:

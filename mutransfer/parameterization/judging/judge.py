@@ -8,6 +8,7 @@ order, and what comes behind an offender is not blamed for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -47,6 +48,9 @@ class Judge:
     factored: frozenset[str]
     routed: frozenset[str]  # modules whose share of the examples differs between runs
     attention: float | None  # power of the logits before training that the table expects; None: heads do not grow
+    slack: float = 1.0  # times the tolerances
+    bounded: float = -math.inf  # the power up to which an update is no harm, whatever is expected
+    early: tuple[float, float] = (EARLY, EARLY)  # by which an update may start fainter (Adam, SGD)
 
     def offenders(self) -> list[Offender]:
         """Everything off at initialisation and in the first update, else eps; and decay."""
@@ -71,22 +75,20 @@ class Judge:
                 )
 
     def _at_init(self) -> Iterator[Offender]:
-        sizes, inputs, spreads = (
-            self.init.get(quantity, {}) for quantity in (Quantity.SIZE, Quantity.INPUT, Quantity.SPREAD)
-        )
+        sizes, spreads = (self.init.get(quantity, {}) for quantity in (Quantity.SIZE, Quantity.SPREAD))
         reached = False  # whether something was off before
         for module, slope in sizes.items():
             if module in self.factored:
                 continue
             low, high = self.expected.at_init(module) or (float("-inf"), 0.0)
-            power = excess(slope, low, high, TOLERANCE)
+            power = excess(slope, low, high, self.slack * TOLERANCE)
             if power > 0 and self._reads_out(module) and module in spreads:
                 # A readout's bias is not scaled, and may be most of the logits.
                 slope = spreads[module]
-                power = max(excess(slope, low, high, TOLERANCE), 0.0)
+                power = max(excess(slope, low, high, self.slack * TOLERANCE), 0.0)
             if not power:
                 continue
-            into = inputs[module].value if module in inputs else 0.0
+            into = self._into(module)
             if reached and abs(power - into) <= UPDATE_TOLERANCE:
                 continue  # it only hands on
             use = self.causes.use(self.expected.handed_on.get(module, module))
@@ -120,6 +122,11 @@ class Judge:
             return Offender(where=name, module=module, what=what, slope=slope, cause=self.causes.of(name, INIT, power))
         return Offender(where=inner, module=module, what=what, slope=slope, cause="no parameter of the plan is its own")
 
+    def _into(self, module: str) -> float:
+        """How what reaches a module goes with width before training; an update is as much fainter."""
+        inputs = self.init.get(Quantity.INPUT, {})
+        return inputs[module].value if module in inputs else 0.0
+
     def _reads_out(self, module: str) -> bool:
         return self.expected.handed_on.get(module, module) in self.expected.readouts
 
@@ -142,9 +149,10 @@ class Judge:
                 continue
             expected = self.expected.update(name)
             suspect = self.causes.differs(name, *UPDATE)
-            early = EARLY if sgd or not suspect else 0.0
-            low, high = (float("-inf"), 0.0) if expected is None else (expected - early, expected)
-            power = excess(slope, low, high, UPDATE_TOLERANCE, suspect=suspect)
+            early = self.early[sgd] if sgd or not suspect else 0.0
+            early = max(early, 0.0 if suspect else -self._into(owner(name)))
+            low, high = (float("-inf"), 0.0) if expected is None else (expected - early, max(expected, self.bounded))
+            power = excess(slope, low, high, self.slack * UPDATE_TOLERANCE, suspect=suspect)
             if sgd and (not power or owner(name) in self.routed):
                 # Too faint by less than what a right update may start with, or a slope of shares: the factors tell.
                 power = self.causes.step_power(name)
@@ -172,10 +180,10 @@ class Judge:
                 continue  # logits of queries or keys of a wrong size
             if path in start:
                 slope = start[path]
-                power = excess(slope, self.attention, self.attention, UPDATE_TOLERANCE)
+                power = excess(slope, self.attention, self.attention, self.slack * UPDATE_TOLERANCE)
             else:  # queries that start at 0: later, products of what has aligned, as large as the change of both
                 grown = max(self.attention, self.attention + 0.5 + self.expected.regime.change[1])
-                power = excess(slope, float("-inf"), grown, UPDATE_TOLERANCE)
+                power = excess(slope, float("-inf"), grown, self.slack * UPDATE_TOLERANCE)
             if power:
                 cause = self.causes.site(path, SiteKind.ATTENTION_LOGITS, "their multiplier")
                 twice = "they are scaled more than once" if power < 0 else "they are not scaled by 1/head_size"

@@ -9,7 +9,7 @@ class Quantity(StrEnum):
     """What is measured. Sizes are root-mean-squares on a fixed batch."""
 
     # of modules, before the first step alone
-    SPREAD = "spread"  # the output less its mean over examples: a readout's bias is not in it
+    SPREAD = "spread"  # the output less its bias, or its mean over examples
     INPUT = "input"
     # of parameters, before the first step
     ROUNDING = "rounding"  # the part of the gradient in train mode that is nothing else

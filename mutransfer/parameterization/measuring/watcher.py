@@ -13,7 +13,7 @@ from mutransfer.errors import MutransferError
 from mutransfer.parameterization.measuring import updates
 from mutransfer.parameterization.measuring.activations import evaluating, floats, root_mean_square
 from mutransfer.parameterization.measuring.buffers import held_buffers
-from mutransfer.parameterization.measuring.gradients import rounding_shares, trained
+from mutransfer.parameterization.measuring.gradients import gradients_of, rounding_shares, trained
 from mutransfer.parameterization.measuring.quantities import Quantity
 from mutransfer.parameterization.tracing.run_traced import trace
 from mutransfer.random_state import preserved_random_state
@@ -40,7 +40,9 @@ class FirstSteps:
 class Watcher:
     """Compares one model, which is handed in every time, with what it was when the watcher was made."""
 
-    def __init__(self, model: nn.Module, loss: ModelLoss, *, attention: bool, only: Collection[str] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, loss: ModelLoss, *, attention: bool, only: Collection[str] | None = None
+    ) -> None:
         """
         Args:
             attention: whether to measure the logits of attention too.
@@ -49,11 +51,24 @@ class Watcher:
         self.loss, self.attention = loss, attention
         self.start = updates.start(model, lambda: loss(model), inputs=True, only=only)
         self.steps_taken = FirstSteps(dict(self.start.outputs))
-        sizes = {path: root_mean_square(x) for path, x in self.start.outputs.items()}
-        spread = {path: root_mean_square(_centred(x)) for path, x in self.start.outputs.items() if x.ndim > 1}
-        named = {Quantity.SIZE: sizes, Quantity.SPREAD: spread, Quantity.INPUT: dict(self.start.input_sizes)}
+
+    def begin(self, model: nn.Module) -> None:
+        """Measure before the first step."""
         with held_buffers(model, self.start.buffers):
-            self.note(0, named | {Quantity.ROUNDING: self._rounding(model)} | self._logits(model))
+            self.note(0, self.at_start(model) | {Quantity.ROUNDING: self._rounding(model)})
+
+    def at_start(self, model: nn.Module) -> dict[Quantity, dict[str, Tensor]]:
+        """Sizes of outputs and inputs, and logits, before the first step."""
+        outputs = self.start.outputs
+        return {
+            Quantity.SIZE: {path: root_mean_square(x) for path, x in outputs.items()},
+            Quantity.SPREAD: {
+                path: root_mean_square(_without_bias(x, self.start.weights[path].get("bias")))
+                for path, x in outputs.items()
+                if x.ndim > 1
+            },
+            Quantity.INPUT: dict(self.start.input_sizes),
+        } | self._logits(model)
 
     def look(self, model: nn.Module, step: int, *, last: bool = False) -> None:
         """Measure with the buffers that there were before the first step: theory says how parameters move outputs.
@@ -77,21 +92,20 @@ class Watcher:
         self.steps_taken.looks[step] = {q: {n: next(values) for n in named} for q, named in quantities.items()}
 
     def _gradients(self, model: nn.Module) -> dict[str, Tensor]:
-        parameters = trained(model)
         try:
             with evaluating(model):
-                loss = self.loss(model)
-            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+                gradients = gradients_of(self.loss(model), trained(model))
         except RuntimeError as error:  # code that trains may have no gradient in eval mode: recurrent layers of cuDNN
             log.info("gradients, and so eps, are not measured: %s", error)
             return {}
-        return {n: root_mean_square(g) for n, g in zip(parameters, gradients, strict=True) if g is not None}
+        return {n: root_mean_square(g) for n, g in gradients.items()}
 
     def _rounding(self, model: nn.Module) -> dict[str, Tensor]:
         """Shares in the mode in which the model is trained: a norm over the batch is one in train mode alone."""
         try:
             with preserved_random_state(), torch.enable_grad():
-                return rounding_shares(self.loss(model), trained(model))
+                loss = self.loss(model)
+                return rounding_shares(loss, trained(model), gradients_of(loss, trained(model)))
         except RuntimeError as error:  # code that frees its graph itself
             log.info("rounding in gradients is not measured: %s", error)
             return {}
@@ -113,7 +127,7 @@ def attention_logits(model: nn.Module, run: Callable[[nn.Module], object]) -> di
     return {path: (a.head_size, a.logits) for path, a in attention.items() if a.logits.shape[-1] > 1}
 
 
-def _centred(output: Tensor) -> Tensor:
-    """The output less what is the same for all examples."""
+def _without_bias(output: Tensor, bias: Tensor | None) -> Tensor:
+    """The output less its bias; where that is not known, less what is the same for all examples."""
     rows = output.float().flatten(0, -2)
-    return rows - rows.mean(dim=0)
+    return rows - (rows.mean(dim=0) if bias is None or bias.shape != rows.shape[1:] else bias.float())

@@ -38,6 +38,7 @@ def parameterize(
     scale_eps: bool = True,
     embedding_lr_exponent: float = 0.0,
     example: Example | None = None,
+    check: bool = True,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[nn.Module, Plan]:
@@ -63,7 +64,7 @@ def parameterize(
         embedding_lr_exponent=embedding_lr_exponent,
     )
     builds = Builds(build, base=base_width, target=width)
-    plan = infer(builds, recipe, overrides=overrides, example=example)
+    plan = infer(builds, recipe, overrides=overrides, example=example, check=check)
     if device is not None and torch.device(device).type == "meta":
         return apply(builds.skeleton(width).to(device=device, dtype=dtype), plan), plan
     return apply(builds.drawn(width), plan).to(device=device, dtype=dtype), plan

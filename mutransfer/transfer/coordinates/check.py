@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mutransfer.errors import ConfigError
 from mutransfer.intervals import Slope
 from mutransfer.parameterization.judging.causes import Causes
-from mutransfer.parameterization.judging.expected import Expected, factored_modules
+from mutransfer.parameterization.judging.expected import Expected, factored_modules, without_growth
 from mutransfer.parameterization.judging.judge import Judge, late_offenders
 from mutransfer.parameterization.judging.measured import Measurements
 from mutransfer.parameterization.judging.offenders import Offender
@@ -113,7 +113,7 @@ def coordinate_check(
                 measured.add(i, one_seed, its, checked.ideal)
             sink(Note(text=f"coordinate check, {checked.table.name}: width {show_width(width)} done"))
     regime = checked.regime
-    expected = measured.expected(checked.ideal, regime)
+    expected = measured.expected(checked.ideal, without_growth(regime))
     smallest = None if checked.smallest_right is None else (checked.plans[0], checked.smallest_right)
     causes = Causes(checked.largest, checked.right, checked.table, smallest)
     by_step = {step: measured.module_slopes(step, expected) for step in (0, *looks)}

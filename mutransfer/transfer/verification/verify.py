@@ -12,6 +12,7 @@ from mutransfer.errors import ConfigError
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.flops import flops_per_step
+from mutransfer.training.run import infer_plan
 from mutransfer.training.task import Task
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
@@ -45,6 +46,7 @@ def verify(
     perturb_width: Width | None = None,
     sequential: bool = False,
     budget: Budget | None = None,
+    check: bool = True,
     **training: Any,
 ) -> Verification:
     """Check at larger widths that the tuned learning rate is still right, and whether features move.
@@ -62,6 +64,7 @@ def verify(
         sequential: run at each width what decides the verdict, and stop when it is decided, instead of the full grid.
         budget: the most that this may cost beyond the base width; sequential then. What the learning rate leaves of
             it pays for perturbing, hyperparameter by hyperparameter.
+        check: whether to measure the plan of the largest width on small models before anything is trained.
 
     Returns a :class:`Verification` with ``.verdict``, ``.movement``, ``.optima``, ``.drift``, ``.regret``,
     ``.sensitivity`` (of the other hyperparameters) and ``.courses`` (the optimum against the training step).
@@ -73,6 +76,8 @@ def verify(
     template, table, transferred = setup.template, setup.table, setup.transferred
     runner = Runner(task, record=record, device=device, sink=sink, tables=[table], members=members)
     ordered = _ordered(template.base_width, widths)
+    if check and ordered[-1] != template.base_width:
+        infer_plan(replace(template, width=ordered[-1]), task, table=table, check=True)
     spending = None
     if sequential or budget:
         sweeps, spending = _sequential(runner, setup, ordered, budget or Budget())
