@@ -94,11 +94,12 @@ def measure_plan(builds: Builds, plan: Plan, table: Parameterization, traces: Tr
         (first := traces.base.attention.get(path)) is not None and first.head_size != attention.head_size
         for path, attention in traces.target.attention.items()
     )
-    faint = bool(traces.base.attention)
     plans = [at_width(plan, builds, width) for width in widths]
     measured = Measurements(widths, builds.base)
-    stop, seeds, doubts, offenders = time.monotonic() + budget, 0, (), ()
-    while seeds < SEEDS or (doubts and seeds < (MOST_SEEDS if time.monotonic() < stop else LEAST_SEEDS)):
+    behind = bool(traces.base.attention)
+    judged = partial(_offenders, plan, plans, table, measured, attention=grows, faint=behind)
+    stop, seeds, doubts = time.process_time() + budget, 0, False
+    while seeds < SEEDS or (doubts and seeds < (MOST_SEEDS if time.process_time() < stop else LEAST_SEEDS)):
         try:
             for i, (width, its) in enumerate(zip(widths, plans, strict=True)):
                 model = builds.fresh(width, seeds)
@@ -108,20 +109,18 @@ def measure_plan(builds: Builds, plan: Plan, table: Parameterization, traces: Tr
         except Exception as error:  # whatever the user's code does in a backward pass, or in modules run alone
             return PlanMeasurement(reason=f"{type(error).__name__}: {error}")
         seeds += 1
-        if seeds >= SEEDS:
-            doubts = tuple(_offenders(plan, plans, table, measured, attention=grows, faint=faint, sure=False))
-    if doubts:
-        offenders = tuple(_offenders(plan, plans, table, measured, attention=grows, faint=faint, sure=True))
+        doubts = seeds >= SEEDS and any(judged(sure=False))
+    offenders = tuple(judged(sure=True)) if doubts else ()
     return PlanMeasurement(widths=tuple(widths), seeds=seeds, offenders=offenders)
 
 
 def _one_seed(model: nn.Module, plan: Plan, example: Example, *, attention: bool, first: bool) -> FirstSteps:
     """Measurements of a fresh model before and after its first step under ``plan``; of the ``first`` rounding too."""
     install(model, plan)
-    parameters = trained(model)
     with torch.no_grad():
-        for name, parameter in parameters.items():
+        for name, parameter in model.named_parameters():
             parameter.mul_(plan[name].init_mult)
+    parameters = trained(model)
     loss = partial(probe_loss, example=example)
     watcher = Watcher(model, loss, attention=attention, only=some_of_equal(model))
     with evaluating(model), torch.enable_grad():
@@ -164,6 +163,8 @@ def _offenders(
     init: dict[str, dict[str, Slope]] = {
         q: slopes(0, q) for q in (Quantity.SIZE, Quantity.SPREAD, Quantity.INPUT, Quantity.LOGITS)
     }
+    # A bias would hide that what is multiplied with a matrix fades.
+    init[Quantity.SIZE] |= {m: slope for m, slope in init[Quantity.SPREAD].items() if f"{m}.bias" in plan}
     yield from Judge(
         plan=plans[-1],
         expected=expected,

@@ -33,9 +33,9 @@ def small_widths(builds: Builds, elements: int) -> list[Width]:
             sizes[doublings] = _entries(builds, _doubled(builds, doublings))
         return sizes[doublings]
 
-    for count in (3, 2):
+    for count, step in ((3, 1), (3, 2), (2, 1), (2, 2)):  # heads may be as many as the root of the width
         for least in DOUBLINGS:
-            chosen = range(least, least + count)
+            chosen = range(least, least + count * step, step)
             first = _doubled(builds, least)
             if first is None or (least < 0 and width_size(first) < LEAST) or not _large_enough(builds, least):
                 continue
@@ -96,7 +96,7 @@ def _doubled(builds: Builds, doublings: int) -> Width | None:
     most = max(grown.values(), key=abs)
     exact = {k: base[k] * 2 ** (doublings * g / most) for k, g in grown.items()}
     rounded = {k: round(x) for k, x in exact.items()}
-    return rounded if all(x >= 1 and abs(x - exact[k]) < 0.05 * exact[k] for k, x in rounded.items()) else None
+    return rounded if all(x >= 1 and math.isclose(x, exact[k], rel_tol=1e-9) for k, x in rounded.items()) else None
 
 
 def _large_enough(builds: Builds, least: int) -> bool:
