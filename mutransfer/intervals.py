@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class Slope(Interval):
         return text if self.predicted is None else f"{text} (theory {self.predicted:+.2f})"
 
 
+@cache
 def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
     """Standard errors from a value to either end of the interval that holds so often."""
     from scipy.stats import t  # here: wrapping a model needs no scipy
