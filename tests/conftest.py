@@ -6,6 +6,7 @@ import os
 # other most of the time. Read by torch, MKL and OpenBLAS when they are loaded, so it comes before their imports.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import random
 import re
 import shutil
@@ -76,6 +77,16 @@ def _mutransfer(*args):
         finally:
             sys.argv = before
     return Ended(code=code, out=out.getvalue(), err=err.getvalue())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_what_is_loaded():
+    """Collecting garbage, which fold and a run out of memory do for real, passes over what modules have made.
+
+    Walking through the million objects of torch and of all tests takes half a second each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from mutransfer.parameterization.wrapping.apply import apply
 from .models import D_IN, D_OUT, OPTIMIZERS, VOCAB, losses, regression
 
 pytestmark = pytest.mark.usefixtures("float64")
-BASE, WIDTHS, STEPS, TOLERANCE = 8, (2, 8, 20, 32, 128), 20, 1e-8  # a quarter to sixteen times the base
+BASE, WIDTHS, STEPS, TOLERANCE = 8, (2, 8, 20, 128), 20, 1e-8  # a quarter to sixteen times the base
 REFERENCE = {"sgd": mup.MuSGD, "adam": mup.MuAdam, "adamw": mup.MuAdamW}
 HYPERPARAMETERS = {
     "sgd": {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.9},
@@ -136,8 +136,7 @@ def disagreement(a, b):
 
 
 @pytest.mark.parametrize("optimizer", REFERENCE)
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "bias"), [*((width, True) for width in WIDTHS), (20, False)])
 @pytest.mark.parametrize("make", DATA, ids=lambda make: make.__name__)
 def test_parameters_after_twenty_steps_are_those_of_the_mup_package(make, width, bias, optimizer):
     model, reference, start, (found, expected) = both(make, width, bias, optimizer)
