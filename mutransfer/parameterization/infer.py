@@ -11,8 +11,9 @@ from mutransfer.parameterization.factors import scaling_of
 from mutransfer.parameterization.initialisation import infer_law
 from mutransfer.parameterization.initialisation.laws import Measured, law_factor
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.multipliers.attention import packed_sites, traced_sites
+from mutransfer.parameterization.multipliers.attention import head_sizes, packed_sites, traced_sites
 from mutransfer.parameterization.multipliers.attention_without_softmax import product_sites
+from mutransfer.parameterization.multipliers.mechanisms import Trials
 from mutransfer.parameterization.multipliers.tied_readouts import tied_sites
 from mutransfer.parameterization.multipliers.trials import check_effects
 from mutransfer.parameterization.plan import Plan
@@ -37,7 +38,9 @@ def infer(
     plan = _plan(surveyed, laws, recipe, traces)
     if traces is None or not recipe.table.corrects_init:
         return plan
-    logits = {**traced_sites(builds, traces, recipe.table), **product_sites(builds, traces, recipe.table)}
+    trials = Trials(builds, traces.example)
+    packed = head_sizes(surveyed.models[1])
+    logits = traced_sites(traces, trials, recipe.table, packed) | product_sites(traces, trials, recipe.table)
     plan = replace(plan, sites={**plan.sites, **logits})
     lone = {path for path, a in traces.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
     multiplied = {path: mechanism for path, mechanism, _ in plan.multipliers() if path not in lone}

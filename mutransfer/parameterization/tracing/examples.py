@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -16,8 +16,9 @@ from torch import nn
 from mutransfer.errors import BuildError, ExampleError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import layout_of
+from mutransfer.parameterization.tracing.logit_growth import gain_growth
 from mutransfer.parameterization.tracing.run_traced import trace
-from mutransfer.parameterization.tracing.trace import Example, Trace
+from mutransfer.parameterization.tracing.trace import Example, Product, Side, Trace
 
 LARGE = 50_000_000  # parameters above which a target is not run for its trace
 NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"
@@ -145,10 +146,20 @@ def _extrapolated(first: Trace, second: Trace, steps: float) -> Trace:
     for path, found in second.attention.items():
         at = first.attention.get(path, found)
         size = round(along(at.head_size, found.head_size))
-        shared_by = along(at.shared_by, found.shared_by)
-        attention[path] = replace(found, head_size=size, scale=along(at.scale, found.scale), shared_by=shared_by)
-    products = [
-        replace(b, size=round(along(a.size, b.size)), scale=along(a.scale, b.scale))
-        for a, b in zip(first.products, second.products, strict=False)
-    ]
+        shared_by, keys = along(at.shared_by, found.shared_by), round(along(at.keys, found.keys))
+        scale = along(at.scale, found.scale)
+        attention[path] = replace(found, head_size=size, scale=scale, shared_by=shared_by, keys=keys)
+    products = [_extrapolated_product(a, b, along) for a, b in zip(first.products, second.products, strict=False)]
     return Trace(uses, attention, products=products)
+
+
+def _extrapolated_product(a: Product, b: Product, along: Callable[[float, float], float]) -> Product:
+    def gains(before: tuple[torch.Tensor, ...], after: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(x * along(1.0, gain_growth(x, y)) for x, y in zip(before, after, strict=False))
+
+    sides = tuple(
+        Side(along(x.factor, y.factor), gains(x.gains, y.gains), along(x.length or 0.0, y.length or 0.0) or None)
+        for x, y in zip(a.sides, b.sides, strict=True)
+    )
+    sized = replace(b, size=round(along(a.size, b.size)), sides=sides, gains=gains(a.gains, b.gains))
+    return replace(sized, before=along(a.before, b.before), scale=along(a.scale, b.scale))
