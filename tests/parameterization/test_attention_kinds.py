@@ -78,7 +78,7 @@ def net(how, **more):
     return build
 
 
-# Sums of products -----------------------------------------------------------------------------------------------------
+# Sums of products
 
 
 def positions(layer, name):
@@ -162,8 +162,12 @@ def project(width):
 )
 def test_every_product_that_reaches_the_softmax_gets_its_factor(build, products, mechanisms):
     assert multiplied(build, products) == {f"attention.{path}": on for path, on in mechanisms.items()}
-    assert multiplied(build, (), 0.0, "sp") == multiplied(build, (), 0.0, "ntk") == {}
-    assert multiplied(build, products, table="mf") == {f"attention.{path}": on for path, on in mechanisms.items()}
+
+
+@pytest.mark.parametrize(("table", "power"), [("mf", 0.5), ("ntk", 0.0), ("sp", 0.0)])
+def test_of_a_sum_other_tables_scale_what_they_scale_of_one_product(table, power):
+    build = net(disentangled, qp=project, kp=project)
+    assert bool(multiplied(build, (0, 1, 2) if power else (), power, table)) is bool(power)
 
 
 def test_debertas_three_products_are_all_scaled():
@@ -197,3 +201,329 @@ def test_a_product_over_a_dimension_that_does_not_grow_is_left_alone_in_a_sum():
         return layer.merged((q @ k.mT / layer.size**0.5 + small @ small.mT).softmax(-1) @ v)
 
     assert multiplied(net(how, small=lambda w: nn.Linear(w, 8)), (0,)) == {"attention.q": "output"}
+
+
+# What a multiplier reaches beside the logits
+
+
+def soft(layer, q, k, v, scale=None):
+    return layer.merged((q @ k.mT * (layer.size**-0.5 if scale is None else scale)).softmax(-1) @ v)
+
+
+def flat(x):
+    return x.transpose(-3, -2).flatten(-2)
+
+
+def residual_query(layer, h, q, k, v):
+    return flat(q) + soft(layer, q, k, v)
+
+
+def residual_key(layer, h, q, k, v):
+    return flat(k) + soft(layer, q, k, v)
+
+
+def residual_value(layer, h, q, k, v):
+    return flat(v) + soft(layer, q, k, v)
+
+
+def fused_residual_query(layer, h, q, k, v):
+    return flat(q) + layer.merged(F.scaled_dot_product_attention(q, k, v))
+
+
+def gate(layer, h, q, k, v):
+    return layer.merged((q @ k.mT * layer.size**-0.5).softmax(-1) @ v * torch.sigmoid(q))
+
+
+def faint_gate(layer, h, q, k, v):
+    return soft(layer, q, k, v) + 1e-4 * torch.sigmoid(flat(q))
+
+
+def second_product_of_the_query(layer, h, q, k, v):
+    return soft(layer, q, k, v) + layer.merged(torch.sigmoid(q @ q.mT / layer.size).sum(-1, keepdim=True) * v)
+
+
+@pytest.mark.parametrize(
+    ("how", "place"),
+    [
+        (residual_query, "k"),
+        (residual_key, "q"),
+        (residual_value, "q"),
+        (fused_residual_query, "k"),
+        (gate, "k"),
+        (faint_gate, "k"),
+        (second_product_of_the_query, "k"),
+    ],
+)
+def test_a_multiplier_stands_where_it_reaches_nothing_but_logits(how, place):
+    assert multiplied(net(how), (0,)) == {f"attention.{place}": "output"}
+
+
+def test_a_query_and_a_key_that_are_both_residuals_are_refused():
+    with pytest.raises(ClassificationError, match="logits cannot be reached"):
+        Plan.infer(net(lambda a, h, q, k, v: flat(q + k) + soft(a, q, k, v)), width=WIDTH, base_width=BASE, example=X)
+
+
+class Blocks(nn.Module):
+    """Layers of one class, of which one returns its queries as well."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.inward, self.head = nn.Linear(6, width), nn.Linear(width, 3)
+        plain = lambda layer, h, q, k, v: soft(layer, q, k, v)  # noqa: E731
+        self.layers = nn.ModuleList(Layer(width, how) for how in (plain, residual_query, plain))
+
+    def forward(self, x):
+        h = self.inward(x)
+        for layer in self.layers:
+            h = layer(h)
+        return self.head(h)
+
+
+def test_layers_of_one_class_that_do_not_compute_alike_are_told_apart():
+    assert multiplied(Blocks, (0, 2, 4)) == {"layers.0.q": "output", "layers.1.k": "output", "layers.2.q": "output"}
+
+
+# Several attentions in one module
+
+
+def fused_alone(layer, h, q, k, v):
+    return layer.merged(F.scaled_dot_product_attention(q, k, v))
+
+
+class Shared(nn.Module):
+    def __init__(self, width, how, calls=3):
+        super().__init__()
+        self.inward, self.head, self.calls = nn.Linear(6, width), nn.Linear(width, 3), calls
+        self.layer = Layer(width, how)
+
+    def forward(self, x):
+        h = self.inward(x)
+        for _ in range(self.calls):
+            h = h + self.layer(h)
+        return self.head(h)
+
+
+def self_and_cross(layer, h, q, k, v):
+    kc, vc = (layer.heads(f(torch.sin(h))) for f in (layer.kc, layer.vc))
+    return soft(layer, q, k, v) + layer.merged((layer.heads(layer.qc(h)) @ kc.mT / layer.size**0.5).softmax(-1) @ vc)
+
+
+def square(width):
+    return nn.Linear(width, width)
+
+
+@pytest.mark.parametrize(
+    ("build", "products", "places"),
+    [
+        (lambda w: Shared(w, lambda layer, h, q, k, v: soft(layer, q, k, v)), (0, 1, 2), {"layer.q"}),
+        (lambda w: Shared(w, residual_query, 2), (0, 1), {"layer.k"}),
+        (
+            lambda w: Shared(w, lambda layer, h, *qkv: layer.merged(F.scaled_dot_product_attention(*qkv))),
+            (0, 1, 2),
+            {"layer.q"},
+        ),
+        (net(self_and_cross, kc=square, vc=square, qc=square), (0, 1), {"attention.q", "attention.kc"}),
+    ],
+)
+def test_all_attentions_of_one_module_are_reached(build, products, places):
+    assert multiplied(build, products).keys() == places
+
+
+# Temperatures, padding, cosines
+
+
+class Held(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.value = nn.Parameter(value)
+
+
+def held(make):
+    return {"t": lambda width: Held(torch.as_tensor(make(width // 4)))}
+
+
+def per_head(value):
+    return torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1) * value
+
+
+def unit(x):
+    return F.normalize(x, dim=-1)
+
+
+def pad(x, size=64):
+    return F.pad(x, (0, size - x.shape[-1]))
+
+
+def padded_with_cat(layer, h, q, k, v):
+    zeros = torch.zeros(*q.shape[:-1], 64 - layer.size)
+    return soft(layer, torch.cat([q, zeros], -1), torch.cat([k, zeros + 1], -1), v)
+
+
+def cosine_similarity(layer, h, q, k, v):
+    cosines = F.cosine_similarity(q[..., :, None, :], k[..., None, :, :], dim=-1)
+    return layer.merged((10 * cosines).softmax(-1) @ v)
+
+
+def normed(layer, h, q, k, v):
+    return soft(layer, layer.qn(q), layer.kn(k), v)
+
+
+def length(size):
+    """Vectors of length 1 times root of their size, written as a module that a multiplier can stand on."""
+    made = nn.RMSNorm(size)
+    made.forward = lambda x: unit(x) * size**0.5
+    return made
+
+
+NORMS = {"qn": lambda w: length(w // 4), "kn": lambda w: length(w // 4)}
+FACTORS = {
+    # A temperature's initial value counts as a float would.
+    "scalar": (M**-0.5, lambda a, h, q, k, v: soft(a, q, k, v, a.t.value), held(lambda d: d**-0.5)),
+    "heads": (M**-0.5, lambda a, h, q, k, v: soft(a, q, k, v, a.t.value), held(lambda d: per_head(d**-0.5))),
+    "softplus": (
+        M**-0.5,
+        lambda a, h, q, k, v: soft(a, q, k, v, F.softplus(a.t.value)),
+        held(lambda d: torch.full((4, 1, 1), math.log(math.expm1(d**-0.5)))),
+    ),
+    "exp": (
+        M**-0.5,
+        lambda a, h, q, k, v: soft(a, q, k, v, a.t.value.exp()),
+        held(lambda d: torch.full((4, 1, 1), math.log(d**-0.5))),
+    ),
+    "divides": (M**-0.5, lambda a, h, q, k, v: soft(a, q, k, v, 1 / a.t.value), held(lambda d: per_head(d**0.5))),
+    "on the query": (M**-0.5, lambda a, h, q, k, v: soft(a, q * a.t.value, k, v, 1.0), held(lambda d: d**-0.5)),
+    "divides the key": (
+        M**-0.5,
+        lambda a, h, q, k, v: a.merged(F.scaled_dot_product_attention(q, k / a.t.value, v, scale=1.0)),
+        held(lambda d: per_head(d**0.5)),
+    ),
+    "beside a float": (
+        M**-0.5,
+        lambda a, h, q, k, v: soft(a, q * a.size**-0.5 * a.t.value, k, v, 1.0),
+        held(lambda d: torch.ones(4, 1, 1)),
+    ),
+    "one over the size": (1.0, lambda a, h, q, k, v: soft(a, q, k, v, a.t.value), held(lambda d: 1 / d)),
+    "without a softmax": (
+        M**-0.5,
+        lambda a, h, q, k, v: a.merged(torch.sigmoid(q @ k.mT * a.t.value) @ v),
+        held(lambda d: d**-0.5),
+    ),
+    # Zeros beside queries and keys do not count, only what the model's own scale makes of the size does.
+    "padded": (
+        1 / M,
+        lambda a, h, q, k, v: a.merged(F.scaled_dot_product_attention(pad(q), pad(k), pad(v))[..., : a.size]),
+        {},
+    ),
+    "padded, own scale": (M**-0.5, lambda a, h, q, k, v: soft(a, pad(q), pad(k), v), {}),
+    "padded on one side": (M**-0.5, padded_with_cat, {}),
+    "padded values": (
+        M**-0.5,
+        lambda a, h, q, k, v: a.merged(F.scaled_dot_product_attention(q, k, pad(v))[..., : a.size]),
+        {},
+    ),
+    "zeros by chance": (M**-0.5, lambda a, h, q, k, v: soft(a, torch.relu(q), torch.relu(k), v), {}),
+    # Cosines are of order one; vectors of length sqrt(d) are not.
+    "cosines, clamped exp": (
+        1.0,
+        lambda a, h, q, k, v: soft(a, unit(q), unit(k), v, a.t.value.clamp(max=math.log(100)).exp()),
+        held(lambda d: torch.full((4, 1, 1), math.log(10))),
+    ),
+    "cosines, scaled query": (
+        1.0,
+        lambda a, h, q, k, v: soft(a, unit(q) * a.t.value, unit(k), v, 1.0),
+        held(lambda d: per_head(10.0)),
+    ),
+    "cosines, scaled channels": (
+        1.0,
+        lambda a, h, q, k, v: soft(a, unit(q) * a.t.value, unit(k) * a.t.value, v, 1.0),
+        held(lambda d: torch.full((d,), 3.0)),
+    ),
+    "cosine similarity": (1.0, cosine_similarity, {}),
+    "root mean square 1": (M**-0.5, normed, NORMS),
+}
+
+
+@pytest.mark.parametrize("case", FACTORS)
+def test_factors_are_what_the_size_of_the_logits_asks_for(case):
+    factor, how, more = FACTORS[case]
+    plan = Plan.infer(net(how, **more), width=WIDTH, base_width=BASE, example=X)
+    assert [site.factor for site in sites(plan).values()] == ([] if factor == 1 else [pytest.approx(factor)])
+
+
+@pytest.mark.parametrize(
+    "case", ["scalar", "divides", "padded, own scale", "cosines, scaled query", "cosine similarity"]
+)
+def test_the_standard_tables_leave_logits_that_they_want_alone(case):
+    _, how, more = FACTORS[case]
+    assert not sites(Plan.infer(net(how, **more), width=WIDTH, base_width=BASE, parameterization="ntk", example=X))
+
+
+def slope(sizes):
+    (first, a), *_, (last, b) = sorted(sizes.items())
+    return math.log(b / a) / math.log(last / first)
+
+
+@pytest.mark.parametrize("case", ["heads", "on the query", "padded", "cosines, scaled channels", "root mean square 1"])
+def test_logits_of_queries_that_are_like_keys_do_not_depend_on_width(case):
+    """As they come to be by training; the model's own weights, so that only the multipliers act."""
+    _, how, more = FACTORS[case]
+    build, found = net(how, **more), {}
+    for width in (32, 256):
+        plan = Plan.infer(build, width=width, base_width=BASE, example=X)
+        torch.manual_seed(0)
+        model = apply(build(width), plan)
+        model.attention.q.load_state_dict(model.attention.k.state_dict())
+        hidden = trace(model, X).attention["attention"].logits
+        found[width] = float(hidden.diagonal(dim1=-2, dim2=-1).mean())
+    assert slope(found) == pytest.approx(0.0, abs=0.1)
+
+
+# Softmax over channels
+
+
+def cross_covariance(layer, h, q, k, v):
+    q, k, v = q.mT, k.mT, v.mT
+    return layer.merged(((unit(q) @ unit(k).mT * layer.t.value).softmax(-1) @ v).mT)
+
+
+def by_einsum(layer, h, q, k, v):
+    weights = torch.einsum("bhnd,bhne->bhde", q, k).mul(0.5).softmax(-1)
+    return layer.merged(torch.einsum("bhde,bhne->bhnd", weights, v))
+
+
+def by_columns(layer, h, q, k, v):
+    return layer.merged(v @ (q.mT @ k / 2).softmax(-2))
+
+
+def fused(layer, h, q, k, v):
+    return layer.merged(F.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT)
+
+
+@pytest.mark.parametrize("how", [cross_covariance, by_einsum, by_columns, fused])
+def test_a_softmax_over_channels_is_warned_of_with_its_exponent(how):
+    build, sizes = net(how, t=lambda width: Held(torch.ones(4, 1, 1))), {}
+    for width in (64, 512):
+        with pytest.warns(UserWarning, match=rf"attention: .* softmax .* over 8 .* and {width // 4} .* at n\^-1/2"):
+            plan = Plan.infer(build, width=width, base_width=BASE, example=X)
+        assert not sites(plan)
+        torch.manual_seed(0)
+        model = apply(build(width), plan)
+        nn.init.zeros_(model.attention.out.bias)
+        with torch.no_grad():
+            sizes[width] = float(model.attention(model.inward(X)).norm()) / width**0.5
+    assert slope(sizes) == pytest.approx(-0.5, abs=0.15)
+
+
+def test_channels_that_do_not_grow_in_number_are_not_warned_of():
+    class Wide(Layer):
+        def heads(self, x):
+            return x.unflatten(-1, (-1, 8)).transpose(-3, -2)
+
+    def build(width):
+        model = Net(width, lambda a, h, q, k, v: by_einsum(a, h, q, k, v))
+        model.attention.__class__ = Wide
+        return model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not sites(Plan.infer(build, width=WIDTH, base_width=BASE, example=X))

@@ -47,10 +47,8 @@ def packed_sites(models: Sequence[nn.Module], table: Parameterization) -> dict[s
     return sites
 
 
-def traced_sites(
-    traces: Traces, trials: Trials, table: Parameterization, packed: Collection[str]
-) -> dict[str, Site]:
-    """Sites of every attention with a softmax that is not at ``packed``, as forward passes at base and target width showed it.
+def traced_sites(traces: Traces, trials: Trials, table: Parameterization, packed: Collection[str]) -> dict[str, Site]:
+    """Sites of every attention with a softmax but those at ``packed``, as forward passes at two widths showed it.
 
     Where its logits are a sum of several products, or a module is called several times, all get their factor.
 

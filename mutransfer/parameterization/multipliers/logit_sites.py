@@ -23,9 +23,10 @@ def needs(traces: Traces, table: Parameterization, *, softmax: bool) -> dict[str
     for i, (base, target) in enumerate(zip(traces.base.products, traces.target.products, strict=False)):
         if base.size == target.size or (base.weighs is not None) is not softmax:
             continue
-        # A cosine is of order one whatever the table: nothing of it grows.
-        power = 1.0 if is_bounded(base, target) else table.attention
-        factor = (target.size / base.size) ** -power / scale_growth(base, target)
+        scale, grown = scale_growth(base, target), target.size / base.size
+        if is_bounded(base, target) and math.isclose(scale * grown, 1.0, rel_tol=1e-6):
+            continue  # cosines: of order one under any table
+        factor = grown**-table.attention / scale
         if not math.isclose(factor, 1.0, rel_tol=1e-6):
             found.setdefault(base.path if base.weighs is None else base.weighs, {})[i] = factor
     return found

@@ -12,13 +12,15 @@ from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping, Operati
 from mutransfer.parameterization.tracing.dimensions import common_length, contracted_dims, dims_of, padding, repeats
 from mutransfer.parameterization.tracing.propagation import elementwise, not_followed
 from mutransfer.parameterization.tracing.tags import NOTHING, Tag
-from mutransfer.parameterization.tracing.trace import AttentionUse, Feed, Product, Side, Source, tensors
+from mutransfer.parameterization.tracing.trace import AttentionUse, Feed, Operand, Product, Source, tensors
 
 # Which arguments are multiplied with each other.
 FACTORS = {
     **{"mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "linear": (0, 1), "_grouped_mm": (0, 1)},
     **{"convolution": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2)},
 }
+
+MASKED = -5e3  # no logit is smaller
 
 
 def contraction(book: Bookkeeping, op: Operation) -> None:
@@ -123,7 +125,7 @@ def _product(
     product = Product(
         path=book.here,
         size=left.shape[-1] - padding(*rows),
-        sides=tuple(Side(tag.scale, tag.gains, common_length(x)) for tag, x in zip(pair, rows, strict=True)),
+        sides=tuple(Operand(tag.scale, tag.gains, common_length(x)) for tag, x in zip(pair, rows, strict=True)),
         before=before,
         values=values.clone() if watched else values,
         scale=before,
@@ -141,10 +143,10 @@ def softmax(book: Bookkeeping, op: Operation) -> None:
         return
     product, logits = op.first.products[-1], op.args[0]
     assert product.values is not None
-    # Of several products the sum, without what masks it.
-    values = logits.where(logits > torch.finfo(logits.dtype).min / 2, 0) if op.first.others else product.values
-    factor = 1.0 if op.first.others else op.first.factor
-    use = AttentionUse(product.size, op.first.scale, values * factor, product.shared_by, logits.shape[op.args[1]])
+    # Of one product that is multiplied with numbers alone, without what is added to it; else without what masks it.
+    alone = not op.first.others and len(op.first.gains) == len(product.gains)
+    values = product.values * op.first.factor if alone else logits.where(logits > MASKED, 0)
+    use = AttentionUse(product.size, op.first.scale, values, product.shared_by, logits.shape[op.args[1]])
     book.put(op.out, Tag(weights=_attend(book, op.first, use)))
 
 

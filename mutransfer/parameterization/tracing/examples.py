@@ -18,7 +18,7 @@ from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import layout_of
 from mutransfer.parameterization.tracing.logit_growth import gain_growth
 from mutransfer.parameterization.tracing.run_traced import trace
-from mutransfer.parameterization.tracing.trace import Example, Product, Side, Trace
+from mutransfer.parameterization.tracing.trace import Example, Operand, Product, Trace
 
 LARGE = 50_000_000  # parameters above which a target is not run for its trace
 NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"
@@ -158,7 +158,7 @@ def _extrapolated_product(a: Product, b: Product, along: Callable[[float, float]
         return tuple(x * along(1.0, gain_growth(x, y)) for x, y in zip(before, after, strict=False))
 
     sides = tuple(
-        Side(along(x.factor, y.factor), gains(x.gains, y.gains), along(x.length or 0.0, y.length or 0.0) or None)
+        Operand(along(x.factor, y.factor), gains(x.gains, y.gains), along(x.length or 0.0, y.length or 0.0) or None)
         for x, y in zip(a.sides, b.sides, strict=True)
     )
     sized = replace(b, size=round(along(a.size, b.size)), sides=sides, gains=gains(a.gains, b.gains))

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from mutransfer.parameterization.tracing.trace import Product, Side
+from mutransfer.parameterization.tracing.trace import Operand, Product
 
 _SAME = 0.01  # of sizes that were measured: relative
 
@@ -30,7 +30,7 @@ def is_bounded(base: Product, target: Product) -> bool:
     return all(a is not None and b is not None and math.isclose(a, b, rel_tol=_SAME) for a, b in pairs)
 
 
-def _side(base: Side, target: Side, grown: float) -> float:
+def _side(base: Operand, target: Operand, grown: float) -> float:
     written = _ratio(base.factor, 1.0, target.factor, 1.0) * _gains(base.gains, target.gains)
     if base.length is None or target.length is None or grown == 1.0:
         return written

@@ -106,7 +106,7 @@ def _gains(op: Operation, which: int, beside: Tag) -> tuple[torch.Tensor, ...]:
 
 
 def _gain(op: Operation, which: int) -> torch.Tensor:
-    """By how much multiplying or dividing by argument ``which`` makes something larger."""
+    """How much larger multiplying or dividing by argument ``which`` makes something."""
     magnitude = op.args[which].detach().double().abs().cpu()
     return magnitude if op.name.startswith("mul") else 1 / magnitude
 

@@ -49,7 +49,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Side:
+class Operand:
     """What is known of one of the two activations that a product multiplies."""
 
     factor: float  # the user's own on it
@@ -63,7 +63,7 @@ class Product:
 
     path: str  # of the module that computes it
     size: int  # without padding
-    sides: tuple[Side, ...]
+    sides: tuple[Operand, ...]
     before: float  # the user's factors on both
     values: torch.Tensor | None  # while the pass goes on, or as long as somebody watches
     scale: float  # the user's factors on the whole, as far as it is followed
