@@ -16,8 +16,8 @@ from mutransfer.parameterization.multipliers.trials import (
     candidates,
     filled_model,
     joined,
+    module_outputs,
     multiplied,
-    outputs_outside,
 )
 from mutransfer.parameterization.sites import Mechanism
 from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping
@@ -108,9 +108,10 @@ class Trials:
         """All products of one pass, and what the modules return that are not inside of others at ``paths``."""
         roots = [self.model.get_submodule(path) for path in paths]
         book = Bookkeeping(self.model, factors, watched)
-        with outputs_outside({m for root in roots for m in root.modules() if m is not root}) as outputs:
-            outputs += outputs_under(book, self.model, self.example)
-        return book.result.products, outputs
+        inside = {module for root in roots for module in root.modules() if module is not root}
+        with module_outputs() as outputs:
+            outputs += [(None, t) for t in outputs_under(book, self.model, self.example)]
+        return book.result.products, [t for module, t in outputs if module not in inside]
 
 
 _Run = tuple[list[Product], list[torch.Tensor]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -49,11 +49,13 @@ def check_effects(builds: Builds, example: Example, multipliers: Mapping[str, Me
     model = filled_model(builds)
     for mode in ("train", "eval") if multipliers else ():
         model.train(mode == "train")
+        plain = _outputs(model, example)
         for path, mechanism in multipliers.items():
-            plain = _outputs(model, example, path)
+            inside = set(model.get_submodule(path).modules())
             with multiplied(model, path, mechanism, 0.5):
-                outputs = _outputs(model, example, path)
-            if plain and len(plain) == len(outputs) and all(map(torch.equal, plain, outputs)):
+                outputs = _outputs(model, example)
+            before, after = ([t for module, t in found if module not in inside] for found in (plain, outputs))
+            if before and len(before) == len(after) and all(map(torch.equal, before, after)):
                 raise ClassificationError(
                     f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
                     f"with what passes there. Use form='absorbed', or call {path} as a module"
@@ -81,13 +83,12 @@ def joined(path: str, child: str) -> str:
 
 
 @contextmanager
-def outputs_outside(inside: Collection[nn.Module]) -> Generator[list[torch.Tensor]]:
-    """What all modules but these return meanwhile, as copies in the order of calls."""
-    outputs: list[torch.Tensor] = []
+def module_outputs() -> Generator[list[tuple[nn.Module | None, torch.Tensor]]]:
+    """What modules return meanwhile, with the module, as copies in the order of calls."""
+    outputs: list[tuple[nn.Module | None, torch.Tensor]] = []
 
     def note(module: nn.Module, args: object, out: object) -> None:
-        if module not in inside:
-            outputs.extend(t.detach().clone() for t in tensors(out))
+        outputs.extend((module, t.detach().clone()) for t in tensors(out))
 
     handle = nn.modules.module.register_module_forward_hook(note)
     try:
@@ -96,9 +97,8 @@ def outputs_outside(inside: Collection[nn.Module]) -> Generator[list[torch.Tenso
         handle.remove()
 
 
-def _outputs(model: nn.Module, example: Example, path: str) -> list[torch.Tensor]:
-    inside = set(model.get_submodule(path).modules())
-    with preserved_random_state(), torch.no_grad(), outputs_outside(inside) as outputs:
+def _outputs(model: nn.Module, example: Example) -> list[tuple[nn.Module | None, torch.Tensor]]:
+    with preserved_random_state(), torch.no_grad(), module_outputs() as outputs:
         seed_everything(0)
-        outputs += tensors(call(model, example))
+        outputs += [(None, t) for t in tensors(call(model, example))]
     return outputs
