@@ -408,6 +408,12 @@ FACTORS = {
         lambda a, h, q, k, v: a.merged(torch.sigmoid(q @ k.mT * a.t.value) @ v),
         held(lambda d: d**-0.5),
     ),
+    "drawn": (
+        1 / M,
+        lambda a, h, q, k, v: soft(a, q * a.t.value, k, v, 1.0),
+        held(lambda d: torch.rand(4, 1, 1) + 0.5),
+    ),
+    "drawn once": (1 / M, lambda a, h, q, k, v: soft(a, q, k, v, a.t.value), held(lambda d: torch.rand(1) + 0.5)),
     # Zeros beside queries and keys do not count, only what the model's own scale makes of the size does.
     "padded": (
         1 / M,

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def observe(builds: Builds, example: Example | None) -> Traces | None:
     """
     if example is not None:
         try:
-            return _traced(builds, example)
+            return _without_draws(builds, _traced(builds, example))
         except BuildError as error:
             raise ExampleError(str(error)) from error
     model = builds.skeleton(builds.base)
@@ -51,7 +52,7 @@ def observe(builds: Builds, example: Example | None) -> Traces | None:
     own = own_example(model)
     for candidate in _guesses(model) if own is None else [own]:
         try:
-            return _traced(builds, candidate)
+            return _without_draws(builds, _traced(builds, candidate))
         except BuildError as error:
             if own is not None:
                 warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=2)
@@ -114,6 +115,20 @@ def _traced(builds: Builds, example: Example) -> Traces:
             continue
         return Traces(example, first, _extrapolated(first, second, math.log(target / base) / math.log(other / base)))
     raise AssertionError("not reached")
+
+
+def _without_draws(builds: Builds, traces: Traces) -> Traces:
+    """The traces without initial values that are drawn: their ratio from one width to another is chance."""
+    pairs = list(zip(traces.base.products, traces.target.products, strict=False))
+    if any(a.gains and a.size != b.size for a, b in pairs):
+        other = trace(builds.fresh(builds.base, 1), traces.example).products
+        for (a, b), again in zip(pairs, other, strict=False):
+            same = [torch.equal(x, y) for x, y in zip(a.gains, again.gains, strict=False)]
+            for product in (a, b):
+                gains = [g if kept else torch.ones(()) for g, kept in zip(product.gains, same, strict=False)]
+                product.gains, left = tuple(gains), iter(gains)
+                product.sides = tuple(replace(x, gains=tuple(islice(left, len(x.gains)))) for x in product.sides)
+    return traces
 
 
 def _size(model: nn.Module) -> int:
