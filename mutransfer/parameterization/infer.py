@@ -12,8 +12,9 @@ from mutransfer.parameterization.initialisation import infer_law
 from mutransfer.parameterization.initialisation.laws import Measured, law_factor
 from mutransfer.parameterization.judging.second_look import second_look
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.multipliers.attention import packed_sites, traced_sites
+from mutransfer.parameterization.multipliers.attention import head_sizes, packed_sites, traced_sites
 from mutransfer.parameterization.multipliers.attention_without_softmax import product_sites
+from mutransfer.parameterization.multipliers.mechanisms import Trials
 from mutransfer.parameterization.multipliers.tied_readouts import tied_sites
 from mutransfer.parameterization.multipliers.trials import check_effects
 from mutransfer.parameterization.plan import Plan
@@ -42,13 +43,14 @@ def infer(
     builds.check_new()
     plan = _plan(surveyed, laws, recipe, traces)
     if traces is not None and recipe.table.corrects_init:
-        plan = _with_logits(plan, builds, recipe, traces)
+        plan = _with_logits(plan, builds, recipe, traces, head_sizes(surveyed.models[1]))
     return second_look(builds, plan, recipe.table, traces, overrides or ()) if check else plan
 
 
-def _with_logits(plan: Plan, builds: Builds, recipe: Recipe, traces: Traces) -> Plan:
+def _with_logits(plan: Plan, builds: Builds, recipe: Recipe, traces: Traces, packed: Mapping[str, int]) -> Plan:
     """The plan with sites on attention logits; every multiplier has been tried."""
-    logits = {**traced_sites(builds, traces, recipe.table), **product_sites(builds, traces, recipe.table)}
+    trials = Trials(builds, traces.example)
+    logits = traced_sites(traces, trials, recipe.table, packed) | product_sites(traces, trials, recipe.table)
     plan = replace(plan, sites={**plan.sites, **logits})
     lone = {path for path, a in traces.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
     multiplied = {path: mechanism for path, mechanism, _ in plan.multipliers() if path not in lone}

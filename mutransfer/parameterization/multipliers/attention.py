@@ -6,16 +6,14 @@ head's size d and not like its root. Where heads grow in number and not in size,
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from torch import nn
 
 from mutransfer.errors import ClassificationError
-from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.multipliers.trials import joined, logits_mechanism
+from mutransfer.parameterization.multipliers.logit_sites import needs, placed
+from mutransfer.parameterization.multipliers.mechanisms import Trials
 from mutransfer.parameterization.sites import Mechanism, On, Site, SiteKind
 from mutransfer.parameterization.tracing.examples import Traces
 from mutransfer.theory.exponents import Parameterization
@@ -44,43 +42,31 @@ def packed_sites(models: Sequence[nn.Module], table: Parameterization) -> dict[s
                 f"the heads of {path} grow from size {size / growth:g} to {size}, and its logits cannot be rescaled "
                 "beside add_bias_kv or add_zero_attn; let the number of heads grow with width instead of their size"
             )
-        sites[path] = _site(growth ** (0.5 - table.attention), Mechanism(On.KEY))
+        factor = growth ** (0.5 - table.attention)
+        sites[path] = Site(kind=SiteKind.ATTENTION_LOGITS, factor=factor, mechanism=Mechanism(On.KEY))
     return sites
 
 
-def traced_sites(builds: Builds, traces: Traces, table: Parameterization) -> dict[str, Site]:
-    """Sites of every other attention with a softmax, as forward passes at base and target width showed it.
+def traced_sites(traces: Traces, trials: Trials, table: Parameterization, packed: Collection[str]) -> dict[str, Site]:
+    """Sites of every attention with a softmax but those at ``packed``, as forward passes at two widths showed it.
 
-    The mechanism is found by trial on the model at base width: a multiplier of 2 must double the logits, exactly.
+    Where its logits are a sum of several products, or a module is called several times, all get their factor.
 
     Raises ClassificationError where heads grow and nothing outside the model reaches their logits alone.
     """
-    sites: dict[str, Site] = {}
-    by_class: dict[Any, tuple[str, Mechanism]] = {}
-    grows = {
-        path: attention.head_size / first.head_size
-        for path, attention in traces.target.attention.items()
-        if (first := traces.base.attention.get(path)) is not None and attention.head_size != first.head_size
-    }
     _warn_of_groups(traces)
-    model = builds.skeleton(builds.base)
-    for path, growth in grows.items():
-        module, first, attention = model.get_submodule(path), traces.base.attention[path], traces.target.attention[path]
-        if isinstance(module, nn.MultiheadAttention):
-            continue
-        factor = growth**-table.attention / (attention.scale / first.scale)
-        if math.isclose(factor, 1.0):  # the model's own scale grows as it should
-            continue
-        if path in traces.base.shared:
-            raise ClassificationError(
-                f"{path or 'the model'} computes several attentions in one module, and their heads grow: no multiplier "
-                "reaches each alone. Put each into a module of its own, or let the number of heads grow"
-            )
-        like = (type(module), *(type(m) for m in module.modules()))
-        if like not in by_class:
-            by_class[like] = logits_mechanism(builds, traces.example, path)
-        child, mechanism = by_class[like]
-        sites[joined(path, child)] = _site(factor, mechanism)
+    _warn_of_keys(traces)
+    needed = {path: found for path, found in needs(traces, table, softmax=True).items() if path not in packed}
+    sites, unreached = placed(trials, needed)
+    if unreached:
+        path = unreached[0]
+        number = len(needed[path])
+        several = f", {number} products of queries and keys," if number > 1 else ""
+        raise ClassificationError(
+            f"the heads of {path or 'the model'} grow with width, and its logits{several} cannot be reached: no float "
+            "attribute, norm or projection of it multiplies them alone. Let the number of heads grow instead of their "
+            "size, or divide the logits by the head's size in the model"
+        )
     return sites
 
 
@@ -103,5 +89,21 @@ def _warn_of_groups(traces: Traces) -> None:
         )
 
 
-def _site(factor: float, mechanism: Mechanism) -> Site:
-    return Site(kind=SiteKind.ATTENTION_LOGITS, factor=factor, mechanism=mechanism)
+def _warn_of_keys(traces: Traces) -> None:
+    """A softmax over more and more, channels say, by which values are averaged that have signs at random at first."""
+    changed = {
+        path: (first.keys, attention.keys)
+        for path, attention in traces.target.attention.items()
+        if (first := traces.base.attention.get(path)) is not None
+        if first.keys != attention.keys and attention.values is not None
+    }
+    if changed:
+        path, (before, after) = next(iter(changed.items()))
+        warnings.warn(
+            f"{path or 'the model'}{f' and {len(changed) - 1} more' if len(changed) > 1 else ''}: the softmax of its "
+            f"attention runs over {before} entries at base width and {after} at the target, as over channels. Each "
+            "weighs less the more there are, so that their mean starts at n^-1/2 in width, and what it adds to the "
+            "model with it. No factor is right for it, since its change does not fade: it catches up while training. "
+            "Let the number of heads grow instead of their size",
+            stacklevel=4,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -12,47 +12,8 @@ from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.hooks import put_on, take_off
 from mutransfer.parameterization.sites import Mechanism, On
-from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping
-from mutransfer.parameterization.tracing.run_traced import outputs_under, trace
 from mutransfer.parameterization.tracing.trace import Example, call, tensors
 from mutransfer.random_state import preserved_random_state, seed_everything
-
-UNAFFECTED = 1e-5  # relative change of outputs, in single precision, that is none
-PROVABLE = 1e-3  # and one of which a hundredth is still above rounding
-
-
-class Unaffected(Exception):
-    """What the model computes does not depend on the size of these products."""
-
-
-def logits_mechanism(builds: Builds, example: Example, path: str) -> tuple[str, Mechanism]:
-    """The path of a module below ``path`` and the mechanism on it that multiplies the logits and nothing else."""
-    model = filled_model(builds)
-    plain = trace(model, example).attention[path]
-    for child, mechanism in candidates(model.get_submodule(path)):
-        with multiplied(model, joined(path, child), mechanism, 2.0):
-            attention = trace(model, example).attention.get(path)
-        if attention is None or not _is_twice(attention.logits, plain.logits):
-            continue
-        if _is_same(attention.values, plain.values):
-            return child, mechanism
-    raise ClassificationError(
-        f"the heads of {path or 'the model'} grow with width, and its logits cannot be reached: no float attribute, "
-        "norm or projection of it multiplies them alone. Let the number of heads grow instead of their size, or divide "
-        "the logits by the head's size in the model"
-    )
-
-
-def _is_twice(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    if found.shape != expected.shape or not bool(expected.any()):
-        return False
-    return torch.allclose(found, 2 * expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
-
-
-def _is_same(found: torch.Tensor | None, expected: torch.Tensor | None) -> bool:
-    if found is None or expected is None:
-        return found is expected
-    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def filled_model(builds: Builds) -> nn.Module:
@@ -79,42 +40,6 @@ def candidates(module: nn.Module) -> Iterator[tuple[str, Mechanism]]:
     yield from ((name, piece) for name, _ in children for piece in pieces)
 
 
-def product_mechanism(
-    builds: Builds, example: Example, path: str, products: Collection[int]
-) -> tuple[str, Mechanism] | None:
-    """What :func:`logits_mechanism` finds, for ``products`` that anything may follow; None where nothing is found.
-
-    A mechanism at 2 must do to everything outside of ``path`` what doubling these products themselves does.
-
-    Raises Unaffected where that changes nothing, as where the products are divided by their own sum.
-    """
-    model = filled_model(builds)
-
-    def outside(doubled: Collection[int] = ()) -> list[torch.Tensor]:
-        with outputs_outside(model, path) as outputs:
-            outputs += outputs_under(Bookkeeping(model, doubled), model, example)
-        return [t.double() for t in outputs if t.is_floating_point()]
-
-    plain, wanted = outside(), outside(products)
-    effect = _distance(wanted, plain)
-    if effect < UNAFFECTED:
-        raise Unaffected
-    if effect < PROVABLE:
-        return None
-    for child, mechanism in candidates(model.get_submodule(path)):
-        with multiplied(model, joined(path, child), mechanism, 2.0):
-            outputs = outside()
-        if _distance(outputs, wanted) < 0.01 * effect:
-            return child, mechanism
-    return None
-
-
-def _distance(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
-    """Relative, of the outputs on which the two differ most."""
-    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if bool(b.any())]
-    return max((float((a - b).norm() / b.norm()) for a, b in pairs if a.shape == b.shape), default=0.0)
-
-
 def check_effects(builds: Builds, example: Example, multipliers: Mapping[str, Mechanism]) -> None:
     """Refuse a multiplier, by path and mechanism, that changes nothing in what the model computes, in either mode.
 
@@ -124,11 +49,13 @@ def check_effects(builds: Builds, example: Example, multipliers: Mapping[str, Me
     model = filled_model(builds)
     for mode in ("train", "eval") if multipliers else ():
         model.train(mode == "train")
+        plain = _outputs(model, example)
         for path, mechanism in multipliers.items():
-            plain = _outputs(model, example, path)
+            inside = set(model.get_submodule(path).modules())
             with multiplied(model, path, mechanism, 0.5):
-                outputs = _outputs(model, example, path)
-            if plain and len(plain) == len(outputs) and all(map(torch.equal, plain, outputs)):
+                outputs = _outputs(model, example)
+            before, after = ([t for module, t in found if module not in inside] for found in (plain, outputs))
+            if before and len(before) == len(after) and all(map(torch.equal, before, after)):
                 raise ClassificationError(
                     f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
                     f"with what passes there. Use form='absorbed', or call {path} as a module"
@@ -156,14 +83,12 @@ def joined(path: str, child: str) -> str:
 
 
 @contextmanager
-def outputs_outside(model: nn.Module, path: str) -> Generator[list[torch.Tensor]]:
-    """What the modules that are not at ``path`` nor inside of it return meanwhile, as copies in the order of calls."""
-    inside = set(model.get_submodule(path).modules())
-    outputs: list[torch.Tensor] = []
+def module_outputs() -> Generator[list[tuple[nn.Module | None, torch.Tensor]]]:
+    """What modules return meanwhile, with the module, as copies in the order of calls."""
+    outputs: list[tuple[nn.Module | None, torch.Tensor]] = []
 
     def note(module: nn.Module, args: object, out: object) -> None:
-        if module not in inside:
-            outputs.extend(t.detach().clone() for t in tensors(out))
+        outputs.extend((module, t.detach().clone()) for t in tensors(out))
 
     handle = nn.modules.module.register_module_forward_hook(note)
     try:
@@ -172,8 +97,8 @@ def outputs_outside(model: nn.Module, path: str) -> Generator[list[torch.Tensor]
         handle.remove()
 
 
-def _outputs(model: nn.Module, example: Example, path: str) -> list[torch.Tensor]:
-    with preserved_random_state(), torch.no_grad(), outputs_outside(model, path) as outputs:
+def _outputs(model: nn.Module, example: Example) -> list[tuple[nn.Module | None, torch.Tensor]]:
+    with preserved_random_state(), torch.no_grad(), module_outputs() as outputs:
         seed_everything(0)
-        outputs += tensors(call(model, example))
+        outputs += [(None, t) for t in tensors(call(model, example))]
     return outputs

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
-from mutransfer.parameterization.multipliers.trials import check_effects, joined, logits_mechanism
+from mutransfer.parameterization.multipliers.logit_sites import placed
+from mutransfer.parameterization.multipliers.mechanisms import Trials
+from mutransfer.parameterization.multipliers.trials import check_effects
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import survey
 from mutransfer.parameterization.sites import Mechanism, On, Site, SiteKind
@@ -22,28 +23,26 @@ def with_attention(plan: Plan, builds: Builds, example: Example) -> Plan:
 
     Raises ClassificationError where nothing outside the model reaches the logits of one alone.
     """
-    base = trace(builds.fresh(builds.base), example)
-    model = builds.skeleton(builds.base)
+    base, trials = trace(builds.fresh(builds.base), example), Trials(builds, example)
+    placed_already = [path for path, site in plan.sites.items() if site.kind is SiteKind.ATTENTION_LOGITS]
     sites: dict[str, Site] = {}
-    placed = [path for path, site in plan.sites.items() if site.kind is SiteKind.ATTENTION_LOGITS]
-    by_class: dict[Any, tuple[str, Mechanism]] = {}
+    wanted: dict[str, dict[int, float]] = {}
     for path, attention in base.attention.items():
-        inside = any(place == path or place.startswith(f"{path}.") or not path for place in placed)
+        inside = any(place == path or place.startswith(f"{path}.") or not path for place in placed_already)
         if inside or attention.logits.shape[-1] == 1:  # one key: the softmax gives 1, whatever multiplies its logit
             continue
-        if path in base.shared:
-            raise ClassificationError(
-                f"{path or 'the model'} computes several attentions in one module: no multiplier reaches each alone. "
-                "Put each into a module of its own"
-            )
-        module = model.get_submodule(path)
-        like = (type(module), *(type(m) for m in module.modules()))
-        if like not in by_class:
-            packed = isinstance(module, nn.MultiheadAttention) and module.bias_k is None and not module.add_zero_attn
-            by_class[like] = ("", Mechanism(On.KEY)) if packed else logits_mechanism(builds, example, path)
-        child, mechanism = by_class[like]
-        place = joined(path, child)
-        sites[place] = Site(kind=SiteKind.ATTENTION_LOGITS, factor=1.0, mechanism=mechanism)
+        module = trials.model.get_submodule(path)
+        if isinstance(module, nn.MultiheadAttention) and module.bias_k is None and not module.add_zero_attn:
+            sites[path] = Site(kind=SiteKind.ATTENTION_LOGITS, factor=1.0, mechanism=Mechanism(On.KEY))
+        else:
+            wanted[path] = {i: 1.0 for i, product in enumerate(base.products) if product.weighs == path}
+    found, unreached = placed(trials, wanted)
+    if unreached:
+        raise ClassificationError(
+            f"the attention logits of {unreached[0] or 'the model'} cannot be reached: no float attribute, norm or "
+            "projection of it multiplies them alone"
+        )
+    sites |= found
     check_effects(builds, example, {path: site.mechanism for path, site in sites.items()})
     return replace(plan, sites={**plan.sites, **sites})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,18 @@ class Operation:
 class Bookkeeping:
     """Tags of tensors, and the ``result`` that they add up to."""
 
-    def __init__(self, model: nn.Module, doubled: Collection[int] = ()) -> None:
-        """``doubled``: those of ``result.products``, by number, that the pass is to multiply by 2."""
+    def __init__(
+        self, model: nn.Module, multiplied: Mapping[int, float] | None = None, watched: Collection[int] = ()
+    ) -> None:
+        """Open books for one pass.
+
+        Args:
+            multiplied: by what the pass is to multiply those of ``result.products``, by number.
+            watched: those of which the values are kept, as they are before that.
+        """
         self.result = Trace()
-        self.doubled = doubled
+        self.multiplied = multiplied or {}
+        self.watched = watched
         self.modules: list[str] = [""]  # paths of those that are running, the innermost last
         self.parameters = dict(model.named_parameters())
         self.tags: dict[int, Tag] = {id(b): Tag(constant=True) for b in model.buffers() if b.numel() > 1}
@@ -69,8 +77,9 @@ class Bookkeeping:
             use.elementwise = use.elementwise or not use.summed
         for use in self.result.uses.values():
             use.settle()
-        for product in self.result.products:
-            product.values = None
+        for i, product in enumerate(self.result.products):
+            if i not in self.watched:
+                product.values = None
 
     def put(self, tensor: torch.Tensor, tag: Tag) -> None:
         """Write down what is known of a tensor."""
@@ -93,9 +102,14 @@ class Bookkeeping:
         for source in tag.sources:
             use = self.use(source.name)
             (use.rows if source.rows else use.outputs).append(Taken(source.factor, by))
-        for product in tag.products:
-            product.scale = tag.scale
+        self.settle(tag)
         self.give_up(tag)
+
+    def settle(self, tag: Tag) -> None:
+        """No factor on these products that follows is the user's own on them."""
+        for term in tag.terms:
+            for product in term.products:
+                product.scale, product.gains = term.scale, term.gains
 
     def give_up(self, tag: Tag) -> None:
         """No sum follows that would make contractions of elementwise products."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import takewhile
 from math import prod
-from typing import Any
+
+import torch
 
 from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping, Operation
-from mutransfer.parameterization.tracing.dimensions import contracted_dims, dims_of, entry_size, repeats
+from mutransfer.parameterization.tracing.dimensions import common_length, contracted_dims, dims_of, padding, repeats
 from mutransfer.parameterization.tracing.propagation import elementwise, not_followed
 from mutransfer.parameterization.tracing.tags import NOTHING, Tag
-from mutransfer.parameterization.tracing.trace import AttentionUse, Feed, Product, Source
+from mutransfer.parameterization.tracing.trace import AttentionUse, Feed, Operand, Product, Source, tensors
 
 # Which arguments are multiplied with each other.
 FACTORS = {
     **{"mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "linear": (0, 1), "_grouped_mm": (0, 1)},
     **{"convolution": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2)},
 }
+
+MASKED = -5e3  # no logit is smaller
 
 
 def contraction(book: Bookkeeping, op: Operation) -> None:
@@ -48,9 +53,10 @@ def contraction(book: Bookkeeping, op: Operation) -> None:
             book.consume(tag)
         alone = all(tag.fixed for tag in pair)
         made = Tag(derived=pair[0].names | pair[1].names, constant=True) if alone else NOTHING
-    elif pair[0].weights is not None:
-        book.result.attention[pair[0].weights].values = op.args[right]
-        book.consume(pair[1])
+    elif (path := pair[0].weights or pair[1].weights) is not None:
+        of_weights = pair[0].weights is None
+        book.result.attention[path].values = op.args[left if of_weights else right]
+        book.consume(pair[not of_weights])
         made = NOTHING
     else:
         made = _activations(book, op)
@@ -93,15 +99,41 @@ def _activations(book: Bookkeeping, op: Operation) -> Tag:
     """A product of two activations: factors on queries and keys are the attention's, not of what computed them."""
     left, right = (op.args[i] for i in FACTORS[op.name])
     pair = [op.tags[i] for i in FACTORS[op.name]]
+    values = left @ right if op.name in ("addmm", "baddbmm") else op.out  # without what is added
+    product = _product(book, pair, left, right, values, repeats(right))
+    if (by := book.multiplied.get(len(book.result.products) - 1, 1.0)) != 1.0:
+        op.out.add_((by - 1) * op.alpha * values)
+    beside: list[Tag] = []  # of a sum that is multiplied, each summand is
+    for tag, other in (pair, pair[::-1]):
+        beside += [replace(o.times(other.scale), gains=(*o.gains, *other.gains)) for o in tag.others]
+    nested = tuple(p for tag in pair for p in tag.products)
+    made = Tag(products=(*nested, product), others=tuple(beside), gains=product.gains).times(op.alpha)
+    if op.name in ("addmm", "baddbmm") and op.first.products:  # the sum of this product and another
+        made = replace(made, others=(*made.others, *op.first.times(float(op.kwargs.get("beta", 1))).terms))
+    return made
+
+
+def _product(
+    book: Bookkeeping, pair: list[Tag], left: torch.Tensor, right: torch.Tensor, values: torch.Tensor, shared_by: float
+) -> Product:
+    """Write down that ``left`` was multiplied with ``right``."""
     for tag in pair:
         book.give_up(tag)
-    before = prod(tag.scale for tag in pair) * op.alpha * entry_size(left, -1) * entry_size(right, -2)
-    values = left @ right * op.alpha if op.name in ("addmm", "baddbmm") else op.out  # without what is added
-    product = Product(book.here, left.shape[-1], before, values, before, repeats(right))
-    if len(book.result.products) in book.doubled:
-        op.out.add_(values)
+    before = prod(tag.scale for tag in pair)
+    rows = (left, right.mT if right.ndim > 1 else right)
+    watched = len(book.result.products) in book.watched
+    product = Product(
+        path=book.here,
+        size=left.shape[-1] - padding(*rows),
+        sides=tuple(Operand(tag.scale, tag.gains, common_length(x)) for tag, x in zip(pair, rows, strict=True)),
+        before=before,
+        values=values.clone() if watched else values,
+        scale=before,
+        gains=(*pair[0].gains, *pair[1].gains),
+        shared_by=shared_by,
+    )
     book.result.products.append(product)
-    return Tag(products=(*(p for tag in pair for p in tag.products), product))
+    return product
 
 
 def softmax(book: Bookkeeping, op: Operation) -> None:
@@ -109,30 +141,47 @@ def softmax(book: Bookkeeping, op: Operation) -> None:
     if not op.first.products:
         elementwise(book, op)
         return
-    logits = op.first.products[-1]
-    assert logits.values is not None
-    values = logits.values * op.first.factor
-    _attend(book, logits.path, AttentionUse(logits.size, op.first.scale, values, logits.shared_by))
-    book.put(op.out, Tag(weights=logits.path))
+    product, logits = op.first.products[-1], op.args[0]
+    assert product.values is not None
+    # Of one product that is multiplied with numbers alone, without what is added to it; else without what masks it.
+    alone = not op.first.others and len(op.first.gains) == len(product.gains)
+    values = product.values * op.first.factor if alone else logits.where(logits > MASKED, 0)
+    use = AttentionUse(product.size, op.first.scale, values, product.shared_by, logits.shape[op.args[1]])
+    book.put(op.out, Tag(weights=_attend(book, op.first, use)))
 
 
 def fused_attention(book: Bookkeeping, op: Operation) -> None:
     """Torch's scaled dot product attention, whatever its kernel."""
     queries, keys, values, *_ = op.args
-    size, scale = queries.shape[-1], op.kwargs.get("scale")
-    scale = size**-0.5 if scale is None else scale
+    scale = op.kwargs.get("scale")
+    scale = queries.shape[-1] ** -0.5 if scale is None else scale
     groups = queries.shape[-3] // keys.shape[-3]  # queries that share a key
-    logits = queries @ keys.repeat_interleave(groups, -3).transpose(-2, -1)
-    pairs: Any = zip(op.tags[:2], (queries, keys), strict=True)
-    before = prod(tag.scale * entry_size(tensor, -1) for tag, tensor in pairs)
-    for tag in op.tags:
+    repeated = keys.repeat_interleave(groups, -3).mT
+    product = _product(book, op.tags[:2], queries, repeated, queries @ repeated, groups * repeats(keys))
+    if (by := book.multiplied.get(len(book.result.products) - 1, 1.0)) != 1.0:
+        again = op.func(*op.args, **{**op.kwargs, "scale": by * scale})
+        for old, new in zip(tensors(op.out), tensors(again), strict=True):
+            old.copy_(new)
+    for tag in op.tags[2:]:
         book.give_up(tag)
-    shared_by = groups * repeats(keys)
-    book.result.products.append(Product(book.here, size, before, logits, scale * before, shared_by))
-    _attend(book, book.here, AttentionUse(size, scale * before, logits * scale, shared_by, values))
+    logits = Tag(products=(product,), gains=product.gains).times(scale)
+    for bias in (*op.args[3:], op.kwargs.get("attn_mask")):  # which may hold other products: of positions, say
+        logits = replace(logits, others=(*logits.others, *(t for t in book.tag(bias).terms if t.products)))
+    assert product.values is not None
+    _attend(
+        book,
+        logits,
+        AttentionUse(product.size, logits.scale, product.values * scale, product.shared_by, keys.shape[-2], values),
+    )
 
 
-def _attend(book: Bookkeeping, path: str, attention: AttentionUse) -> None:
-    if path in book.result.attention:
-        book.result.shared.add(path)
+def _attend(book: Bookkeeping, logits: Tag, attention: AttentionUse) -> str:
+    """Write down an attention; its path."""
+    book.settle(logits)
+    reached = [term.products[-1] for term in logits.terms if term.products]
+    parts = zip(*(product.path.split(".") for product in reached), strict=False)
+    path = ".".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, parts))
+    for product in reached:
+        product.weighs = path
     book.result.attention[path] = attention
+    return path

@@ -62,8 +62,39 @@ def repeats(matrices: torch.Tensor) -> float:
     return len(stack) / (1 + int(new.sum()))
 
 
-def entry_size(tensor: torch.Tensor, dim: int) -> float:
-    """The size of entries that shrink as ``dim`` grows because vectors along it are normed to length 1; else 1."""
-    lengths = torch.linalg.vector_norm(tensor.double(), dim=dim)
-    unit = bool((lengths - 1).abs().max() < 1e-3)
-    return tensor.shape[dim] ** -0.5 if unit else 1.0
+def common_length(rows: torch.Tensor) -> float | None:
+    """The length of all rows of a matrix, and of a stack of them in the mean; None where it is left to chance.
+
+    Rows of one matrix that differ and have the same length all the same were normed. Where there is one row alone, as
+    where all are equal, only the length 1 tells.
+    """
+    lengths = torch.linalg.vector_norm(rows.double(), dim=-1)
+    lengths = lengths.reshape(-1, lengths.shape[-1]) if lengths.ndim else lengths.reshape(1, 1)
+    some = lengths > 0  # masked rows have none
+    if not bool(some.any()) or not bool(lengths.isfinite().all()):
+        return None
+    if bool((lengths[some] - 1).abs().max() < 1e-3):
+        return 1.0
+    means = (lengths.sum(-1) / some.sum(-1).clamp(min=1))[:, None]
+    if bool(((lengths - means).abs() > 1e-4 * means)[some].any()):
+        return None
+    seen = rows.double().reshape(*lengths.shape, -1)
+    turned = ((seen - seen[:, :1]).abs().amax(-1) > 1e-2 * means / rows.shape[-1] ** 0.5) & some & some[:, :1]
+    return float(lengths[some].log().mean().exp()) if int(turned.sum()) > 1 else None
+
+
+def padding(left: torch.Tensor, right: torch.Tensor) -> int:
+    """How many entries of rows that are multiplied with each other are zeros on one side, to fill them up.
+
+    Not counted is what is zero by chance, as behind a ReLU: then entries beside it are, too.
+    """
+    if left.shape[-1] != right.shape[-1]:
+        return 0
+    empty = torch.zeros(left.shape[-1], dtype=torch.bool, device=left.device)
+    for rows in (left, right):
+        zero = (rows == 0).reshape(-1, rows.shape[-1])
+        zero = zero[~zero.all(-1)]  # without rows that are masked
+        columns = zero.all(0)
+        if len(zero) and float(zero[:, ~columns].double().mean()) < 0.01:
+            empty |= columns
+    return int(empty.sum())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from torch import nn
 from mutransfer.errors import BuildError, ExampleError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import layout_of
+from mutransfer.parameterization.tracing.logit_growth import gain_growth
 from mutransfer.parameterization.tracing.run_traced import trace
-from mutransfer.parameterization.tracing.trace import Example, Trace
+from mutransfer.parameterization.tracing.trace import Example, Operand, Product, Trace
 
 LARGE = 50_000_000  # parameters above which a target is not run for its trace
 NOT_SEEN = "Factors in its forward, and heads that grow, are not looked for"
@@ -41,7 +43,7 @@ def observe(builds: Builds, example: Example | None) -> Traces | None:
     """
     if example is not None:
         try:
-            return _traced(builds, example)
+            return _without_draws(builds, _traced(builds, example))
         except BuildError as error:
             raise ExampleError(str(error)) from error
     model = builds.skeleton(builds.base)
@@ -50,7 +52,7 @@ def observe(builds: Builds, example: Example | None) -> Traces | None:
     own = own_example(model)
     for candidate in _guesses(model) if own is None else [own]:
         try:
-            return _traced(builds, candidate)
+            return _without_draws(builds, _traced(builds, candidate))
         except BuildError as error:
             if own is not None:
                 warnings.warn(f"{error}. {NOT_SEEN}", stacklevel=2)
@@ -115,6 +117,20 @@ def _traced(builds: Builds, example: Example) -> Traces:
     raise AssertionError("not reached")
 
 
+def _without_draws(builds: Builds, traces: Traces) -> Traces:
+    """The traces without initial values that are drawn: their ratio from one width to another is chance."""
+    pairs = list(zip(traces.base.products, traces.target.products, strict=False))
+    if any(a.gains and a.size != b.size for a, b in pairs):
+        other = trace(builds.fresh(builds.base, 1), traces.example).products
+        for (a, b), again in zip(pairs, other, strict=False):
+            same = [torch.equal(x, y) for x, y in zip(a.gains, again.gains, strict=False)]
+            for product in (a, b):
+                gains = [g if kept else torch.ones(()) for g, kept in zip(product.gains, same, strict=False)]
+                product.gains, left = tuple(gains), iter(gains)
+                product.sides = tuple(replace(x, gains=tuple(islice(left, len(x.gains)))) for x in product.sides)
+    return traces
+
+
 def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
@@ -145,10 +161,20 @@ def _extrapolated(first: Trace, second: Trace, steps: float) -> Trace:
     for path, found in second.attention.items():
         at = first.attention.get(path, found)
         size = round(along(at.head_size, found.head_size))
-        shared_by = along(at.shared_by, found.shared_by)
-        attention[path] = replace(found, head_size=size, scale=along(at.scale, found.scale), shared_by=shared_by)
-    products = [
-        replace(b, size=round(along(a.size, b.size)), scale=along(a.scale, b.scale))
-        for a, b in zip(first.products, second.products, strict=False)
-    ]
+        shared_by, keys = along(at.shared_by, found.shared_by), round(along(at.keys, found.keys))
+        scale = along(at.scale, found.scale)
+        attention[path] = replace(found, head_size=size, scale=scale, shared_by=shared_by, keys=keys)
+    products = [_extrapolated_product(a, b, along) for a, b in zip(first.products, second.products, strict=False)]
     return Trace(uses, attention, products=products)
+
+
+def _extrapolated_product(a: Product, b: Product, along: Callable[[float, float], float]) -> Product:
+    def gains(before: tuple[torch.Tensor, ...], after: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(x * along(1.0, gain_growth(x, y)) for x, y in zip(before, after, strict=False))
+
+    sides = tuple(
+        Operand(along(x.factor, y.factor), gains(x.gains, y.gains), along(x.length or 0.0, y.length or 0.0) or None)
+        for x, y in zip(a.sides, b.sides, strict=True)
+    )
+    sized = replace(b, size=round(along(a.size, b.size)), sides=sides, gains=gains(a.gains, b.gains))
+    return replace(sized, before=along(a.before, b.before), scale=along(a.scale, b.scale))

@@ -82,7 +82,8 @@ def scaling(book: Bookkeeping, op: Operation) -> None:
         if tag.products and not beside.products:
             # As linear in the logits as before; a temperature that is learned, a mask of zeros and ones.
             not_followed(book, args[other : other + 1], [beside], None)
-            book.put(op.out, replace(tag, sources=(), weighed=()))
+            kept = replace(tag, sources=(), weighed=())
+            book.put(op.out, kept.gaining(_gain(op, other)) if beside.fixed else kept)
             return
     for this, other in orders:
         tag, beside = tags[this], tags[other]
@@ -90,9 +91,24 @@ def scaling(book: Bookkeeping, op: Operation) -> None:
             book.consume(beside)
             book.unsettled.add(tag.parameter)
             shadow = args[this].expand(op.out.shape)
-            book.put(op.out, Tag(weighed=(Weighed(tag.parameter, shadow, tag.factor, tag.factor),)))
+            weighed = Weighed(tag.parameter, shadow, tag.factor, tag.factor)
+            book.put(op.out, Tag(weighed=(weighed,), gains=_gains(op, this, beside)))
             return
     elementwise(book, op)
+    for this, other in orders:
+        if tags[other].fixed and not tags[this].fixed and isinstance(args[this], torch.Tensor):
+            book.put(op.out, Tag(gains=_gains(op, other, tags[this])))
+
+
+def _gains(op: Operation, which: int, beside: Tag) -> tuple[torch.Tensor, ...]:
+    """What was multiplied into a product of argument ``which`` with an activation, whose own factor ends here."""
+    return (*beside.gains, torch.tensor(beside.scale, dtype=torch.float64), _gain(op, which))
+
+
+def _gain(op: Operation, which: int) -> torch.Tensor:
+    """How much larger multiplying or dividing by argument ``which`` makes something."""
+    magnitude = op.args[which].detach().double().abs().cpu()
+    return magnitude if op.name.startswith("mul") else 1 / magnitude
 
 
 def _scalar(book: Bookkeeping, op: Operation) -> tuple[int, float] | None:
@@ -125,7 +141,8 @@ def reduction(book: Bookkeeping, op: Operation) -> None:
             sources.append(Source(w.name, False, w.factor * share))
         shadow = reduced(w.shadow, dims, keepdim=op.out.ndim == before.ndim)
         left.append(replace(w, shadow=shadow, summed=w.summed or bool(contracted)))
-    book.put(op.out, replace(tag, sources=tuple(sources), weighed=tuple(left), products=()))
+    book.settle(tag)
+    book.put(op.out, replace(tag, sources=tuple(sources), weighed=tuple(left), products=(), others=()))
 
 
 def addition(book: Bookkeeping, op: Operation) -> None:
@@ -133,9 +150,10 @@ def addition(book: Bookkeeping, op: Operation) -> None:
     args, tags = op.args, op.tags
     if len(tags) > 1 and op.alpha != 1.0:
         tags = [tags[0], tags[1].times(op.alpha), *tags[2:]]
-    if (logits := next((t for t in tags if t.products), None)) is not None:
-        not_followed(book, args, [t for t in tags if t is not logits], None)
-        book.put(op.out, logits)
+    if logits := [t for t in tags if t.products]:
+        not_followed(book, args, [t for t in tags if not t.products], None)
+        others = tuple(term for t in logits[1:] for term in t.terms)
+        book.put(op.out, replace(logits[0], others=(*logits[0].others, *others)))
         return
     data, added = [], []
     for tag, a in zip(tags, args, strict=True):
@@ -164,7 +182,8 @@ def addition(book: Bookkeeping, op: Operation) -> None:
     sources = tuple(dict.fromkeys([*(s for t in data for s in t.sources), *added]))
     factors = {t.factor for t in data}
     factor = factors.pop() if len(factors) == 1 else 1.0
-    made = Tag(sources=sources, weighed=tuple(weighed), factor=factor)
+    gains = data[0].gains if len(data) == 1 else ()
+    made = Tag(sources=sources, weighed=tuple(weighed), factor=factor, gains=gains)
     book.put(op.out, NOTHING if made == NOTHING else made)
 
 
@@ -183,7 +202,7 @@ def homogeneous(book: Bookkeeping, op: Operation) -> None:
         elementwise(book, op)
         return
     book.consume(op.first)
-    book.put(op.out, Tag(factor=op.first.factor / prod(s.factor for s in op.first.sources[:1])))
+    book.put(op.out, Tag(factor=op.first.factor / prod(s.factor for s in op.first.sources[:1]), gains=op.first.gains))
 
 
 def elementwise(book: Bookkeeping, op: Operation) -> None:

@@ -35,6 +35,8 @@ class Tag:
     weighed: tuple[Weighed, ...] = ()
     products: tuple[Product, ...] = ()  # of activations, one in the other: the last holds this tensor, but for factors
     weights: str | None = None  # path of the attention whose softmax it is
+    others: tuple[Tag, ...] = ()  # the other products in a sum of several
+    gains: tuple[torch.Tensor, ...] = ()  # what it was multiplied with that is no source's factor, as magnitudes
     factor: float = 1.0
 
     def times(self, x: float) -> Tag:
@@ -42,8 +44,19 @@ class Tag:
             self,
             sources=tuple(replace(s, factor=s.factor * x) for s in self.sources),
             weighed=tuple(replace(w, factor=w.factor * x) for w in self.weighed),
+            others=tuple(other.times(x) for other in self.others),
             factor=self.factor * x,
         )
+
+    def gaining(self, gain: torch.Tensor) -> Tag:
+        """The same times something of this size that is not followed."""
+        others = tuple(other.gaining(gain) for other in self.others)
+        return replace(self, others=others, gains=(*self.gains, gain))
+
+    @property
+    def terms(self) -> tuple[Tag, ...]:
+        """What is added up in it, of products of activations."""
+        return (self, *self.others)
 
     @property
     def names(self) -> frozenset[str]:
@@ -56,7 +69,7 @@ class Tag:
 
     @property
     def scale(self) -> float:
-        """The user's factors on a product of activations, those on its own factors included."""
+        """The user's factors on a product of activations, those on its two sides included."""
         return self.products[-1].before * self.factor if self.products else self.factor
 
 

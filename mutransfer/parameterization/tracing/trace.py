@@ -48,16 +48,28 @@ class Source:
     factor: float = 1.0
 
 
+@dataclass(frozen=True)
+class Operand:
+    """What is known of one of the two activations that a product multiplies."""
+
+    factor: float  # the user's own on it
+    gains: tuple[torch.Tensor, ...]  # and initial values of parameters
+    length: float | None  # of its vectors, where all have the same one, as norms make them
+
+
 @dataclass
 class Product:
     """A product of two activations, a sum over ``size`` terms, and the user's factors on it."""
 
     path: str  # of the module that computes it
-    size: int
-    before: float  # on both, and by how much normed vectors shrink
-    values: torch.Tensor | None  # while the pass goes on
-    scale: float  # on the whole, as far as it is followed
+    size: int  # without padding
+    sides: tuple[Operand, ...]
+    before: float  # the user's factors on both
+    values: torch.Tensor | None  # while the pass goes on, or as long as somebody watches
+    scale: float  # the user's factors on the whole, as far as it is followed
+    gains: tuple[torch.Tensor, ...] = ()  # initial values of parameters: on both, and then on the whole
     shared_by: float = 1.0  # how many heads on its left use the same right
+    weighs: str | None = None  # path of the attention whose softmax it reaches
 
 
 @dataclass(frozen=True)
@@ -106,16 +118,19 @@ class AttentionUse:
     scale: float  # what the user multiplies it with before the softmax
     logits: torch.Tensor  # the scaled product
     shared_by: float  # how many heads of queries use the same keys
+    keys: int  # how many the softmax runs over
     values: torch.Tensor | None = None  # what the softmax weighs
 
 
 @dataclass
 class Trace:
-    """The uses of parameters by name, and attention by the path of the module that computes it."""
+    """The uses of parameters by name, and attention by the path of the module that computes all its products.
+
+    Of a module that is called several times it is the last call; its products are all there.
+    """
 
     uses: dict[str, Use] = field(default_factory=dict)
     attention: dict[str, AttentionUse] = field(default_factory=dict)
-    shared: set[str] = field(default_factory=set)  # paths that compute more than one attention
     products: list[Product] = field(default_factory=list)
 
     def axes(self, name: str, ndim: int) -> Axes | None:
