@@ -229,7 +229,7 @@ class After(nn.Module):
         ("sum", {"embedding.weight": (M**-0.5, 1.0), "positions.weight": (M**-0.5, 1.0), "head.weight": (1.0, 1 / M)}),
         ("logits", {"embedding.weight": (1.0, 1.0), "head.weight": (1.0, 1.0)}),
         ("mean", {"head.weight": (1.0, 1.0)}),
-        ("measured", {"head.weight": (1.0, 1 / M)}),  # a norm of the data is no factor of the model's
+        ("measured", {"head.weight": (1.0, M**-0.5)}),  # entries of a vector of length 1 shrink like width^-1/2
     ],
 )
 def test_factors_are_followed_to_where_they_act(how, found):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import torch
+
 from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping, Operation
 from mutransfer.parameterization.tracing.dimensions import contracted_dims, dims_of, entry_size, repeats
-from mutransfer.parameterization.tracing.propagation import elementwise, not_followed
+from mutransfer.parameterization.tracing.propagation import not_followed, shares
 from mutransfer.parameterization.tracing.tags import NOTHING, Tag
 from mutransfer.parameterization.tracing.trace import AttentionUse, Feed, Product, Source
 
@@ -95,7 +97,7 @@ def _activations(book: Bookkeeping, op: Operation) -> Tag:
     pair = [op.tags[i] for i in FACTORS[op.name]]
     for tag in pair:
         book.give_up(tag)
-    before = prod(tag.scale for tag in pair) * op.alpha * entry_size(left, -1) * entry_size(right, -2)
+    before = op.alpha * _size_of(pair[0], left, -1) * _size_of(pair[1], right, -2)
     values = left @ right * op.alpha if op.name in ("addmm", "baddbmm") else op.out  # without what is added
     product = Product(book.here, left.shape[-1], before, values, before, repeats(right))
     if len(book.result.products) in book.doubled:
@@ -104,10 +106,15 @@ def _activations(book: Bookkeeping, op: Operation) -> Tag:
     return Tag(products=(*(p for tag in pair for p in tag.products), product))
 
 
+def _size_of(tag: Tag, tensor: torch.Tensor, dim: int) -> float:
+    """The user's factor on one side of a product, and what its vectors shrink by where they are normed."""
+    return tag.scale * (1.0 if tag.normed else entry_size(tensor, dim))
+
+
 def softmax(book: Bookkeeping, op: Operation) -> None:
     """A softmax, of attention logits perhaps."""
     if not op.first.products:
-        elementwise(book, op)
+        shares(book, op)
         return
     logits = op.first.products[-1]
     assert logits.values is not None
@@ -124,7 +131,7 @@ def fused_attention(book: Bookkeeping, op: Operation) -> None:
     groups = queries.shape[-3] // keys.shape[-3]  # queries that share a key
     logits = queries @ keys.repeat_interleave(groups, -3).transpose(-2, -1)
     pairs: Any = zip(op.tags[:2], (queries, keys), strict=True)
-    before = prod(tag.scale * entry_size(tensor, -1) for tag, tensor in pairs)
+    before = prod(_size_of(tag, tensor, -1) for tag, tensor in pairs)
     for tag in op.tags:
         book.give_up(tag)
     shared_by = groups * repeats(keys)

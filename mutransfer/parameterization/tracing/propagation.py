@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import torch
 from torch import nn
 
 from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping, Operation
-from mutransfer.parameterization.tracing.dimensions import dims_of, is_copied, reduced, reduced_dims
+from mutransfer.parameterization.tracing.dimensions import dims_of, is_copied, normed_size, reduced, reduced_dims
 from mutransfer.parameterization.tracing.tags import NOTHING, Tag, Weighed
 from mutransfer.parameterization.tracing.trace import Source, Taken, tensors
 
@@ -87,12 +86,33 @@ def scaling(book: Bookkeeping, op: Operation) -> None:
     for this, other in orders:
         tag, beside = tags[this], tags[other]
         if tag.parameter and len(orders) > 1 and isinstance(args[other], torch.Tensor) and not beside.fixed:
-            book.consume(beside)
-            book.unsettled.add(tag.parameter)
-            shadow = args[this].expand(op.out.shape)
-            book.put(op.out, Tag(weighed=(Weighed(tag.parameter, shadow, tag.factor, tag.factor),)))
+            _weigh(book, op, this, other)
             return
     elementwise(book, op)
+    for this, other in orders:
+        if tags[other].fixed and not tags[this].fixed and isinstance(args[this], torch.Tensor):
+            left = tags[this].left * tags[other].factor
+            book.put(op.out, Tag(factor=left, normed=tags[this].normed) if left != 1.0 else NOTHING)
+            return
+    if not any(tag.fixed for tag in tags) and (size := normed_size(args, op.out)) not in (None, 1.0):
+        book.put(op.out, Tag(factor=size, normed=True))
+
+
+def _weigh(book: Bookkeeping, op: Operation, this: int, other: int) -> None:
+    """Argument ``this``, a parameter, is multiplied elementwise with argument ``other``, an activation."""
+    tag, beside = op.tags[this], op.tags[other]
+    assert tag.parameter is not None
+    book.consume(beside)
+    book.unsettled.add(tag.parameter)
+    left = beside.left  # for what reads the product, with the parameter's own factor where that undoes a norm's
+    weighed = Weighed(
+        tag.parameter,
+        op.args[this].expand(op.out.shape),
+        1.0 if beside.normed else tag.factor,
+        left * tag.factor,
+    )
+    factor = left * (tag.factor if beside.normed else 1.0)
+    book.put(op.out, Tag(weighed=(weighed,), factor=factor, normed=beside.normed))
 
 
 def _scalar(book: Bookkeeping, op: Operation) -> tuple[int, float] | None:
@@ -154,7 +174,7 @@ def addition(book: Bookkeeping, op: Operation) -> None:
         for source_tag in (*data, Tag(sources=tuple(added))):
             book.consume(replace(source_tag, weighed=()))
         added = []
-        data = [replace(t, sources=(), factor=t.factor / prod(s.factor for s in t.sources[:1])) for t in data]
+        data = [replace(t, sources=(), factor=t.left) for t in data]
     weighed: list[Weighed] = []
     for tag in data:
         if op.name in ("cat", "stack"):
@@ -183,12 +203,19 @@ def homogeneous(book: Bookkeeping, op: Operation) -> None:
         elementwise(book, op)
         return
     book.consume(op.first)
-    book.put(op.out, Tag(factor=op.first.factor / prod(s.factor for s in op.first.sources[:1])))
+    book.put(op.out, Tag(factor=op.first.left, normed=op.first.normed))
 
 
 def elementwise(book: Bookkeeping, op: Operation) -> None:
     """Everything else: what is computed is not followed, unless it depends on no input."""
     not_followed(book, op.args, op.tags, op.out)
+
+
+def shares(book: Bookkeeping, op: Operation) -> None:
+    """A softmax of an activation: entries that sum to one shrink as they grow in number."""
+    elementwise(book, op)
+    if not op.first.fixed:
+        book.put(op.out, Tag(factor=1 / op.args[0].shape[op.args[1]], normed=True))
 
 
 def not_followed(book: Bookkeeping, args: Sequence[Any], tags: Sequence[Tag], out: Any) -> None:

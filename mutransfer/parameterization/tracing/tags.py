@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 
@@ -36,6 +37,7 @@ class Tag:
     products: tuple[Product, ...] = ()  # of activations, one in the other: the last holds this tensor, but for factors
     weights: str | None = None  # path of the attention whose softmax it is
     factor: float = 1.0
+    normed: bool = False  # its size does not depend on what was normed: it is ``factor``
 
     def times(self, x: float) -> Tag:
         return replace(
@@ -44,6 +46,11 @@ class Tag:
             weighed=tuple(replace(w, factor=w.factor * x) for w in self.weighed),
             factor=self.factor * x,
         )
+
+    @property
+    def left(self) -> float:
+        """The factor that is left to what reads it when its sources have made up for theirs."""
+        return self.factor / prod(source.factor for source in self.sources[:1])
 
     @property
     def names(self) -> frozenset[str]:
