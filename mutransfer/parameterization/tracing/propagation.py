@@ -94,7 +94,8 @@ def scaling(book: Bookkeeping, op: Operation) -> None:
             left = tags[this].left * tags[other].factor
             book.put(op.out, Tag(factor=left, normed=tags[this].normed) if left != 1.0 else NOTHING)
             return
-    if not any(tag.fixed for tag in tags) and (size := normed_size(args, op.out)) not in (None, 1.0):
+    size = None if any(tag.fixed for tag in tags) else normed_size(args, op.out)
+    if size is not None and size != 1.0:
         book.put(op.out, Tag(factor=size, normed=True))
 
 
