@@ -21,6 +21,7 @@ from mutransfer.parameterization.roles.overrides import Overrides
 from mutransfer.parameterization.tracing.examples import Traces, observe
 from mutransfer.parameterization.tracing.growing_factors import NONE, own_growth
 from mutransfer.parameterization.tracing.trace import Example
+from mutransfer.parameterization.uneven_growth import warn_of_uneven_growth
 from mutransfer.theory.recipe import Recipe
 from mutransfer.widths import Width
 
@@ -34,6 +35,8 @@ def infer(
     surveyed = survey(builds, overrides, None if traces is None else traces.base)
     laws = infer_law.measure(builds, surveyed) if recipe.table.corrects_init else None
     builds.check_new()
+    if recipe.table.corrects_init:
+        warn_of_uneven_growth(builds, surveyed, recipe, None if traces is None else traces.example)
     plan = _plan(surveyed, laws, recipe, traces)
     if traces is None or not recipe.table.corrects_init:
         return plan
