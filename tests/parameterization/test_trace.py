@@ -328,7 +328,7 @@ def test_a_matrix_that_is_merged_of_two_is_not_guessed():
         Plan.infer(Merged, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
 
 
-@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.orthogonal])
 def test_a_weight_that_is_made_of_others_is_refused_with_the_reason(norm):
     build = lambda w: nn.Sequential(nn.Linear(6, w), nn.Tanh(), norm(nn.Linear(w, 3)))  # noqa: E731
     with pytest.raises(ClassificationError, match=r"(?s)2\.parametrizations.*weight is made of it .*coordinate_check"):
