@@ -154,7 +154,7 @@ def decided(samples: Mapping[str, Samples], local: ModelSurvey) -> tuple[dict[st
     return measured, odd
 
 
-def refuse(odd: Sequence[str], samples: Mapping[str, Samples], local: ModelSurvey) -> None:
+def refuse_lawless(odd: Sequence[str], samples: Mapping[str, Samples], local: ModelSurvey) -> None:
     """Raise ClassificationError where there are ``odd`` parameters, with their sizes and what to do."""
     if not odd:
         return

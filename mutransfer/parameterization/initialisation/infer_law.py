@@ -22,7 +22,7 @@ from mutransfer.parameterization.initialisation.drawn_sizes import (
     Samples,
     chance_deviation,
     decided,
-    refuse,
+    refuse_lawless,
     sampled_once,
     sums,
 )
@@ -73,7 +73,7 @@ def measure(builds: Builds, surveyed: ModelSurvey) -> dict[str, Measured]:
         same = InitLaw(to_target=1.0)
         return measured | {name: Measured(law=same, base_rms=samples[name].rms(0)) for name in odd}
     found, lost = beyond(builds, surveyed, local, samples, measured)
-    refuse(lost, samples, local)
+    refuse_lawless(lost, samples, local)
     measured |= found
     return {name: measured[name] for name in parameters}
 
@@ -90,7 +90,7 @@ def from_values(models: Sequence[nn.Module], surveyed: ModelSurvey) -> dict[str,
         samples = sampled_once(models[:2], surveyed)
         measured, odd = decided(samples, surveyed)
         sizes = {name: (samples[name].rms(0), samples[name].rms(1)) for name in odd}
-        refuse([name for name in odd if not all(sizes[name])], samples, surveyed)
+        refuse_lawless([name for name in odd if not all(sizes[name])], samples, surveyed)
         return measured | {
             name: Measured(law=InitLaw(to_target=at_target / at_base), base_rms=at_base)
             for name, (at_base, at_target) in sizes.items()

@@ -19,8 +19,8 @@ Overrides = Mapping[str, Role | str | Axes]
 
 _ANY_OTHER = "input, output, bottleneck, vector"
 _PARAMETRIZED = (
-    "\n    The layer's weight is made of it (orthogonal, or a parametrization of your own) and does not scale as it does, "
-    "so that the rules for a weight need not hold: leave that out of the factory, or give a role and look at "
+    "\n    The layer's weight is made of it (orthogonal, or a parametrization of your own) and does not scale as it "
+    "does, so that the rules for a weight need not hold: leave that out of the factory, or give a role and look at "
     "mutransfer.coordinate_check"
 )
 
