@@ -11,22 +11,28 @@ from mutransfer.theory.recipe import Recipe
 from mutransfer.theory.rules import Family, Form, Role, Row
 
 
-def scaling_of(parameter: Parameter, law: Measured | None, own: float, recipe: Recipe) -> Scaling:
+def scaling_of(
+    parameter: Parameter, law: Measured | None, own: float, recipe: Recipe, normed_size: float | None = None
+) -> Scaling:
     """The scaling of one parameter.
 
     Args:
         law: how the model's own initialisation scales; None leaves it alone.
         own: the growth of a factor that the model's own forward puts on the parameter.
+        normed_size: of a parameter of which a norm is taken, the growth of what is computed with in its place. The
+            multiplier that brings that to the table's size is on the layer's input, in every form.
     """
     row = recipe.table.rows[parameter.role]
-    if recipe.form is Form.ABSORBED or not parameter.multipliable:
+    if normed_size is None and (recipe.form is Form.ABSORBED or not parameter.multipliable):
         row = row.absorbed()
     m_in, m_out = parameter.m_in, parameter.m_out
     family = rules.family_of(recipe.family, parameter.role, len(parameter.shapes[0]))
     # A forward factor of the user's own that grows: taken out of ours where there is one, else made up for by init,
     # learning rate and eps, like any forward multiplier (Tensor Programs IV Eq. 5, IVb Eq. 2.5).
-    ours = row.forward != rules.ONE
+    ours = row.forward != rules.ONE or normed_size is not None
     forward = row.forward(m_in, m_out) / (own if ours else 1.0)
+    if normed_size is not None:
+        forward *= row.init(m_in, m_out) / normed_size
     shift = 1.0 if ours else own
     lr = row.rate(family)(m_in, m_out) / shift ** SHIFT[family]
     if parameter.role is Role.INPUT and parameter.owner in ("Embedding", "EmbeddingBag"):

@@ -19,10 +19,13 @@ from mutransfer.parameterization.multipliers.tied_readouts import tied_sites
 from mutransfer.parameterization.multipliers.trials import check_effects
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import ModelSurvey, compare, survey
+from mutransfer.parameterization.roles.normed_weights import normed_growth
 from mutransfer.parameterization.roles.overrides import Overrides
+from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.tracing.examples import Traces, observe
 from mutransfer.parameterization.tracing.growing_factors import NONE, own_growth
 from mutransfer.parameterization.tracing.trace import Example
+from mutransfer.parameterization.uneven_growth import warn_of_uneven_growth
 from mutransfer.theory.recipe import Recipe
 from mutransfer.widths import Width
 
@@ -41,6 +44,8 @@ def infer(
     surveyed = survey(builds, overrides, None if traces is None else traces.base)
     laws = infer_law.measure(builds, surveyed) if recipe.table.corrects_init else None
     builds.check_new()
+    if recipe.table.corrects_init:
+        warn_of_uneven_growth(builds, surveyed, recipe, None if traces is None else traces.example)
     plan = _plan(surveyed, laws, recipe, traces)
     if traces is not None and recipe.table.corrects_init:
         plan = _with_logits(plan, builds, recipe, traces, head_sizes(surveyed.models[1]))
@@ -70,11 +75,16 @@ def infer_from_models(
 def _plan(surveyed: ModelSurvey, laws: Mapping[str, Measured] | None, recipe: Recipe, traces: Traces | None) -> Plan:
     # Without a target for the init, the model is left as it is.
     growth = own_growth(traces.base, traces.target) if traces and recipe.table.corrects_init else NONE
-    scalings, fresh = {}, {}
-    for name, parameter in surveyed.parameters.items():
+    scalings: dict[str, Scaling] = {}
+    fresh: dict[str, float] = {}
+    for name, parameter in sorted(surveyed.parameters.items(), key=lambda item: item[1].normed):  # gains first
         law = laws[name] if laws else None
         own = growth.of(name, traces.base.uses.get(name) if traces else None)
-        scalings[name] = scaling_of(parameter, law, own, recipe)
+        size = None
+        if law is not None and parameter.normed:
+            gain = scalings[parameter.gain].init_mult if parameter.gain else 1.0
+            size = normed_growth(parameter, law_factor(law.law, parameter, 1), gain)
+        scalings[name] = scaling_of(parameter, law, own, recipe, size)
         if law and law.base_rms and not law.law.constant:  # an identity's size depends on its shape
             fresh[name] = law.base_rms * law_factor(law.law, parameter, 1)
     return Plan(
@@ -85,7 +95,7 @@ def _plan(surveyed: ModelSurvey, laws: Mapping[str, Measured] | None, recipe: Re
         width=_frozen(surveyed.widths[1]),
         wd_policy=str(recipe.wd_policy),
         scale_eps=recipe.scale_eps,
-        scalings=scalings,
+        scalings={name: scalings[name] for name in surveyed.parameters},
         sites={
             **tied_sites(surveyed, recipe.table, traces, growth),
             **(packed_sites(surveyed.models, recipe.table) if recipe.table.corrects_init else {}),

@@ -13,6 +13,7 @@ from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.factory import Build
 from mutransfer.parameterization.plan_json import plan_fields
 from mutransfer.parameterization.plan_table import show
+from mutransfer.parameterization.roles.normed_weights import module_of
 from mutransfer.parameterization.roles.overrides import Overrides
 from mutransfer.parameterization.scaling import Scaling
 from mutransfer.parameterization.sites import Mechanism, On, Site
@@ -174,7 +175,7 @@ class Plan(Mapping[str, Scaling]):
         """What is multiplied at run time: path of a module, mechanism and factor, where that is not 1."""
         for name, scaling in self.items():
             if scaling.forward_mult != 1.0:
-                yield name.rpartition(".")[0], Mechanism(On.INPUT), scaling.forward_mult
+                yield module_of(name), Mechanism(On.INPUT), scaling.forward_mult
         for path, site in self.sites.items():
             if site.factor != 1.0:
                 yield path, site.mechanism, site.factor

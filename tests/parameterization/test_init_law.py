@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.errors import BuildError, ClassificationError
+from mutransfer import apply
+from mutransfer.errors import BuildError, ClassificationError, PlanError
 from mutransfer.parameterization.initialisation.infer_law import measure
 from mutransfer.parameterization.initialisation.laws import CONSTANT, InitLaw
 from mutransfer.parameterization.model.builds import Builds
@@ -168,15 +169,87 @@ def test_draws_of_numpy_and_python_vary_between_the_measuring_builds():
     assert {laws(Dice)[name] for name in ("gain", "offset")} == {FLAT}
 
 
-def test_an_initialiser_between_the_laws_is_refused_by_name_with_what_was_measured():
+def convolutions(width):
+    """Glorot's law on a view of the weights, which counts the kernel to fan_in alone."""
+    model = nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.Conv2d(width, width, 3))
+    for layer in (model[0], model[2]):
+        nn.init.xavier_uniform_(layer.weight.view(layer.weight.shape[0], -1))
+    return model
+
+
+def inward(n_in, initialise):
+    """One layer that ``initialise`` draws, on ``n_in`` inputs, and a readout that is torch's."""
+
+    def build(width):
+        model = nn.Sequential(nn.Linear(n_in, width), nn.Linear(width, 3))
+        initialise(model[0].weight)
+        return model
+
+    return build
+
+
+# Of the first weight: what the factory's own std is at the target, over that at base.
+NO_LAW = {
+    "orthogonal, whose law changes on the way": (inward(348, nn.init.orthogonal_), 64, 1024, (348 / 1024) ** 0.5),
+    "orthogonal, odd inputs": (inward(111, nn.init.orthogonal_), 64, 512, (111 / 512) ** 0.5),
+    "orthogonal, narrower than the base": (inward(48, nn.init.orthogonal_), 96, 32, 2**0.5),
+    "orthogonal, target out of reach": (inward(100, nn.init.orthogonal_), 64, 2**17, (100 / 2**17) ** 0.5),
+    "glorot on a view": (convolutions, 16, 64, (43 / 91) ** 0.5),
+    "an odd power": (inward(6, lambda w: nn.init.trunc_normal_(w, std=w.shape[0] ** -0.37)), 16, 128, 8**-0.37),
+    "an offset": (inward(6, lambda w: nn.init.normal_(w, std=1 / (w.shape[0] + 50))), 16, 128, 66 / 178),
+    "a threshold": (inward(6, lambda w: nn.init.normal_(w, std=0.02 if len(w) < 500 else 0.01)), 32, 512, 0.5),
+}
+
+
+@pytest.mark.parametrize("case", NO_LAW)
+def test_where_no_law_holds_all_the_way_the_size_at_the_target_is_measured(case):
+    build, base, width, grown = NO_LAW[case]
+    for name in ("mup", "ntk", "mf") if width < 2000 else ("mup",):
+        plan = Plan.infer(build, width=width, base_width=base, parameterization=name)
+        key, scaling = next(iter(plan.items()))
+        row = rules.parameterization(name).rows[scaling.role]
+        assert scaling.init_mult == pytest.approx(row.init(scaling.m_in, scaling.m_out) / grown, rel=0.02)
+        assert plan.fresh_rms[key] == pytest.approx(
+            grown * build(base).get_parameter(key).square().mean().sqrt().item(), rel=0.15
+        )
+
+
+def test_a_plan_for_an_init_without_a_law_leaves_the_base_as_it_is_and_fits_the_target():
+    build, base, width, _ = NO_LAW["orthogonal, odd inputs"]
+    assert {s.init_mult for s in Plan.infer(build, width=base, base_width=base).values()} == {1.0}
+    plan = Plan.infer(build, width=width, base_width=base)
+    x = torch.randn(64, 111)
+    sizes = [model[0](x).square().mean().sqrt().item() for model in (build(base), apply(build(width), plan))]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+
+
+def test_weights_that_the_plan_did_not_expect_are_noticed_though_it_rescales_others_alone():
+    plan = Plan.infer(inward(6, lambda w: None), width=128, base_width=32)
+    assert plan["0.weight"].init_mult == 1 != plan["1.weight"].init_mult
+    model = inward(6, lambda w: nn.init.normal_(w, std=0.02))(128)
+    with pytest.raises(PlanError, match=r"0\.weight is not as the factory draws it: .* 0\.02.*expected 0\.23"):
+        apply(model, plan)
+
+
+def test_what_is_measured_does_not_depend_on_the_clock():
+    plans = [Plan.infer(NO_LAW["an odd power"][0], width=64, base_width=16).to_json() for _ in range(2)]
+    assert plans[0] == plans[1]
+
+
+def test_an_initialiser_between_the_laws_is_refused_by_name_where_the_target_cannot_be_drawn():
     build = drawn(lambda w: nn.init.normal_(w, std=w.shape[1] ** -0.25))
+    large = {"width": 2**14, "base_width": 8}
     with pytest.raises(ClassificationError) as error:
-        Plan.infer(build, width=32, base_width=8)
+        Plan.infer(build, **large)
     message = str(error.value)
     assert re.search(r"2\.weight \(32, 8\): root-mean-square 0\.\d+ at 8, 0\.\d+ at 32", message)
     assert "0.weight" not in message  # its fan_in does not grow
+    assert "overrides={'2.weight': Role.HIDDEN}" in message
     assert "parameterization='as_is'" in message
-    assert Plan.infer(build, width=32, base_width=8, parameterization="as_is")["2.weight"].init_mult == 1
+    assert Plan.infer(build, **large, parameterization="as_is")["2.weight"].init_mult == 1
+    told = Plan.infer(build, **large, overrides={"2.weight": "hidden", "4.weight": "output"})
+    assert told["2.weight"].init_mult == pytest.approx((2**11) ** -0.25, rel=0.1)
+    assert told["4.weight"].init_mult == pytest.approx((2**11) ** 0.25, rel=0.1)
 
 
 def test_many_gaussian_layers_are_not_refused_by_chance():

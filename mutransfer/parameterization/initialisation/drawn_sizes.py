@@ -29,6 +29,7 @@ HOPELESS = 30.0  # chi-square distance (5.5 of them: models have many parameters
 FLOOR = 0.001  # relative error granted to every measured size, however many samples
 IMMATERIAL = 0.01  # relative difference of two laws at the target for which no more builds are spent
 MANY = 1000  # elements per width that make a size certain to 9 percent (four standard deviations)
+ENOUGH = 20_000  # elements per width that make a size certain to half a percent (one standard deviation)
 CHUNK = 2**16  # elements that are converted to double at a time
 
 
@@ -56,6 +57,12 @@ class Samples:
         self.repeated = self.repeated or self.first[i] is not None
         self.first[i] = self.first[i] or (square, total)
         self.varies = self.varies or self.first[i] != (square, total)
+
+    def of_width(self, i: int) -> Samples:
+        """The samples of the width numbered ``i`` alone."""
+        one = Samples(1)
+        one.squares, one.counts, one.first = [self.squares[i]], [self.counts[i]], [self.first[i]]
+        return one
 
     def is_constant(self, parameter: Parameter) -> bool:
         """Zeros, ones, tables. From a single sample, a table passes for random, and only flat tensors are told."""
@@ -109,8 +116,8 @@ class Samples:
         if not distances:
             return True
         best, law = min(distances, key=lambda pair: pair[0])
-        if DECISIVE < best <= HOPELESS:
-            return False
+        if best > DECISIVE:  # not sure to follow a law; without one, the size itself is what must be known
+            return best > HOPELESS and min(self.counts) > ENOUGH
         target = law_factor(law, at_target, 1)
         return all(
             distance > best + DECISIVE or math.isclose(law_factor(other, at_target, 1), target, rel_tol=IMMATERIAL)
@@ -127,8 +134,8 @@ def sampled_once(models: Sequence[nn.Module], local: ModelSurvey) -> dict[str, S
     return samples
 
 
-def decided(samples: Mapping[str, Samples], local: ModelSurvey) -> dict[str, Measured]:
-    """The law of every parameter; ClassificationError naming those whose sizes fit none."""
+def decided(samples: Mapping[str, Samples], local: ModelSurvey) -> tuple[dict[str, Measured], list[str]]:
+    """The law of every parameter whose sizes fit one, and the names of the others."""
     measured, odd = {}, []
     for name, sample in samples.items():
         parameter = local.parameters[name]
@@ -141,18 +148,29 @@ def decided(samples: Mapping[str, Samples], local: ModelSurvey) -> dict[str, Mea
         room = {default_law(parameter): DECISIVE} if sample.looks_default(parameter) else {}
         fits = [law for distance, law in distances if distance <= min(best + room.get(law, 1.0), HOPELESS)]
         if not fits:
-            sizes = ", ".join(f"{sample.rms(i):.4g} at {show_width(w)}" for i, w in enumerate(local.widths))
-            odd.append(f"  {name} {parameter.shapes[0]}: root-mean-square {sizes}")
+            odd.append(name)
             continue
         measured[name] = Measured(law=fits[0], base_rms=sample.rms(0))
-    if odd:
-        raise ClassificationError(
-            "the initialisation of these parameters follows none of the known laws (independent of width, "
-            "fan_in or fan_out to the power -1/2 or -1, Glorot's):\n"
-            + "\n".join(odd)
-            + "\nInitialise them by one of these laws in the factory, or use parameterization='as_is'."
-        )
-    return measured
+    return measured, odd
+
+
+def refuse_lawless(odd: Sequence[str], samples: Mapping[str, Samples], local: ModelSurvey) -> None:
+    """Raise ClassificationError where there are ``odd`` parameters, with their sizes and what to do."""
+    if not odd:
+        return
+    lines = []
+    for name in odd:
+        sizes = ", ".join(f"{samples[name].rms(i):.4g} at {show_width(w)}" for i, w in enumerate(local.widths))
+        lines.append(f"  {name} {local.parameters[name].shapes[0]}: root-mean-square {sizes}")
+    role = local.parameters[odd[0]].role
+    raise ClassificationError(
+        "the initialisation of these parameters follows none of the known laws (independent of width, "
+        "fan_in or fan_out to the power -1/2 or -1, Glorot's), and the target is too large to be drawn and measured:\n"
+        + "\n".join(lines)
+        + f"\nSay what they are (overrides={{{odd[0]!r}: Role.{role.upper()}}}), and their sizes are taken to go on as "
+        "they do from the base to the largest width that can be drawn; or initialise them by one of these laws, or "
+        "use parameterization='as_is'."
+    )
 
 
 def chance_deviation(n: int) -> float:

@@ -18,8 +18,11 @@ class InitLaw:
     glorot: bool = False
     width: float = 0.0  # of a finite parameter, whose own shape says nothing: T5's position biases
     constant: bool = False  # the same values whatever the seed: zeros, ones, tables
+    to_target: float | None = None  # no power holds all the way: how the std changes from base to target, as measured
 
     def __str__(self) -> str:
+        if self.to_target is not None:
+            return f"x {self.to_target:.3g} from base to target, by no law"
         if self.constant:
             return "constant"
         if self.glorot:
@@ -44,7 +47,12 @@ class Measured:
 
 
 def law_factor(law: InitLaw, parameter: Parameter, which: int) -> float:
-    """How the model's own std changes from ``parameter.shapes[0]`` to ``parameter.shapes[which]``."""
+    """How the model's own std changes from ``parameter.shapes[0]`` to ``parameter.shapes[which]``.
+
+    What was measured from base to target is known there alone.
+    """
+    if law.to_target is not None:
+        return law.to_target
     if law.constant:
         return 1.0
     if law.glorot:

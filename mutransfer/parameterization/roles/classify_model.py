@@ -11,6 +11,7 @@ from mutransfer.errors import BuildError, ClassificationError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.layouts import CONVS, TRANSPOSED, bias_fan_ins
 from mutransfer.parameterization.roles.classify_parameter import classify_parameter, mark_bottlenecks
+from mutransfer.parameterization.roles.normed_weights import normed_weight
 from mutransfer.parameterization.roles.overrides import Overrides, check_overrides, listed, override_request
 from mutransfer.parameterization.roles.parameter import Parameter
 from mutransfer.parameterization.tracing.trace import Trace
@@ -68,11 +69,16 @@ def compare(
     for name in names[0]:
         shapes = tuple(tuple(found[name].shape) for found in names)
         path, owner, attribute = _owner(uses[name])
+        normed = normed_weight(models[0], name)
+        if normed is not None:
+            path, owner, attribute = normed.path, normed.layer, "weight"
         grouped = _groups_grow(owner, models[1].get_submodule(path))
         parameter = classify_parameter(name, owner, attribute, shapes, overrides, traced, grouped)
         if parameter is None:
             unresolved.append(override_request(name, owner, attribute, shapes, widths))
             continue
+        if normed is not None:
+            parameter = replace(parameter, normed=True, gain=normed.gain)
         parameter = replace(parameter, growth=tuple(growth(widths[0], w) for w in widths))
         if name in fan_ins[0]:
             parameter = replace(parameter, bias_fan_in=tuple(found[name] for found in fan_ins))

@@ -19,8 +19,8 @@ Overrides = Mapping[str, Role | str | Axes]
 
 _ANY_OTHER = "input, output, bottleneck, vector"
 _PARAMETRIZED = (
-    "\n    The layer's weight is made of it (weight_norm, spectral_norm or the like) and does not scale as it does, so "
-    "that the rules for a weight need not hold: leave that out of the factory, or give a role and look at "
+    "\n    The layer's weight is made of it (orthogonal, or a parametrization of your own) and does not scale as it "
+    "does, so that the rules for a weight need not hold: leave that out of the factory, or give a role and look at "
     "mutransfer.coordinate_check"
 )
 
@@ -49,7 +49,10 @@ def as_overridden(
                 override=name,
             )
         role, reason = role_of(override, growing) if growing else (Role.SCALAR, "no dimension grows")
-        return Parameter(name=name, owner=owner, shapes=shapes, axes=override, role=role, reason=f"override: {reason}")
+        reason = f"override: {reason}"
+        return Parameter(
+            name=name, owner=owner, shapes=shapes, axes=override, role=role, reason=reason, overridden=True
+        )
     role = Role(override)
     axes = known
     if axes is None and role is Role.HIDDEN:
@@ -71,7 +74,7 @@ def as_overridden(
         axes = axes or Axes(fan_in=tuple(sorted(growing)), fan_out=())
     elif role in (Role.INPUT, Role.VECTOR):
         axes = axes or Axes(fan_in=(), fan_out=tuple(sorted(growing)))
-    return Parameter(name=name, owner=owner, shapes=shapes, axes=axes, role=role, reason="override")
+    return Parameter(name=name, owner=owner, shapes=shapes, axes=axes, role=role, reason="override", overridden=True)
 
 
 def check_overrides(overrides: Overrides | None, names: Mapping[str, object]) -> Overrides:

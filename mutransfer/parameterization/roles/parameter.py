@@ -21,6 +21,9 @@ class Parameter:
     reason: str
     bias_fan_in: tuple[int, ...] | None = None  # by width, what torch's init of this bias counts as fan_in
     growth: tuple[float, ...] = ()  # of the width itself; nan where that is not one number
+    overridden: bool = False  # the user has said what it is
+    normed: bool = False  # its own size does nothing: a norm is taken of it, see normed_weights
+    gain: str | None = None  # and this parameter gives it a size again
     multipliable: bool = False  # its module multiplies it with the module's input, so a factor can go there
 
     @property

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 import torch
+
+_ONE_LENGTH = 1e-3  # relative: lengths that count as one
+_EPS_SHARE = 0.1  # relative: what an eps in a norm may take of all lengths alike
 
 
 def is_copied(name: str, before: torch.Tensor, after: Any) -> bool:
@@ -98,3 +103,37 @@ def padding(left: torch.Tensor, right: torch.Tensor) -> int:
         if len(zero) and float(zero[:, ~columns].double().mean()) < 0.01:
             empty |= columns
     return int(empty.sum())
+
+
+def normed_size(factors: Sequence[Any], out: torch.Tensor) -> float | None:
+    """The size of entries of a product or quotient whose vectors one factor has normed; None where none has.
+
+    The vectors lie along the dimensions in which that factor is repeated. They are normed where all are of one length
+    (a root of squares, a sum or a maximum of absolute values) though what was normed differs, or where that is 1 or the
+    mean is.
+    """
+    if len(factors) != 2 or not all(isinstance(f, torch.Tensor) for f in factors) or not out.is_floating_point():
+        return None
+    shapes = [f.expand(out.shape) for f in factors]
+    for this, other in ((0, 1), (1, 0)):
+        dims = [d for d in range(out.ndim) if out.shape[d] > 1 and _repeated(shapes[this], d)]
+        if not dims or all(_repeated(shapes[other], d) for d in dims):
+            continue
+        count = prod(out.shape[d] for d in dims)
+        for order in (2, 1, math.inf):
+            before, after = (torch.linalg.vector_norm(x.double(), order, dims) for x in (shapes[other], out))
+            before, after = before[after > 0], after[after > 0]
+            if not after.numel() or float((after - after.mean()).abs().max() / after.mean()) > _ONE_LENGTH:
+                continue
+            differs = float((before - before.mean()).abs().max() / before.mean()) > 10 * _ONE_LENGTH
+            size = float(after.mean()) / count ** (1 / order)
+            near = _EPS_SHARE if differs else _ONE_LENGTH
+            exact = next((x for x in (1.0, count ** (-1 / order)) if math.isclose(size, x, rel_tol=near)), None)
+            if exact is not None or differs:
+                return exact or size
+    return None
+
+
+def _repeated(tensor: torch.Tensor, dim: int) -> bool:
+    """Whether a dimension only repeats what is there: of stride 0."""
+    return tensor.shape[dim] == 1 or tensor.stride(dim) == 0

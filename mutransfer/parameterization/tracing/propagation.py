@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import torch
 from torch import nn
 
 from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping, Operation
-from mutransfer.parameterization.tracing.dimensions import dims_of, is_copied, reduced, reduced_dims
+from mutransfer.parameterization.tracing.dimensions import dims_of, is_copied, normed_size, reduced, reduced_dims
 from mutransfer.parameterization.tracing.tags import NOTHING, Tag, Weighed
 from mutransfer.parameterization.tracing.trace import Source, Taken, tensors
 
@@ -88,21 +87,36 @@ def scaling(book: Bookkeeping, op: Operation) -> None:
     for this, other in orders:
         tag, beside = tags[this], tags[other]
         if tag.parameter and len(orders) > 1 and isinstance(args[other], torch.Tensor) and not beside.fixed:
-            book.consume(beside)
-            book.unsettled.add(tag.parameter)
-            shadow = args[this].expand(op.out.shape)
-            weighed = Weighed(tag.parameter, shadow, tag.factor, tag.factor)
-            book.put(op.out, Tag(weighed=(weighed,), gains=_gains(op, this, beside)))
+            _weigh(book, op, this, other)
             return
     elementwise(book, op)
     for this, other in orders:
         if tags[other].fixed and not tags[this].fixed and isinstance(args[this], torch.Tensor):
-            book.put(op.out, Tag(gains=_gains(op, other, tags[this])))
+            left = tags[this].left * tags[other].factor
+            gains = (*tags[this].gains, _gain(op, other) / tags[other].factor)
+            book.put(op.out, Tag(factor=left, normed=tags[this].normed, gains=gains))
+            return
+    size = None if any(tag.fixed for tag in tags) else normed_size(args, op.out)
+    if size is not None and size != 1.0:
+        book.put(op.out, Tag(factor=size, normed=True))
 
 
-def _gains(op: Operation, which: int, beside: Tag) -> tuple[torch.Tensor, ...]:
-    """What was multiplied into a product of argument ``which`` with an activation, whose own factor ends here."""
-    return (*beside.gains, torch.tensor(beside.scale, dtype=torch.float64), _gain(op, which))
+def _weigh(book: Bookkeeping, op: Operation, this: int, other: int) -> None:
+    """Argument ``this``, a parameter, is multiplied elementwise with argument ``other``, an activation."""
+    tag, beside = op.tags[this], op.tags[other]
+    assert tag.parameter is not None
+    book.consume(beside)
+    book.unsettled.add(tag.parameter)
+    left = beside.left  # for what reads the product, with the parameter's own factor where that undoes a norm's
+    weighed = Weighed(
+        tag.parameter,
+        op.args[this].expand(op.out.shape),
+        1.0 if beside.normed else tag.factor,
+        left * tag.factor,
+    )
+    counted = tag.factor if beside.normed else 1.0
+    gains = (*beside.gains, _gain(op, this) / counted)
+    book.put(op.out, Tag(weighed=(weighed,), factor=left * counted, normed=beside.normed, gains=gains))
 
 
 def _gain(op: Operation, which: int) -> torch.Tensor:
@@ -172,7 +186,7 @@ def addition(book: Bookkeeping, op: Operation) -> None:
         for source_tag in (*data, Tag(sources=tuple(added))):
             book.consume(replace(source_tag, weighed=()))
         added = []
-        data = [replace(t, sources=(), factor=t.factor / prod(s.factor for s in t.sources[:1])) for t in data]
+        data = [replace(t, sources=(), factor=t.left) for t in data]
     weighed: list[Weighed] = []
     for tag in data:
         if op.name in ("cat", "stack"):
@@ -202,12 +216,19 @@ def homogeneous(book: Bookkeeping, op: Operation) -> None:
         elementwise(book, op)
         return
     book.consume(op.first)
-    book.put(op.out, Tag(factor=op.first.factor / prod(s.factor for s in op.first.sources[:1]), gains=op.first.gains))
+    book.put(op.out, Tag(factor=op.first.left, normed=op.first.normed, gains=op.first.gains))
 
 
 def elementwise(book: Bookkeeping, op: Operation) -> None:
     """Everything else: what is computed is not followed, unless it depends on no input."""
     not_followed(book, op.args, op.tags, op.out)
+
+
+def shares(book: Bookkeeping, op: Operation) -> None:
+    """A softmax of an activation: entries that sum to one shrink as they grow in number."""
+    elementwise(book, op)
+    if not op.first.fixed:
+        book.put(op.out, Tag(factor=1 / op.args[0].shape[op.args[1]], normed=True))
 
 
 def not_followed(book: Bookkeeping, args: Sequence[Any], tags: Sequence[Tag], out: Any) -> None:

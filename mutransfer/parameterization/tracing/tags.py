@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 
@@ -38,6 +39,7 @@ class Tag:
     others: tuple[Tag, ...] = ()  # the other products in a sum of several
     gains: tuple[torch.Tensor, ...] = ()  # what it was multiplied with that is no source's factor, as magnitudes
     factor: float = 1.0
+    normed: bool = False  # its size does not depend on what was normed: it is ``factor``
 
     def times(self, x: float) -> Tag:
         return replace(
@@ -57,6 +59,11 @@ class Tag:
     def terms(self) -> tuple[Tag, ...]:
         """What is added up in it, of products of activations."""
         return (self, *self.others)
+
+    @property
+    def left(self) -> float:
+        """The factor that is left to what reads it when its sources have made up for theirs."""
+        return self.factor / prod(source.factor for source in self.sources[:1])
 
     @property
     def names(self) -> frozenset[str]:

@@ -102,10 +102,11 @@ def apply(model: nn.Module, plan: Plan) -> nn.Module:
     resumed = is_awaiting(inner) and applied_plan(inner) == plan
     if not resumed:
         _check_bare(inner)
-    rescaled = {n: p for n, p in fitting(inner, plan).items() if plan[n].init_mult != 1.0}
+    parameters = fitting(inner, plan)
+    rescaled = {n: p for n, p in parameters.items() if plan[n].init_mult != 1.0}
     drawn = has_values(rescaled.values())
-    if drawn:
-        check_fresh(rescaled, plan)
+    if drawn and rescaled:  # else nothing is done to any values, whatever they are
+        check_fresh({n: p for n, p in parameters.items() if not p.is_meta}, plan)
     elif resumed:
         raise PlanError("a plan is on this model already, which has no values yet: call to_empty and initialise it")
     if not resumed:

@@ -13,6 +13,7 @@ from mutransfer.parameterization.groups.attached_schedulers import attached
 from mutransfer.parameterization.groups.group_names import distinct_name
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.roles.normed_weights import normed_weight
 from mutransfer.parameterization.sites import SiteKind
 from mutransfer.parameterization.wrapping.apply import applied_plan, remove
 from mutransfer.parameterization.wrapping.fit import check_in_place
@@ -68,6 +69,14 @@ def check_foldable(model: nn.Module, plan: Plan) -> None:
     if applied_plan(model) != plan:
         raise PlanError("this plan is not on the model: nothing to fold")
     check_in_place(model, plan)
+    inner = unwrapped(model)
+    for name in plan:
+        normed = normed_weight(inner, name) if plan[name].forward_mult != 1.0 else None
+        if normed is not None and normed.gain is None:
+            raise PlanError(
+                f"{name} is divided by its largest singular value, so that no multiplier can be folded into it: keep "
+                "the wrapped model, save_plan beside its checkpoint, and attach the plan where it is loaded"
+            )
     sites = {path: site.kind for path, site in plan.sites.items() if site.factor != 1.0}
     if tied := [path for path, kind in sites.items() if kind is SiteKind.TIED_READOUT]:
         raise PlanError(
@@ -84,8 +93,14 @@ def check_foldable(model: nn.Module, plan: Plan) -> None:
 
 def weight_factors(inner: nn.Module, plan: Plan) -> dict[torch.Tensor, float]:
     """What every parameter that is multiplied at run time is multiplied with."""
-    factors = {p: plan[canonical(name, plan.keys())].forward_mult for name, p in inner.named_parameters()}
-    return {parameter: factor for parameter, factor in factors.items() if factor != 1.0}
+    parameters = {canonical(name, plan.keys()): parameter for name, parameter in inner.named_parameters()}
+    factors: dict[torch.Tensor, float] = {}
+    for name, parameter in parameters.items():
+        if plan[name].forward_mult != 1.0:
+            normed = normed_weight(inner, name)
+            held = parameters[normed.gain] if normed is not None and normed.gain else parameter
+            factors[held] = plan[name].forward_mult
+    return factors
 
 
 def _check_no_scheduler(optimizer: torch.optim.Optimizer) -> None:
