@@ -397,8 +397,8 @@ FACTORS = {
         lambda a, h, q, k, v: a.merged(F.scaled_dot_product_attention(q, k / a.t.value, v, scale=1.0)),
         held(lambda d: per_head(d**0.5)),
     ),
-    "beside a float": (
-        M**-0.5,
+    "beside a float": (  # the query makes up for its own float, and the whole 1/d is the site's
+        1 / M,
         lambda a, h, q, k, v: soft(a, q * a.size**-0.5 * a.t.value, k, v, 1.0),
         held(lambda d: torch.ones(4, 1, 1)),
     ),
@@ -510,7 +510,7 @@ def test_a_softmax_over_channels_is_warned_of_with_its_exponent(how):
     build, sizes = net(how, t=lambda width: Held(torch.ones(4, 1, 1))), {}
     for width in (64, 512):
         with pytest.warns(UserWarning, match=rf"attention: .* softmax .* over 8 .* and {width // 4} .* at n\^-1/2"):
-            plan = Plan.infer(build, width=width, base_width=BASE, example=X)
+            plan = Plan.infer(build, width=width, base_width=BASE, example=X, check=False)
         assert not sites(plan)
         torch.manual_seed(0)
         model = apply(build(width), plan)

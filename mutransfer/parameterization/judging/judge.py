@@ -48,6 +48,7 @@ class Judge:
     factored: frozenset[str]
     routed: frozenset[str]  # modules whose share of the examples differs between runs
     attention: float | None  # power of the logits before training that the table expects; None: heads do not grow
+    fades: bool = False  # whether some modules start fainter with width by right: then so does what they reach
     slack: float = 1.0  # times the tolerances
     bounded: float = -math.inf  # the power up to which an update is no harm, whatever is expected
     early: tuple[float, float] = (EARLY, EARLY)  # by which an update may start fainter (Adam, SGD)
@@ -89,6 +90,8 @@ class Judge:
             if not power:
                 continue
             into = self._into(module)
+            if self.fades and power < 0 and abs(slope.value - into) <= UPDATE_TOLERANCE and self._as_planned(module):
+                continue
             if reached and abs(power - into) <= UPDATE_TOLERANCE:
                 continue  # it only hands on
             use = self.causes.use(self.expected.handed_on.get(module, module))
@@ -126,6 +129,10 @@ class Judge:
         """How what reaches a module goes with width before training; an update is as much fainter."""
         inputs = self.init.get(Quantity.INPUT, {})
         return inputs[module].value if module in inputs else 0.0
+
+    def _as_planned(self, module: str) -> bool:
+        """Whether nothing is known against the factors of a module's own parameters."""
+        return not any(self.causes.differs(name, *INIT) for name in self._own(module))
 
     def _reads_out(self, module: str) -> bool:
         return self.expected.handed_on.get(module, module) in self.expected.readouts

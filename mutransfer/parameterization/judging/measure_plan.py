@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -37,9 +37,10 @@ from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.install import install
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.examples import Traces
+from mutransfer.parameterization.tracing.logit_growth import is_bounded
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.theory.regimes import Kind, regime_of
-from mutransfer.theory.rules import Parameterization
+from mutransfer.theory.rules import Parameterization, Role
 from mutransfer.widths import Width, show_width
 
 SECONDS = 2.0  # spent at most, or
@@ -49,7 +50,7 @@ FAINTER = 0.25  # by a power of up to this a first update of SGD may be fainter;
 SEEDS = 2  # to begin with
 SURE = 0.999  # there are many slopes, and a plan is refused by one: the confidence of their intervals
 DOUBT = 0.5  # of the tolerance: from there on more seeds are asked
-LEAST_SEEDS, MOST_SEEDS = 8, 12  # before a plan is refused, whatever that takes, and within the time
+LEAST_SEEDS, MOST_SEEDS = 6, 12  # where something seems off, whatever that takes, and within the time
 
 log = logging.getLogger("mutransfer")
 
@@ -90,27 +91,26 @@ def measure_plan(builds: Builds, plan: Plan, table: Parameterization, traces: Tr
     widths = small_widths(builds, int(budget * ENTRIES_PER_SECOND / SEEDS / 2))
     if not widths:
         return PlanMeasurement(reason="the factory builds no small models at widths in proportion")
-    grows = any(
-        (first := traces.base.attention.get(path)) is not None and first.head_size != attention.head_size
-        for path, attention in traces.target.attention.items()
-    )
     plans = [at_width(plan, builds, width) for width in widths]
     measured = Measurements(widths, builds.base)
-    behind = bool(traces.base.attention)
-    judged = partial(_offenders, plan, plans, table, measured, attention=grows, faint=behind)
-    stop, seeds, doubts = time.process_time() + budget, 0, False
+    logits = _judged_logits(traces)
+    judged = partial(_offenders, plan, plans, table, measured, traces, logits)
+    stop, seeds, doubts, offenders = time.process_time() + budget, 0, False, ()
     while seeds < SEEDS or (doubts and seeds < (MOST_SEEDS if time.process_time() < stop else LEAST_SEEDS)):
         try:
             for i, (width, its) in enumerate(zip(widths, plans, strict=True)):
                 model = builds.fresh(width, seeds)
-                measured.add(i, _one_seed(model, its, traces.example, attention=grows, first=not seeds), its, plan)
+                measured.add(
+                    i, _one_seed(model, its, traces.example, attention=bool(logits), first=not seeds), its, plan
+                )
         except MutransferError:
             raise
         except Exception as error:  # whatever the user's code does in a backward pass, or in modules run alone
             return PlanMeasurement(reason=f"{type(error).__name__}: {error}")
         seeds += 1
         doubts = seeds >= SEEDS and any(judged(sure=False))
-    offenders = tuple(judged(sure=True)) if doubts else ()
+        if doubts and seeds >= LEAST_SEEDS and (offenders := tuple(judged(sure=True))):
+            break
     return PlanMeasurement(widths=tuple(widths), seeds=seeds, offenders=offenders)
 
 
@@ -140,9 +140,9 @@ def _offenders(
     plans: Sequence[Plan],
     table: Parameterization,
     measured: Measurements,
+    traces: Traces,
+    logits: Collection[str],
     *,
-    attention: bool,
-    faint: bool,
     sure: bool,
 ) -> Iterator[Offender]:
     """What is off; unless it must be ``sure``, what seems to be, by the slopes' values and with some doubt."""
@@ -164,6 +164,7 @@ def _offenders(
         q: slopes(0, q) for q in (Quantity.SIZE, Quantity.SPREAD, Quantity.INPUT, Quantity.LOGITS)
     }
     # A bias would hide that what is multiplied with a matrix fades.
+    init[Quantity.LOGITS] = {path: slope for path, slope in init[Quantity.LOGITS].items() if path in logits}
     init[Quantity.SIZE] |= {m: slope for m, slope in init[Quantity.SPREAD].items() if f"{m}.bias" in plan}
     yield from Judge(
         plan=plans[-1],
@@ -174,11 +175,32 @@ def _offenders(
         last={Quantity.LOGITS: init[Quantity.LOGITS]},
         factored=factored_modules(plans[-1]),
         routed=measured.routed,
-        attention=0.5 - table.attention if attention else None,
-        early=(0.0, math.inf if faint else FAINTER),
+        attention=0.5 - table.attention if logits else None,
+        fades=_has_faint_sources(plan, traces),
+        early=(0.0, math.inf if traces.base.attention else FAINTER),
         bounded=0.0,
         slack=1.0 if sure else DOUBT,
     ).offenders()
+
+
+def _judged_logits(traces: Traces) -> set[str]:
+    """Attention whose heads grow, and whose logits are no cosines, which start at n^-1/2 whatever the table."""
+    pairs = zip(traces.base.products, traces.target.products, strict=False)
+    cosines = {base.weighs for base, target in pairs if is_bounded(base, target)}
+    return {
+        path
+        for path, attention in traces.target.attention.items()
+        if (first := traces.base.attention.get(path)) is not None and first.head_size != attention.head_size
+    } - cosines
+
+
+def _has_faint_sources(plan: Plan, traces: Traces) -> bool:
+    """Whether something starts fainter the wider the model, and catches up: bottlenecks, products without a softmax."""
+    grown = any(
+        base.size != target.size and base.weighs is None
+        for base, target in zip(traces.base.products, traces.target.products, strict=False)
+    )
+    return grown or any(s.role is Role.BOTTLENECK for s in plan.values())
 
 
 def _predicted(within: tuple[float, float] | None) -> float | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory import rules
-from mutransfer.theory.rules import DEFAULT_EPS, Family
+from mutransfer.theory.rules import Family
 
 # Small enough for what a step does to be linear in it, large enough not to drown in single precision.
 RATES: Mapping[Family, float] = {Family.SGD: 0.1, Family.ADAM: 2**-8}
@@ -22,15 +22,11 @@ def measurable(plan: Plan) -> bool:
 
 @torch.no_grad()
 def take_step(parameters: Mapping[str, nn.Parameter], gradients: Mapping[str, Tensor], plan: Plan) -> None:
-    """Move ``parameters`` as the first step of the plan's optimizer does: SGD's, or Adam's g / (|g| + eps).
+    """Move ``parameters`` as the first step of the plan's optimizer does: SGD's by the gradient, Adam's by its sign.
 
-    All optimizers of the Adam family start so, but for Lion, whose step is the sign itself.
+    All optimizers of the Adam family start so, but for eps, which goes with the size of the loss and not with a plan.
     """
     family = rules.family(plan.optimizer)
-    eps = DEFAULT_EPS.get(plan.optimizer, 0.0)
     for name, gradient in gradients.items():
-        s = plan[name]
-        step = gradient
-        if family is Family.ADAM:
-            step = gradient / (gradient.abs() + eps * s.eps_mult) if eps else gradient.sign()
-        parameters[name].sub_(step, alpha=RATES[family] * s.lr_mult)
+        step = gradient.sign() if family is Family.ADAM else gradient
+        parameters[name].sub_(step, alpha=RATES[family] * plan[name].lr_mult)
