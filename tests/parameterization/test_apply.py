@@ -9,7 +9,8 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.wrapping.apply import applied_plan, apply, parameterize
+from mutransfer.parameterization.wrapping.apply import apply, parameterize
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan
 
 from .models import D_OUT, OPTIMIZERS, VOCAB, TiedLM, cnn, losses, mlp, normal, regression, two_widths
 
