@@ -102,10 +102,8 @@ class TransferCallback(Monitor, TrainerCallback):
     - It writes ``mutransfer_plan.json`` into every checkpoint, and a run that is resumed from ``output_dir`` must be
       under the same plan. The activations of step 0 go into ``output_dir``, so that movement goes on. What
       ``from_pretrained`` makes of a checkpoint lacks the multipliers: ``mt.attach(model, mt.load_plan(folder))``.
-    - From then on ``trainer.save_model()``, ``model.save_pretrained`` and ``push_to_hub`` write weights that any code
-      reads as the function that was trained. Where a multiplier fits in no weight, it goes into the config if the model
-      reads the scale from there, and else the plan lies beside the weights, with a note and a warning. Checkpoints and
-      a ``state_dict`` that is given (as the Trainer does under FSDP and DeepSpeed) stay as they are.
+    - From then on ``trainer.save_model()``, ``model.save_pretrained`` and ``push_to_hub`` write the plain function:
+      :class:`~mutransfer.integrations.plain_saving.PlainSaving`. Checkpoints stay as they are.
 
     Args:
         plan: the plan that the model is under.

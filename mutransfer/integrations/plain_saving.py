@@ -1,4 +1,4 @@
-"""Saving for others: what a wrapped model writes beside its own checkpoints is the plain function, or says what is not."""
+"""Saving for others: what a wrapped model writes beside its checkpoints is the plain function, or says what is not."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ _MAPS: tuple[tuple[Callable[[float], float], Callable[[float], float]], ...] = (
 class PlainSaving:
     """A wrapped Hugging Face model's ``save_pretrained``: folders that are no checkpoints of a run get plain weights.
 
-    It is an attribute of the model, which copies of the model get with themselves in it. A ``state_dict`` that is given
-    is saved as it is.
+    Where a multiplier fits in no weight, it goes into the config if the model reads the scale from there; else the plan
+    lies beside the weights, with a note and a warning. A ``state_dict`` that is given, as the Trainer does under FSDP
+    and DeepSpeed, is saved as it is. Copies of the model get one of their own.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -115,7 +116,9 @@ def config_change(model: nn.Module, plan: Plan) -> dict[str, float] | None:
             continue
         for forward, back in _MAPS:
             if math.isclose(forward(value), scale / factor, rel_tol=1e-6):
-                change = {key: back(scale)}
+                found = back(scale)
+                whole = isinstance(value, int) and math.isclose(found, round(found), rel_tol=1e-6)
+                change = {key: round(found) if whole else found}
                 if _proven(model, change, now):
                     return change
     return None

@@ -33,5 +33,6 @@ def family_by_name(optimizer: torch.optim.Optimizer) -> tuple[Family | None, boo
         if kind.__module__.startswith("torch.optim.") and kind is not torch.optim.Optimizer:
             # Sparse gradients have an Adam of their own; the others have no rule.
             return (Family.ADAM, True) if name == "sparseadam" else (None, True)
-    found = {kind for word, kind in _WORDS.items() if word in type(optimizer).__name__.lower()}
+    names = [kind.__name__.lower() for kind in type(optimizer).__mro__]
+    found = {family for word, family in _WORDS.items() if any(word in name for name in names)}
     return (found.pop(), False) if len(found) == 1 else (None, False)

@@ -12,13 +12,15 @@ from mutransfer.parameterization.groups.tensor_access import may_read
 from mutransfer.parameterization.plan import Plan
 from mutransfer.widths import show_width
 
-_IN_A_ROW = 3
-_SAME, _SAME_16_BIT = 1e-5, 1e-3  # relative, of total norms
+# By so much, relative, total norms of clipped gradients differ, and so many must be alike in a row. A factor of 16 bits
+# is rounded, and the norm with it.
+_SAME, _IN_A_ROW = 1e-5, 3
+_SAME_16_BIT, _IN_A_ROW_16_BIT = 5e-3, 6
 _OTHER = 1e-3  # relative, of one tensor's norm: by so much at least the gradients of two steps differ
 
 
 class PlainClipping:
-    """A watch for the same plain norm at three steps in a row, of gradients that are not the same.
+    """A watch for the same plain norm at a few steps in a row, of gradients that are not the same.
 
     Clipping comes before the optimizer's hook and leaves no other trace. A look is one pass over the gradients. Where
     they are sharded (norms of shards are no norms), sparse or of several kinds, nothing is looked at.
@@ -30,17 +32,18 @@ class PlainClipping:
         self._equal: list[int] = []
 
     def begin(self, candidates: Sequence[Iterable[torch.Tensor]]) -> None:
-        """Look at this step and the next two at each of the sets of parameters that may have been clipped as one."""
+        """Look at this step and the next ones at each of the sets of parameters that may have been clipped as one."""
         self.sets = [[ref(p) for p in parameters] for parameters in candidates]
         self._norms, self._equal = [], [0] * len(self.sets)
 
     def seen(self) -> bool:
-        """Whether one of the sets has had the same norm at three steps now; call at every step while there are sets."""
+        """Whether one of the sets has had the same norm often enough; call at every step while there are sets."""
         norms = [_gradient_norms([p for r in parameters if (p := r()) is not None]) for parameters in self.sets]
         for i, (now, before) in enumerate(zip(norms, self._norms, strict=False)):
-            self._equal[i] = self._equal[i] + 1 if _clipped(now, before) else -_IN_A_ROW
+            self._equal[i] = self._equal[i] + 1 if _clipped(now, before) else -_IN_A_ROW_16_BIT
         self._norms = norms
-        found = max(self._equal, default=0) >= _IN_A_ROW - 1
+        exact = all(n.dtype is torch.float64 for n in norms)
+        found = max(self._equal, default=0) >= (_IN_A_ROW if exact else _IN_A_ROW_16_BIT) - 1
         if found or max(self._equal, default=-1) < 0 or not all(n.numel() for n in norms):
             self.sets = []
         return found
@@ -49,7 +52,7 @@ class PlainClipping:
 def of_plain_clipping(plan: Plan) -> str:
     """The warning, of a model under ``plan``."""
     return (
-        "gradients had the same plain norm at three steps in a row: something clips them, as "
+        "gradients had the same plain norm at several steps in a row: something clips them, as "
         "torch.nn.utils.clip_grad_norm_ does, by a norm that does not mean the same at width "
         f"{show_width(plan.width)} as at {show_width(plan.base_width)}. Use mutransfer.clip_grad_norm_(model, plan, "
         "max_norm), with the threshold of base width"

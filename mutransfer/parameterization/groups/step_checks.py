@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ class Share:
                 f"{self.plan.optimizer!r}, whose learning rates scale otherwise ({odd[0]})"
             )
         own = {i: group for i, group in self._groups() if "lr_mult" not in group}
-        for key, word in _WORDS.items():
+        for key, word in _WORDS.items() if own else ():
             pairs = [(v, self._mults(i, key)) for i, g in own.items() if (v := number_of(g, key))]
             bases = [value / mult for value, mults in pairs for mult in mults if mult]
             if bases and max(bases) > min(bases) * (1 + _SAME):
@@ -128,21 +129,37 @@ class Share:
 
     def _mults(self, number: int, key: str) -> dict[float, str]:
         """The plan's factors on a number of one group, each with the first parameter that has it."""
-        group, found = self.optimizer.param_groups[number], {}
-        for name, parameter in self.members[number]:
-            s = self.plan[name]
-            mults = {"lr": s.lr_mult, "weight_decay": s.wd_mult, "eps": s.eps_mult}
-            if self._family_of(name, parameter) is Family.MUON:
-                mults["lr"] = muon_lr_mult(parameter, s, group.get("adjust_lr_fn") or "original")
-                mults["weight_decay"] = wd_factor(self.plan.wd_policy, s.role, mults["lr"], s.m_in)
-            if not any(math.isclose(mults[key], mult, rel_tol=_SAME) for mult in found):
-                found[mults[key]] = name
+        return self._factors[number, key]
+
+    @cached_property
+    def _factors(self) -> dict[tuple[int, str], dict[float, str]]:
+        found: dict[tuple[int, str], dict[float, str]] = {(i, key): {} for i in self.members for key in _WORDS}
+        muon = self._family is Family.MUON
+        for number, members in self.members.items():
+            lr, weight_decay, eps = (found[number, key] for key in _WORDS)
+            adjust = self.optimizer.param_groups[number].get("adjust_lr_fn") or "original"
+            for name, parameter in members:
+                s = self.plan.scalings[name]
+                rate, decay = s.lr_mult, s.wd_mult
+                if muon and self._family_of(name, parameter) is Family.MUON:
+                    # Shapes of one role have rates that are equal but for rounding.
+                    rate = float(f"{muon_lr_mult(parameter, s, adjust):.9g}")
+                    decay = float(f"{wd_factor(self.plan.wd_policy, s.role, rate, s.m_in):.9g}")
+                lr.setdefault(rate, name)
+                weight_decay.setdefault(decay, name)
+                eps.setdefault(s.eps_mult, name)
         return found
 
+    @cached_property
+    def _family(self) -> Family:
+        return family(self.plan.optimizer)
+
     def _family_of(self, name: str, parameter: nn.Parameter) -> Family:
-        return family_of(family(self.plan.optimizer), self.plan[name].role, parameter.ndim)
+        return family_of(self._family, self.plan.scalings[name].role, parameter.ndim)
 
     def _of_another(self, found: Family | None) -> list[str]:
+        if found is self._family is not Family.MUON:
+            return []
         pairs = [pair for members in self.members.values() for pair in members]
         return [name for name, parameter in pairs if self._family_of(name, parameter) is not found]
 
@@ -163,8 +180,10 @@ def shares(optimizer: torch.optim.Optimizer) -> list[Share]:
     for model, plan in wrapped_models():
         members: dict[int, list[tuple[str, nn.Parameter]]] = {}
         for full, parameter in model.named_parameters():
-            if id(parameter) in numbers and (name := canonical(full, plan.scalings.keys())) in plan:
-                members.setdefault(numbers[id(parameter)], []).append((name, parameter))
+            if (number := numbers.get(id(parameter))) is not None:
+                name = full if full in plan.scalings else canonical(full, plan.scalings.keys())
+                if name in plan.scalings:
+                    members.setdefault(number, []).append((name, parameter))
         if members and not is_trivial(plan):
             found.append(Share(optimizer, model, plan, members))
     return found
@@ -173,7 +192,7 @@ def shares(optimizer: torch.optim.Optimizer) -> list[Share]:
 def is_trivial(plan: Plan) -> bool:
     """Whether the plan leaves model and optimizer as they are, as at base width."""
     return not any(site.factor != 1.0 for site in plan.sites.values()) and all(
-        (s.init_mult, s.forward_mult, s.lr_mult, s.wd_mult, s.eps_mult) == (1.0,) * 5 for s in plan.values()
+        s.init_mult == s.forward_mult == s.lr_mult == s.wd_mult == s.eps_mult == 1.0 for s in plan.scalings.values()
     )
 
 

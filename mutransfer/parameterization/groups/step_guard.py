@@ -15,23 +15,25 @@ from mutransfer.errors import PlanError
 from mutransfer.parameterization.groups.lr_guard import TOLERANCE
 from mutransfer.parameterization.groups.plain_clipping import PlainClipping, of_plain_clipping
 from mutransfer.parameterization.groups.step_checks import shares
+from mutransfer.parameterization.groups.tensor_access import may_read
 
 Mode = Literal["raise", "warn", "off"]
 
 _mode: Mode = "raise"
 _installed = False
 _ROUNDED = 1e-4  # relative: by so much rates in tensors may be off before it is asked why
+_SELDOM = 8  # the step of the next whole look over that of the last
 _AT_ONCE = 8  # groups whose rates are compared at every step; of more, at every second step and so on
 
 
 def guard(mode: Mode) -> AbstractContextManager[Any]:
     """Say what happens where an optimizer's step would not follow the plan of a wrapped model: raise, warn, or nothing.
 
-    From the first model on that is wrapped, every torch optimizer is looked at before it steps. At steps 1, 2, 4, 8
+    From the first model on that is wrapped, every torch optimizer is looked at before it steps. At steps 1, 2, 16, 128
     and so on: whether it is of the kind that the plan is for, whether rates, weight decay and eps have the plan's
     ratios, whether modules were replaced since wrapping, and whether gradients seem to be clipped by their plain norm.
-    At the others: rates that are no tensors on a device. Compiled steps are not looked at, and nothing is read from a
-    device under graph capture.
+    At the others: the rates; where they are tensors on a device, at steps 1, 2, 4, 8 and so on. Compiled steps are not
+    looked at, and nothing is read from a device under graph capture.
 
     Args:
         mode: "raise", where nothing is said: raise what is certain, warn of what is not. "warn": warn, once per
@@ -68,7 +70,7 @@ def watch_steps() -> None:
     """
     global _installed
     if not _installed:
-        register_optimizer_step_pre_hook(_before_step)
+        register_optimizer_step_pre_hook(before_any_step)
         _installed = True
 
 
@@ -90,8 +92,8 @@ class _Watch:
         groups = optimizer.param_groups
         if self.steps >= self.due or len(groups) != self.count:
             self._look(optimizer)
-            self.count, self.due = len(groups), 2 * self.steps
-        elif self.steps % self.every == 0 and any(_drifted(groups, rates) for rates in self.rates):
+            self.count, self.due = len(groups), 2 if self.steps == 1 else _SELDOM * self.steps
+        elif self.steps % self.every == 0 and any(_drifted(groups, rates, self.steps) for rates in self.rates):
             for share in shares(optimizer):
                 self._judge("rates", share.check_rates)
         if self.clipping.sets and self.clipping.seen():
@@ -102,23 +104,25 @@ class _Watch:
         self.rates = [share.rates() for share in found]
         self.every = 1 + sum(map(len, self.rates)) // _AT_ONCE
         for share in found:
-            self._judge("plan", share.check)
-            for text in share.doubts():
-                self._tell(text, text)
+            if self._judge("plan", share.check):
+                for text in share.doubts():
+                    self._tell(text, text)
         # Where all weights of mutransfer's own norm are alike, its clipping looks as the plain norm's does.
         sensitive = [share for share in found if len({s.norm_mult for s in share.plan.values()}) > 1]
-        if sensitive and self.steps.bit_length() % 2:  # at steps 1, 4, 16
+        if sensitive and not self.clipping.sets:
             self.clipped = of_plain_clipping(sensitive[0].plan)
             everything = [p for group in optimizer.param_groups for p in group["params"]]
             self.clipping.begin([everything, *(share.model.parameters() for share in sensitive)])
 
-    def _judge(self, what: str, check: Callable[[], None]) -> None:
+    def _judge(self, what: str, check: Callable[[], None]) -> bool:
         try:
             check()
         except PlanError as error:
             if _mode == "raise":
                 raise
             self._tell(what, str(error))
+            return False
+        return True
 
     def _tell(self, what: str, text: str) -> None:
         if what not in self.told:
@@ -126,7 +130,8 @@ class _Watch:
             warnings.warn(text, stacklevel=2)
 
 
-def _before_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+def before_any_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    """The hook, in the form that torch asks for."""
     if _mode == "off" or torch.compiler.is_compiling():
         return
     watch = _watches.get(optimizer)
@@ -135,13 +140,13 @@ def _before_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> No
     watch.before_step(optimizer)
 
 
-def _drifted(groups: Sequence[dict[str, Any]], rates: Sequence[tuple[int, float]]) -> bool:
-    """Whether rates are perhaps off; those of tensors on a device wait for the next whole look."""
+def _drifted(groups: Sequence[dict[str, Any]], rates: Sequence[tuple[int, float]], step: int) -> bool:
+    """Whether rates are perhaps off. To read a tensor on a device is to wait for it: at steps 1, 2, 4, 8 and so on."""
     first = 0.0
     for number, mult in rates:
         rate, close = groups[number]["lr"], TOLERANCE
         if isinstance(rate, torch.Tensor):
-            if rate.device.type != "cpu":
+            if rate.device.type != "cpu" and (step & (step - 1) or not may_read(rate)):
                 return False
             rate, close = float(rate), _ROUNDED
         if rate and mult:
