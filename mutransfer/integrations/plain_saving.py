@@ -57,7 +57,7 @@ class PlainSaving:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model: Any = model
 
     def __call__(self, save_directory: Any, *args: Any, state_dict: Any = None, **kwargs: Any) -> Any:
         model, plan, folder = self.model, applied_plan(self.model), Path(save_directory)
@@ -99,7 +99,7 @@ def save_plain_from_now(model: nn.Module) -> None:
     vars(model)["save_pretrained"] = PlainSaving(model)
 
 
-def config_change(model: nn.Module, plan: Plan) -> dict[str, float] | None:
+def config_change(model: Any, plan: Plan) -> dict[str, float] | None:
     """The entry of the model's config, with its value, from which a new model has the scales that attention has here.
 
     A candidate is an entry from which the unscaled value follows; it is proven by a model that is built from the
@@ -124,7 +124,7 @@ def config_change(model: nn.Module, plan: Plan) -> dict[str, float] | None:
     return None
 
 
-def _proven(model: nn.Module, change: dict[str, float], expected: dict[tuple[str, str], float]) -> bool:
+def _proven(model: Any, change: dict[str, float], expected: dict[tuple[str, str], float]) -> bool:
     config = copy.deepcopy(model.config)
     try:
         for key, value in change.items():

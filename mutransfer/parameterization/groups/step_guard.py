@@ -112,7 +112,8 @@ class _Watch:
         if sensitive and not self.clipping.sets:
             self.clipped = of_plain_clipping(sensitive[0].plan)
             everything = [p for group in optimizer.param_groups for p in group["params"]]
-            self.clipping.begin([everything, *(share.model.parameters() for share in sensitive)])
+            candidates = [everything, *(list(share.model.parameters()) for share in sensitive)]
+            self.clipping.begin(list({frozenset(map(id, some)): some for some in candidates}.values()))
 
     def _judge(self, what: str, check: Callable[[], None]) -> bool:
         try:
