@@ -89,7 +89,7 @@ def test_every_nth_step_is_looked_at(tmp_path):
         return LambdaLR(optimizer, [lambda step, i=i: 1.0 + i * step for i, _ in enumerate(optimizer.param_groups)])
 
     module, plan = wrap(schedule=odd_from_the_second_step)
-    with pytest.raises(PlanError, match="no longer follow"):
+    with mt.guard("off"), pytest.raises(PlanError, match="no longer follow"):
         fit(module, tmp_path, TransferCallback(plan, every=3))
     assert len(module.losses) == 4
 
@@ -116,6 +116,7 @@ def test_float16_gradients_are_clipped_unscaled_or_not_at_all(tmp_path, fused):
         assert norms == pytest.approx([0.05] * STEPS, rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:gradients had the same plain norm")  # which the guard says as well
 def test_plain_clipping_is_warned_of(tmp_path):
     module, plan = wrap(form="absorbed")
     with pytest.warns(UserWarning, match=r"gradient_clip_val=0\.5 .*64 as at 16, least of all in the absorbed"):

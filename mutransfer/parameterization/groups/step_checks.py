@@ -29,7 +29,7 @@ _WORDS = {"lr": "learning rate", "weight_decay": "weight decay", "eps": "eps"}
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class TrainedPart:
     """What one optimizer trains of one wrapped model: names and parameters, by the number of their group."""
 
     optimizer: torch.optim.Optimizer
@@ -173,7 +173,7 @@ class Share:
         return f"Make its groups by mutransfer.{made}(model, plan, lr=...). (mutransfer.guard says what happens here)"
 
 
-def shares(optimizer: torch.optim.Optimizer) -> list[Share]:
+def shares(optimizer: torch.optim.Optimizer) -> list[TrainedPart]:
     """What ``optimizer`` trains of every wrapped model whose plan asks for anything."""
     numbers = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"] if p.requires_grad}
     found = []
@@ -185,7 +185,7 @@ def shares(optimizer: torch.optim.Optimizer) -> list[Share]:
                 if name in plan.scalings:
                     members.setdefault(number, []).append((name, parameter))
         if members and not is_trivial(plan):
-            found.append(Share(optimizer, model, plan, members))
+            found.append(TrainedPart(optimizer, model, plan, members))
     return found
 
 
