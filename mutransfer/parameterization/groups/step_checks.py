@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from mutransfer.parameterization.groups.lr_guard import check_ratios
 from mutransfer.parameterization.groups.muon_groups import muon_lr_mult
 from mutransfer.parameterization.groups.optimizer_family import family_by_name
 from mutransfer.parameterization.groups.tensor_access import may_read
-from mutransfer.parameterization.groups.written_numbers import WRITTEN, number_of
+from mutransfer.parameterization.groups.written_numbers import WRITTEN, number_of, proportional
 from mutransfer.parameterization.model.names import canonical
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.awaited_values import check_rescaled
@@ -56,7 +56,7 @@ class TrainedPart:
         made = [self.optimizer.param_groups[i] for i in rates]
         if all(may_read(group["lr"]) for group in made):
             pairs = [(float(group["lr"]), group.get(WRITTEN.format("lr"), 0.0)) for group in made]
-            if not all(written for _, written in pairs) or not _proportional(pairs):
+            if not all(written for _, written in pairs) or not proportional(pairs):
                 check_ratios(self.optimizer, rates)
 
     def doubts(self) -> Iterator[str]:
@@ -108,7 +108,7 @@ class TrainedPart:
                         self._flattened(key, value, (mult, name), (its, beside))
         if key == "lr":
             self.check_rates()
-        elif not _proportional([(value, written) for _, value, written in made]):
+        elif not proportional([(value, written) for _, value, written in made]):
             shown = ", ".join(f"{value:.3g} in group {i} ({w:.3g} as made)" for i, value, w in made[:4])
             raise PlanError(
                 f"{self._name} does not follow the plan: {_WORDS[key]} was changed in groups that "
@@ -194,11 +194,3 @@ def is_trivial(plan: Plan) -> bool:
     return not any(site.factor != 1.0 for site in plan.sites.values()) and all(
         s.init_mult == s.forward_mult == s.lr_mult == s.wd_mult == s.eps_mult == 1.0 for s in plan.scalings.values()
     )
-
-
-def _proportional(pairs: Sequence[tuple[float, float]]) -> bool:
-    """Whether every first is the same multiple of its second; what was 0 stays 0, and what is 0 now is let be."""
-    ratios = [now / made for now, made in pairs if now and made]
-    if any(now and not made for now, made in pairs):
-        return False
-    return not ratios or math.isclose(min(ratios), max(ratios), rel_tol=_SAME)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from mutransfer.parameterization.groups.tensor_access import may_read
@@ -24,3 +26,11 @@ def number_of(group: dict[str, Any], key: str) -> float | None:
     if isinstance(value, tuple | list):
         value = value[-1]
     return None if value is None or not may_read(value) else float(value)
+
+
+def proportional(pairs: Sequence[tuple[float, float]]) -> bool:
+    """Whether every first is the same multiple of its second; what was 0 stays 0, and what is 0 now is let be."""
+    ratios = [now / made for now, made in pairs if now and made]
+    if any(now and not made for now, made in pairs):
+        return False
+    return not ratios or math.isclose(min(ratios), max(ratios), rel_tol=1e-6)
