@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mutransfer.parameterization.groups.muon_groups import muon_groups as muon_groups
     from mutransfer.parameterization.groups.param_groups import param_groups as param_groups
     from mutransfer.parameterization.groups.param_groups import set_lr as set_lr
+    from mutransfer.parameterization.groups.step_guard import guard as guard
     from mutransfer.parameterization.model.layouts import Axes as Axes
     from mutransfer.parameterization.plan import Plan as Plan
     from mutransfer.parameterization.plan_file import check_plan as check_plan
@@ -65,6 +66,7 @@ _HOMES = {
     "param_groups": "parameterization.groups.param_groups:param_groups",
     "set_lr": "parameterization.groups.param_groups:set_lr",
     "check_lr": "parameterization.groups.lr_guard:check_lr",
+    "guard": "parameterization.groups.step_guard:guard",
     "muon_groups": "parameterization.groups.muon_groups:muon_groups",
     "Plan": "parameterization.plan:Plan",
     "Scaling": "parameterization.scaling:Scaling",

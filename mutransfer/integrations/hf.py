@@ -31,6 +31,7 @@ from torch import nn
 
 from mutransfer.errors import MutransferError, PlanError
 from mutransfer.integrations.monitoring import Monitor
+from mutransfer.integrations.plain_saving import save_plain_from_now
 from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.plan_file import FILE, check_plan, save_plan
@@ -38,7 +39,7 @@ from mutransfer.theory.rules import NO_RULE, OPTIMIZERS
 
 try:
     import accelerate  # noqa: F401 (the Trainer needs it, and says so only when it is made)
-    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
     from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
     from transformers.utils.versions import require_version
 
@@ -101,6 +102,8 @@ class TransferCallback(Monitor, TrainerCallback):
     - It writes ``mutransfer_plan.json`` into every checkpoint, and a run that is resumed from ``output_dir`` must be
       under the same plan. The activations of step 0 go into ``output_dir``, so that movement goes on. What
       ``from_pretrained`` makes of a checkpoint lacks the multipliers: ``mt.attach(model, mt.load_plan(folder))``.
+    - From then on ``trainer.save_model()``, ``model.save_pretrained`` and ``push_to_hub`` write the plain function:
+      :class:`~mutransfer.integrations.plain_saving.PlainSaving`. Checkpoints stay as they are.
 
     Args:
         plan: the plan that the model is under.
@@ -130,6 +133,8 @@ class TransferCallback(Monitor, TrainerCallback):
                 self.movement.load(torch.load(file, weights_only=True))
         clip = ("max_grad_norm", float(args.max_grad_norm or 0))
         self.begin(kwargs["model"], step=state.global_step, plain_clip=clip)
+        if isinstance(self.net, PreTrainedModel):
+            save_plain_from_now(self.net)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -28,10 +28,14 @@ import warnings
 from typing import Any
 
 import torch
+from torch import nn
 
 from mutransfer.errors import ConfigError, MutransferError
 from mutransfer.integrations.monitoring import Monitor, check_same
+from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.wrapping.fit import check_in_place
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan
 
 try:
     import lightning.pytorch as pl
@@ -41,6 +45,7 @@ except ImportError as error:
     ) from error
 
 PLAN_KEY = "mutransfer_plan"
+PLAIN_KEY = "mutransfer_plain"  # in a checkpoint whose weights hold the factors
 
 
 class TransferCallback(Monitor, pl.Callback):
@@ -55,8 +60,9 @@ class TransferCallback(Monitor, pl.Callback):
     - It warns where ``gradient_clip_val`` clips by a norm that is not the same at every width; ``clip_norm`` is the one
       that is.
     - Checkpoints carry the plan as JSON under ``"mutransfer_plan"``, and one that was saved under another plan is
-      refused. They carry the activations of step 0 as well, so that movement goes on in a resumed run. Checkpoints of
-      weights only are written by Lightning without asking callbacks: ``mutransfer.save_plan`` writes the plan beside.
+      refused. They carry the activations of step 0 as well, so that movement goes on in a resumed run.
+    - Checkpoints of weights only are for others: from the beginning of training on they hold the plain function. Where
+      a multiplier fits in no weight, they stay as they are, carry the plan and are warned of.
 
     Args: those of :class:`~mutransfer.integrations.monitoring.Monitor`; ``movement_every`` counts logging steps.
 
@@ -71,6 +77,7 @@ class TransferCallback(Monitor, pl.Callback):
         context = trainer.precision_plugin.forward_context
         self._steps_seen = trainer.global_step
         self.begin(pl_module, step=trainer.global_step, plain_clip=clip, context=context)
+        vars(pl_module)["on_save_checkpoint"] = _PlainWeights(pl_module, self.net)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
@@ -119,3 +126,35 @@ class TransferCallback(Monitor, pl.Callback):
             )
         else:
             check_same(Plan.from_json(checkpoint[PLAN_KEY]), self.plan, "the checkpoint was saved")
+
+
+class _PlainWeights:
+    """A module's own ``on_save_checkpoint``, which Lightning calls for every checkpoint, and plain weights after it."""
+
+    def __init__(self, module: pl.LightningModule, net: nn.Module) -> None:
+        self.module, self.net = module, net
+
+    def __call__(self, checkpoint: dict[str, Any]) -> None:
+        type(self.module).on_save_checkpoint(self.module, checkpoint)
+        plan = applied_plan(self.net)
+        if plan is None or "optimizer_states" in checkpoint or not any(plan.multipliers()):
+            return
+        if any(site.factor != 1.0 for site in plan.sites.values()):
+            checkpoint[PLAN_KEY] = plan.to_json()
+            warnings.warn(
+                "the checkpoint of weights only is another function in plain code: multipliers of attention or of a "
+                f"tied readout fit in no weight. It carries the plan under {PLAN_KEY!r}: after loading, "
+                "mutransfer.attach(model, Plan.from_json(...))",
+                stacklevel=2,
+            )
+            return
+        check_in_place(self.net, plan)
+        prefix = next(f"{name}." if name else "" for name, m in self.module.named_modules() if unwrapped(m) is self.net)
+        state = checkpoint["state_dict"]
+        for name in state:
+            factor = 1.0
+            if name.startswith(prefix) and (own := canonical(name.removeprefix(prefix), plan.keys())) in plan:
+                factor = plan[own].forward_mult
+            if factor != 1.0:
+                state[name] = state[name] * factor
+        checkpoint[PLAIN_KEY] = "the weights are plain: the run-time factors of the plan are in them"

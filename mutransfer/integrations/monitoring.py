@@ -18,8 +18,8 @@ from mutransfer.parameterization.groups.lr_guard import check_lr
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.plan_file import plan_differences
-from mutransfer.parameterization.wrapping.apply import applied_plan
 from mutransfer.parameterization.wrapping.fit import check_in_place
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan
 from mutransfer.widths import show_width
 
 
@@ -53,7 +53,7 @@ class Monitor:
             )
         self.plan, self.every, self.clip_norm = plan, every, clip_norm
         self.movement = ProbeMovement(plan, every=movement_every, probe=probe, rows=probe_rows)
-        self._net = nn.Module()
+        self.net = nn.Module()
         self._steps = 0
         self._begun = False
 
@@ -76,11 +76,11 @@ class Monitor:
         Raises:
             PlanError: the plan is for another model, or is not on this one.
         """
-        self._net, self._steps = part_of(model, self.plan), 0
-        check_applied(self._net, self.plan)
+        self.net, self._steps = part_of(model, self.plan), 0
+        check_applied(self.net, self.plan)
         self._begun = True
         self._warn_of_plain_clipping(*plain_clip)
-        self.movement.watch(self._net, step=step, context=context)
+        self.movement.watch(self.net, step=step, context=context)
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Call when gradients are complete and unscaled, before the optimizer uses them.
@@ -92,12 +92,12 @@ class Monitor:
             check_lr(optimizer)
         self._steps += 1
         if self.clip_norm is not None:
-            if all(p.grad is None for p in self._net.parameters()):
+            if all(p.grad is None for p in self.net.parameters()):
                 raise PlanError(
                     "no parameter has a gradient to clip: an engine that keeps gradients to itself, as DeepSpeed "
                     "does, must clip by its own setting. Leave out clip_norm."
                 )
-            clip_grad_norm_(self._net, self.plan, self.clip_norm)
+            clip_grad_norm_(self.net, self.plan, self.clip_norm)
         self.movement.before_first_step()
 
     def before_save(self) -> None:
@@ -107,7 +107,7 @@ class Monitor:
             PlanError: the model is no longer under the plan, since a module was replaced.
         """
         if self._begun:
-            check_in_place(self._net, self.plan)
+            check_in_place(self.net, self.plan)
 
     def _warn_of_plain_clipping(self, setting: str, threshold: float) -> None:
         if not threshold or all(s.norm_mult == 1.0 for s in self.plan.values()):

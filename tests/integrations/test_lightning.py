@@ -16,7 +16,7 @@ import mutransfer as mt
 from mutransfer.errors import ConfigError, MutransferError, PlanError
 from mutransfer.integrations.lightning import TransferCallback
 
-from .lightning_runs import BATCHES, LR, QUIET, STEPS, Module, Rates, cosine, fit, wrap
+from .lightning_runs import BATCHES, INPUTS, LR, QUIET, STEPS, Module, Rates, build, cosine, fit, wrap
 
 pytestmark = QUIET
 
@@ -89,7 +89,7 @@ def test_every_nth_step_is_looked_at(tmp_path):
         return LambdaLR(optimizer, [lambda step, i=i: 1.0 + i * step for i, _ in enumerate(optimizer.param_groups)])
 
     module, plan = wrap(schedule=odd_from_the_second_step)
-    with pytest.raises(PlanError, match="no longer follow"):
+    with mt.guard("off"), pytest.raises(PlanError, match="no longer follow"):
         fit(module, tmp_path, TransferCallback(plan, every=3))
     assert len(module.losses) == 4
 
@@ -116,12 +116,28 @@ def test_float16_gradients_are_clipped_unscaled_or_not_at_all(tmp_path, fused):
         assert norms == pytest.approx([0.05] * STEPS, rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:gradients had the same plain norm")  # which the guard says as well
 def test_plain_clipping_is_warned_of(tmp_path):
     module, plan = wrap(form="absorbed")
     with pytest.warns(UserWarning, match=r"gradient_clip_val=0\.5 .*64 as at 16, least of all in the absorbed"):
         fit(module, tmp_path, TransferCallback(plan), gradient_clip_val=0.5)
     module, plan = wrap(width=16)
     fit(module, tmp_path, TransferCallback(plan), gradient_clip_val=0.5)
+
+
+@pytest.mark.parametrize("parameterization", ["mup", "ntk", "sp"])
+def test_weights_only_are_plain_and_checkpoints_are_not(tmp_path, parameterization):
+    module, plan = wrap(noise=False, parameterization=parameterization)
+    trainer = fit(module, tmp_path, TransferCallback(plan))
+    trainer.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
+    trainer.save_checkpoint(tmp_path / "whole.ckpt")
+    expected, plain = module.net(INPUTS), build(64, noise=False)
+    for file, attached in (("weights.ckpt", False), ("whole.ckpt", True)):
+        saved = torch.load(tmp_path / file, weights_only=False)
+        own = {name.removeprefix("net."): x for name, x in saved["state_dict"].items() if name.startswith("net.")}
+        plain.load_state_dict(own)
+        torch.testing.assert_close((mt.attach(plain, plan) if attached else plain)(INPUTS), expected)
+        assert ("mutransfer_plain" in saved) == (not attached and parameterization != "sp")
 
 
 def test_an_optimizer_of_another_part_is_let_be(tmp_path):

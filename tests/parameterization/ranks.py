@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mutransfer import apply, attach, param_groups
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.wrapping.apply import applied_plan
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan
 
 from .survival import BUILDS, WIDTH, data, factors, train, wrap
 

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mutransfer import param_groups
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.wrapping.apply import applied_plan, apply, parameterize
+from mutransfer.parameterization.wrapping.apply import apply, parameterize
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan
 
 from .models import D_OUT, OPTIMIZERS, VOCAB, TiedLM, cnn, losses, mlp, normal, regression, two_widths
 
@@ -149,7 +151,7 @@ def test_a_plan_is_refused_on_a_trained_model():
 def test_wrapping_first_and_loading_afterwards_works_and_never_rescales():
     trained, plan = wrap(mlp)
     x, y = regression()
-    losses(trained, OPTIMIZERS["adamw"](trained.parameters(), lr=0.01), x, y)
+    losses(trained, OPTIMIZERS["adamw"](param_groups(trained, plan, lr=0.01)), x, y)
     for assign in (False, True):
         resumed, _ = wrap(mlp)
         resumed.load_state_dict(trained.state_dict(), assign=assign)

@@ -15,7 +15,8 @@ from mutransfer.errors import PlanError
 from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.model.layouts import Axes
 from mutransfer.parameterization.plan import Plan
-from mutransfer.parameterization.wrapping.apply import applied_plan, apply, parameterize
+from mutransfer.parameterization.wrapping.apply import apply, parameterize
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan
 
 from .models import TiedLM, mlp, regression
 

@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from mutransfer import attach, parameterize
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.wrapping.apply import applied_plan, remove
+from mutransfer.parameterization.wrapping.apply import remove
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan
 
 from .survival import BUILDS, CHOICES, WIDTH, data, factors, train, without_multipliers, wrap
 

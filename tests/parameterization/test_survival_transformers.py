@@ -10,7 +10,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from mutransfer import Plan, apply, attach, load_plan, save_plan
 from mutransfer.errors import PlanError
-from mutransfer.parameterization.wrapping.apply import applied_plan, remove
+from mutransfer.parameterization.wrapping.apply import remove
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan
 
 from .survival import factors, train
 

@@ -55,9 +55,13 @@ def check_lr(optimizer: torch.optim.Optimizer) -> None:
     >>> optimizer = torch.optim.AdamW(mt.param_groups(model, plan, lr=1e-3))
     >>> mt.check_lr(optimizer)
     """
+    check_ratios(optimizer, {i: lr_mult_of(group, i) for i, group in enumerate(optimizer.param_groups)})
+
+
+def check_ratios(optimizer: torch.optim.Optimizer, mults: Mapping[int, float]) -> None:
+    """Raise as :func:`check_lr` does, of the groups of these numbers and factors."""
     groups = optimizer.param_groups
-    mults = [lr_mult_of(group, i) for i, group in enumerate(groups)]
-    rates = {i: rate for i, group in enumerate(groups) if (rate := float(group["lr"]))}
+    rates = {i: rate for i in mults if (rate := float(groups[i]["lr"]))}
     first = next((i for i in rates if mults[i]), None)
     for i, rate in rates.items():
         if not mults[i]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.groups.group_names import set_names
+from mutransfer.parameterization.groups.written_numbers import write_numbers
 from mutransfer.parameterization.model.names import unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.scaling import Scaling
@@ -65,7 +66,7 @@ def muon_groups(
     for name, parameter in fitting(unwrapped(model), plan).items():
         s = plan[name]
         if s.role is Role.HIDDEN and parameter.ndim == 2:
-            mult = s.lr_mult / _growth(parameter, s, adjust_lr_fn)
+            mult = muon_lr_mult(parameter, s, adjust_lr_fn)
             decay = wd_factor(plan.wd_policy, s.role, mult, s.m_in)
             _put(muon, name, parameter, lr=lr, lr_mult=mult, weight_decay=weight_decay * decay)
         else:
@@ -73,15 +74,17 @@ def muon_groups(
             _put(adamw, name, parameter, lr=adamw_lr, lr_mult=s.lr_mult, weight_decay=decay, eps=eps * s.eps_mult)
     groups = list(muon.values()), list(adamw.values())
     for part in groups:
+        for group in part:
+            write_numbers(group)
         set_names(part, plan)
     return groups
 
 
-def _growth(parameter: torch.Tensor, s: Scaling, adjust_lr_fn: str) -> float:
-    """How much torch's own factor grows from the base shape to this one."""
+def muon_lr_mult(parameter: torch.Tensor, s: Scaling, adjust_lr_fn: str) -> float:
+    """The factor on Muon's rate, without what torch's own factor grows by from the base shape to this one."""
     rows, columns = parameter.shape
     adjust = _ADJUST[adjust_lr_fn]
-    return adjust(rows, columns) / adjust(rows / s.m_out, columns / s.m_in)
+    return s.lr_mult / (adjust(rows, columns) / adjust(rows / s.m_out, columns / s.m_in))
 
 
 def _put(groups: dict[Any, dict[str, Any]], name: str, parameter: torch.Tensor, *, lr: float, **numbers: float) -> None:

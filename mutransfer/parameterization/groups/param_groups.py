@@ -11,6 +11,7 @@ from torch import nn
 
 from mutransfer.errors import PlanError
 from mutransfer.parameterization.groups.group_names import set_names
+from mutransfer.parameterization.groups.written_numbers import write_numbers
 from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.wrapping.awaited_values import check_rescaled
@@ -104,6 +105,8 @@ def param_groups(
             merged[key]["params"].append(parameter)
             merged[key]["param_names"].append(name)
         groups += merged.values()
+    for group in groups:
+        write_numbers(group)
     set_names(groups, plan)
     return groups
 

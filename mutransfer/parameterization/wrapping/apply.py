@@ -16,12 +16,10 @@ from mutransfer.parameterization.roles.classify_model import Overrides
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.parameterization.wrapping.awaited_values import clear_awaiting, is_awaiting, mark_awaiting
 from mutransfer.parameterization.wrapping.fit import check_fresh, check_in_place, fitting, has_values
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan, holds_mark, mark, unmark
 from mutransfer.theory.recipe import Recipe
 from mutransfer.theory.rules import Parameterization
 from mutransfer.widths import Width
-
-# A plain attribute of the module: deepcopy and pickle keep it, state_dict never sees it.
-_MARK = "_mutransfer_plan"
 
 
 def parameterize(
@@ -157,23 +155,18 @@ def remove(model: nn.Module) -> nn.Module:
     inner = unwrapped(model)
     uninstall(inner)
     for module in inner.modules():
-        vars(module).pop(_MARK, None)
         clear_awaiting(module)
+    unmark(inner)
     return model
-
-
-def applied_plan(model: nn.Module) -> Plan | None:
-    """The plan that :func:`apply` put on ``model``, or None."""
-    return vars(unwrapped(model)).get(_MARK)
 
 
 def _put(inner: nn.Module, plan: Plan) -> None:
     install(inner, plan)
-    setattr(inner, _MARK, plan)
+    mark(inner, plan)
 
 
 def _check_bare(inner: nn.Module) -> None:
-    if any(_MARK in vars(m) for m in inner.modules()):
+    if holds_mark(inner):
         raise PlanError(
             "a plan is on this model already; applying another would rescale it twice. Build a new model first."
         )

@@ -17,6 +17,7 @@ from mutransfer.parameterization.model.stand_in import StandIn
 from mutransfer.parameterization.multipliers.install import missing_multipliers
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.sites import SiteKind
+from mutransfer.parameterization.wrapping.wrapped_models import parameters_of_others
 
 _REPLACED = (
     "was a module replaced after wrapping (a new head, resize_token_embeddings, attention made anew)? Do it in the "
@@ -39,17 +40,21 @@ def fitting(inner: nn.Module, plan: Plan) -> dict[str, nn.Parameter]:
 def check_in_place(model: nn.Module, plan: Plan) -> None:
     """Raise PlanError where ``model`` is no longer as ``plan`` was put on it: the one question of all who use the two.
 
-    A module that was replaced since has neither its multiplier nor, perhaps, its shape.
+    A module that was replaced since has neither its multiplier nor, perhaps, its shape; and if it needs no multiplier,
+    its values are not scaled as the plan asks.
     """
+    inner = _computing(model)
     _check_shapes({canonical(n, plan.scalings.keys()): p for n, p in unwrapped(model).named_parameters()}, plan)
     check_multipliers(model, plan)
+    if not isinstance(inner, GraphModule) and (
+        strange := [n for n in parameters_of_others(inner) if canonical(n, plan.scalings.keys()) in plan]
+    ):
+        raise PlanError(f"the plan was not put on what holds {', '.join(strange[:6])}: {_REPLACED}")
 
 
 def check_multipliers(model: nn.Module, plan: Plan) -> None:
     """Raise PlanError where a run-time multiplier of ``plan`` is not on ``model``; cheap enough for every step."""
-    inner = unwrapped(model)
-    while isinstance(inner, StandIn):
-        inner = unwrapped(inner.original)
+    inner = _computing(model)
     if isinstance(inner, GraphModule):  # exported or traced: the multipliers are operations of its code
         return
     if missing := missing_multipliers(inner, plan):
@@ -59,6 +64,14 @@ def check_multipliers(model: nn.Module, plan: Plan) -> None:
             f"{_REPLACED}, or the plan was never put on it (make the model by mutransfer.parameterize, or "
             "call mutransfer.attach(model, plan) on one that was trained under the plan)"
         )
+
+
+def _computing(model: nn.Module) -> nn.Module:
+    """The module that computes for ``model``, under whatever wraps it or stands for it."""
+    inner = unwrapped(model)
+    while isinstance(inner, StandIn):
+        inner = unwrapped(inner.original)
+    return inner
 
 
 def _check_shapes(parameters: Mapping[str, nn.Parameter], plan: Plan) -> None:

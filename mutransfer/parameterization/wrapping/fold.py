@@ -15,8 +15,9 @@ from mutransfer.parameterization.model.names import canonical, unwrapped
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.normed_weights import normed_weight
 from mutransfer.parameterization.sites import SiteKind
-from mutransfer.parameterization.wrapping.apply import applied_plan, remove
+from mutransfer.parameterization.wrapping.apply import remove
 from mutransfer.parameterization.wrapping.fit import check_in_place
+from mutransfer.parameterization.wrapping.wrapped_models import applied_plan
 from mutransfer.theory.exponents import SHIFT
 from mutransfer.theory.rules import Family, family
 

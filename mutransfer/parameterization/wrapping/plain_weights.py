@@ -36,6 +36,11 @@ def plain_state_dict(model: nn.Module, plan: Plan) -> dict[str, Any]:
     """
     check_rescaled(model)
     check_foldable(model, plan)
+    return scaled_state(model, plan)
+
+
+def scaled_state(model: nn.Module, plan: Plan) -> dict[str, Any]:
+    """The weights with their run-time factors in them, whatever else ``plan`` multiplies."""
     inner = unwrapped(model)
     factors = weight_factors(inner, plan)
     state: dict[str, Any] = inner.state_dict(keep_vars=True)
