@@ -79,7 +79,7 @@ def test_an_old_plan_is_read_written_and_is_the_plan_of_today(name):
     plan = mt.Plan.from_json(text)
     assert plan.to_json() == text
     build, _ = PLANS[name]
-    assert plan == mt.Plan.infer(build, width=64, base_width=16, parameterization="mup", optimizer="adamw")
+    assert plan == mt.Plan.infer(build, width=64, base_width=16, parameterization="mup", optimizer="adamw", check=False)
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -96,7 +96,7 @@ def test_an_old_plan_is_applied_as_a_new_one_is(name):
     plain = build(64)
     before = logits(plain).detach().clone()
     torch.manual_seed(1)
-    new, _ = mt.parameterize(build, width=64, base_width=16)
+    new, _ = mt.parameterize(build, width=64, base_width=16, check=False)
     old = logits(mt.apply(plain, plan))
     assert not torch.allclose(old, before)
     torch.manual_seed(1)

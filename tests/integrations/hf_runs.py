@@ -36,7 +36,7 @@ def build(width, dropout=0.1):
 
 def wrap(width=64, base_width=32, dropout=0.1, **options):
     torch.manual_seed(0)
-    return mt.parameterize(lambda w: build(w, dropout), width=width, base_width=base_width, **options)
+    return mt.parameterize(lambda w: build(w, dropout), width=width, base_width=base_width, **options, check=False)
 
 
 def trainer(model, plan, folder, *callbacks, optimizers=(None, None), **options):

@@ -60,7 +60,7 @@ def cosine(optimizer):
 
 def wrap(width=64, base_width=16, noise=True, schedule=None, **options):
     torch.manual_seed(0)
-    net, plan = mt.parameterize(lambda w: build(w, noise), width=width, base_width=base_width, **options)
+    net, plan = mt.parameterize(lambda w: build(w, noise), width=width, base_width=base_width, **options, check=False)
     return Module(net, plan, schedule), plan
 
 

@@ -71,7 +71,7 @@ def test_a_written_file_is_read_by_mup_as_its_own(tmp_path, wide):
 def test_a_plain_model_gets_the_same_plan_from_a_file_as_from_its_factory(tmp_path):
     write_base_shapes(plain, 8, tmp_path / "base.bsh")
     plan = plan_from_base_shapes(plain(32), tmp_path / "base.bsh", optimizer="adam")
-    inferred = Plan.infer(plain, width=32, base_width=8, optimizer="adam")
+    inferred = Plan.infer(plain, width=32, base_width=8, optimizer="adam", check=False)
     for name, scaling in inferred.items():
         for field in ("role", "m_in", "m_out", "init_mult", "forward_mult", "lr_mult", "wd_mult", "eps_mult"):
             assert getattr(plan[name], field) == getattr(scaling, field), (name, field)

@@ -27,7 +27,7 @@ def loss(model):
 
 def trained(build, folder, **options):
     torch.manual_seed(0)
-    model, plan = mt.parameterize(build, width=128, base_width=16, **options)
+    model, plan = mt.parameterize(build, width=128, base_width=16, **options, check=False)
     run = trainer(
         model, plan, folder, TransferCallback(plan, movement_every=0), max_steps=2, save_strategy="steps", save_steps=1
     )
@@ -91,7 +91,7 @@ def growing_heads(family):
 @pytest.mark.parametrize(("family", "key"), [("Granite", "attention_multiplier"), ("Gemma2", "query_pre_attn_scalar")])
 def test_a_scale_that_the_config_holds_is_written_there(tmp_path, family, key):
     torch.manual_seed(0)
-    model, plan = mt.parameterize(growing_heads(family), width=64, base_width=16)
+    model, plan = mt.parameterize(growing_heads(family), width=64, base_width=16, check=False)
     assert plan.sites
     with torch.no_grad():
         for parameter in model.parameters():  # so that logits of attention matter
@@ -106,7 +106,7 @@ def test_a_scale_that_the_config_holds_is_written_there(tmp_path, family, key):
 
 
 def test_a_scale_that_no_config_holds_is_noted(tmp_path):
-    model, plan = mt.parameterize(growing_heads("Llama"), width=64, base_width=16)
+    model, plan = mt.parameterize(growing_heads("Llama"), width=64, base_width=16, check=False)
     assert plan.sites
     expected = loss(model)
     with pytest.warns(UserWarning, match="attention logits at model.layers.0.self_attn"):
@@ -117,7 +117,7 @@ def test_a_scale_that_no_config_holds_is_noted(tmp_path):
 
 
 def test_copies_save_themselves_and_folded_models_as_they_are(tmp_path):
-    model, plan = mt.parameterize(gpt2(tie=False), width=64, base_width=16)
+    model, plan = mt.parameterize(gpt2(tie=False), width=64, base_width=16, check=False)
     vars(model)["save_pretrained"] = PlainSaving(model)
     other = copy.deepcopy(model)
     with torch.no_grad():

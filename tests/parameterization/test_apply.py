@@ -80,14 +80,14 @@ def test_parameterize_puts_the_model_where_it_is_told():
 
 
 def test_a_keyword_input_is_multiplied_as_well():
-    model, _ = parameterize(lambda w: nn.Linear(w, 3), width=32, base_width=8)
+    model, _ = parameterize(lambda w: nn.Linear(w, 3), width=32, base_width=8, check=False)
     x = torch.randn(2, 32)
     assert torch.equal(model(input=x), model(x))
     torch.testing.assert_close(model(input=x), F.linear(x, model.weight) / 4 + model.bias)
 
 
 def test_other_arguments_of_the_module_pass_through():
-    model, _ = parameterize(lambda w: nn.ConvTranspose1d(w, 3, 2, stride=2), width=32, base_width=8)
+    model, _ = parameterize(lambda w: nn.ConvTranspose1d(w, 3, 2, stride=2), width=32, base_width=8, check=False)
     x = torch.randn(2, 32, 5)
     for found in (model(x, [11]), model(x, output_size=[11])):
         assert found.shape == (2, 3, 11)
@@ -174,7 +174,9 @@ def test_a_plan_for_another_width_is_refused():
     plan = infer(mlp)
     with pytest.raises(PlanError, match=r"for another width: 0\.weight has shape \(16, 6\), the plan \(width 32\)"):
         apply(mlp(16), plan)
-    mapped = Plan.infer(two_widths, width={"d_model": 8, "d_ff": 64}, base_width={"d_model": 8, "d_ff": 16})
+    mapped = Plan.infer(
+        two_widths, width={"d_model": 8, "d_ff": 64}, base_width={"d_model": 8, "d_ff": 16}, check=False
+    )
     with pytest.raises(PlanError, match=r"the plan is for another width: 2\.weight"):
         apply(two_widths({"d_model": 8, "d_ff": 32}), mapped)
 

@@ -93,7 +93,7 @@ def logits(model, example):
 @pytest.mark.parametrize("name", ALL)
 def test_the_logits_of_growing_heads_are_multiplied_exactly(name):
     build, example = ALL[name]
-    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=example)
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=example, check=False)
     found = sites(plan)
     assert found
     inputs = own_example(build(BASE)) if example is None else example
@@ -126,7 +126,7 @@ def _with(plan, scalings, found):
 
 @pytest.mark.parametrize("name", ["sp", "ntk", "as_is"])
 def test_the_standard_scale_of_one_over_sqrt_d_is_kept_elsewhere(name):
-    plan = Plan.infer(Own, width=WIDTH, base_width=BASE, parameterization=name, example=OWN["separate"][1])
+    plan = Plan.infer(Own, width=WIDTH, base_width=BASE, parameterization=name, example=OWN["separate"][1], check=False)
     assert all(site.factor == pytest.approx(1.0) for site in sites(plan).values())
 
 
@@ -135,7 +135,7 @@ def test_heads_that_grow_in_number_need_nothing():
     build = lambda w: transformers.LlamaForCausalLM(  # noqa: E731
         config(hidden_size=w, num_attention_heads=w // 16, num_key_value_heads=w // 16, head_dim=16, **L)
     )
-    assert not sites(Plan.infer(build, width=WIDTH, base_width=BASE))
+    assert not sites(Plan.infer(build, width=WIDTH, base_width=BASE, check=False))
 
 
 @pytest.mark.parametrize("form", ["forward", "absorbed"])
@@ -145,7 +145,7 @@ def test_torchs_own_attention_is_scaled_by_its_keys_in_both_modes(form, training
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True)
         return nn.Sequential(nn.Linear(6, width), nn.TransformerEncoder(layer, 1), nn.Linear(width, 3))
 
-    plan = Plan.infer(build, width=WIDTH, base_width=BASE, form=form)
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, form=form, check=False)
     assert {str(site.mechanism) for site in sites(plan).values()} == {"key"}
     model = apply(build(WIDTH), plan).train(training)
     attention = model[1].layers[0].self_attn
@@ -177,13 +177,13 @@ def test_a_growing_head_whose_logits_cannot_be_reached_is_refused():
             return self.out((h @ h.transpose(-2, -1)).softmax(-1) @ h)
 
     with pytest.raises(ClassificationError, match="logits cannot be reached"):
-        Plan.infer(Opaque, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+        Plan.infer(Opaque, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6), check=False)
 
 
 def test_growing_heads_beside_an_extra_key_are_refused():
     build = lambda w: nn.MultiheadAttention(w, 4, add_bias_kv=True)  # noqa: E731
     with pytest.raises(ClassificationError, match="beside add_bias_kv or add_zero_attn"):
-        Plan.infer(build, width=WIDTH, base_width=BASE)
+        Plan.infer(build, width=WIDTH, base_width=BASE, check=False)
 
 
 def test_a_multiplier_that_the_model_goes_around_is_refused():
@@ -198,8 +198,11 @@ def test_a_multiplier_that_the_model_goes_around_is_refused():
             return F.linear(self.inward(x), self.head.weight, self.head.bias)
 
     with pytest.raises(ClassificationError, match=r"a multiplier on head \(input\) changes nothing in train mode"):
-        Plan.infer(Around, width=WIDTH, base_width=BASE, example=torch.randn(2, 6))
-    assert Plan.infer(Around, width=WIDTH, base_width=BASE, form="absorbed", example=torch.randn(2, 6)).sites == {}
+        Plan.infer(Around, width=WIDTH, base_width=BASE, example=torch.randn(2, 6), check=False)
+    assert (
+        Plan.infer(Around, width=WIDTH, base_width=BASE, form="absorbed", example=torch.randn(2, 6), check=False).sites
+        == {}
+    )
 
 
 def test_a_projection_that_makes_the_values_too_is_not_the_mechanism():
@@ -215,7 +218,7 @@ def test_a_projection_that_makes_the_values_too_is_not_the_mechanism():
             q, k, v = (t.unflatten(-1, (4, self.size)).transpose(1, 2) for t in (self.q(h), *self.kv(h).chunk(2, -1)))
             return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
-    found = sites(Plan.infer(Shared, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6)))
+    found = sites(Plan.infer(Shared, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6), check=False))
     assert {path: str(site.mechanism) for path, site in found.items()} == {"q": "output"}
 
 
@@ -230,7 +233,7 @@ def test_compiled_after_a_plain_model_of_the_same_class_the_multipliers_are_in_f
 
     x = torch.randn(2, 6)
     torch.compile(Net(WIDTH), backend="eager")(x)
-    model = apply(Net(WIDTH), Plan.infer(Net, width=WIDTH, base_width=BASE))
+    model = apply(Net(WIDTH), Plan.infer(Net, width=WIDTH, base_width=BASE, check=False))
     torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))
 
 
@@ -245,10 +248,12 @@ def grouped(width, kv_heads, implementation="sdpa"):
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_keys_that_more_and_more_queries_share_are_warned_of(implementation):
     with pytest.warns(UserWarning, match=r"self_attn: each head of keys serves 2 heads of queries at base .* 8 at the"):
-        Plan.infer(lambda w: grouped(w, 2, implementation), width=WIDTH, base_width=BASE)
+        Plan.infer(lambda w: grouped(w, 2, implementation), width=WIDTH, base_width=BASE, check=False)
     # pytest turns warnings into errors: these two are silent.
-    Plan.infer(lambda w: grouped(w, w // 16, implementation), width=WIDTH, base_width=BASE)
-    Plan.infer(lambda w: grouped(w, 2, implementation), width=WIDTH, base_width=BASE, parameterization="as_is")
+    Plan.infer(lambda w: grouped(w, w // 16, implementation), width=WIDTH, base_width=BASE, check=False)
+    Plan.infer(
+        lambda w: grouped(w, 2, implementation), width=WIDTH, base_width=BASE, parameterization="as_is", check=False
+    )
 
 
 def test_keys_that_torch_itself_repeats_are_seen_too():
@@ -264,7 +269,7 @@ def test_keys_that_torch_itself_repeats_are_seen_too():
     with pytest.warns(
         UserWarning, match=r"the model: each head of keys serves 4 heads of queries at base .* 16 at the"
     ):
-        Plan.infer(Grouped, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+        Plan.infer(Grouped, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6), check=False)
 
 
 def small(build):
@@ -298,6 +303,8 @@ LOSSES = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_as_the_example_makes_the_plan_that_outputs_make(name):
     build, x, loss = LOSSES[name]
-    by_outputs, by_loss = (Plan.infer(build, width=64, base_width=16, example=example) for example in (x, loss))
+    by_outputs, by_loss = (
+        Plan.infer(build, width=64, base_width=16, example=example, check=False) for example in (x, loss)
+    )
     assert by_loss.sites == by_outputs.sites
     assert by_loss.sites

@@ -95,6 +95,7 @@ def test_what_is_called_one_function_trains_to_the_same_losses_and_nothing_else_
             optimizer=optimizer,
             scale_eps=scale_eps,
             wd_policy=wd_policy,
+            check=False,
         )
         groups = param_groups(model, plan, lr=0.01, **settings)
         return losses(model, TORCH[optimizer](groups), x, y, 6)

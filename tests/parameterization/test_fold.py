@@ -45,7 +45,13 @@ def train(model, optimizer, steps, scheduler=None):
 def test_training_goes_on_after_folding_as_it_would_have(optimizer, parameterization):
     torch.manual_seed(0)
     model, plan = parameterize(
-        mlp, width=32, base_width=8, parameterization=parameterization, optimizer=optimizer, dtype=torch.float64
+        mlp,
+        width=32,
+        base_width=8,
+        parameterization=parameterization,
+        optimizer=optimizer,
+        dtype=torch.float64,
+        check=False,
     )
     decay = 0.1 if optimizer in DECAY_APART else 0.0
     opt = OPTIMIZERS[optimizer](param_groups(model, plan, lr=1e-2, weight_decay=decay))
@@ -78,7 +84,7 @@ SCHEDULERS = {
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_with_a_scheduler_nothing_is_folded_and_one_made_anew_goes_on(name, optimizer):
     torch.manual_seed(0)
-    model, plan = parameterize(mlp, width=32, base_width=8, optimizer=optimizer, dtype=torch.float64)
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer=optimizer, dtype=torch.float64, check=False)
     opt = OPTIMIZERS[optimizer](param_groups(model, plan, lr=1e-2, weight_decay=0.1))
     scheduler = SCHEDULERS[name](opt, -1)
     train(model, opt, 5, scheduler)
@@ -105,7 +111,7 @@ def test_with_a_scheduler_nothing_is_folded_and_one_made_anew_goes_on(name, opti
     ],
 )
 def test_any_scheduler_is_refused_by_name(make):
-    model, plan = parameterize(mlp, width=32, base_width=8)
+    model, plan = parameterize(mlp, width=32, base_width=8, check=False)
     opt = torch.optim.AdamW(param_groups(model, plan, lr=1e-2))
     other = torch.optim.AdamW(param_groups(model, plan, lr=1e-2))
     scheduler = make(opt)
@@ -115,7 +121,7 @@ def test_any_scheduler_is_refused_by_name(make):
 
 
 def test_a_folded_state_dict_loads_into_a_plain_model():
-    model, plan = parameterize(mlp, width=32, base_width=8)
+    model, plan = parameterize(mlp, width=32, base_width=8, check=False)
     x = torch.randn(4, next(model.parameters()).shape[1])
     expected = model(x)
     fold(model, plan)
@@ -126,7 +132,7 @@ def test_a_folded_state_dict_loads_into_a_plain_model():
 
 def test_forgetting_the_optimizer_state_would_be_seen():
     torch.manual_seed(0)
-    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="sgd", dtype=torch.float64)
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="sgd", dtype=torch.float64, check=False)
     opt = OPTIMIZERS["sgd"](param_groups(model, plan, lr=1e-2))
     train(model, opt, 5)
     folded, folded_opt = copy.deepcopy((model, opt))
@@ -135,7 +141,7 @@ def test_forgetting_the_optimizer_state_would_be_seen():
 
 
 def test_folding_what_is_not_wrapped_is_refused():
-    model, plan = parameterize(mlp, width=32, base_width=8)
+    model, plan = parameterize(mlp, width=32, base_width=8, check=False)
     fold(model, plan)
     with pytest.raises(PlanError, match="not on the model"):
         fold(model, plan)
@@ -151,13 +157,13 @@ def test_a_tied_readout_cannot_be_folded():
         def forward(self, ids):
             return self.head(self.embed(ids))
 
-    model, plan = parameterize(Tied, width=32, base_width=8)
+    model, plan = parameterize(Tied, width=32, base_width=8, check=False)
     with pytest.raises(PlanError, match="head reads out with a tensor it shares"):
         fold(model, plan)
 
 
 def test_a_state_that_no_rule_knows_is_refused():
-    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="sgd")
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="sgd", check=False)
     opt = torch.optim.SGD(param_groups(model, plan, lr=1e-2))
     opt.state[model[-1].weight]["hessian"] = torch.ones(1)
     before = copy.deepcopy(model.state_dict())

@@ -11,7 +11,7 @@ from tests.parameterization.models import mlp
 
 @pytest.fixture
 def optimizer():
-    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="adamw")
+    model, plan = parameterize(mlp, width=32, base_width=8, optimizer="adamw", check=False)
     return torch.optim.AdamW(param_groups(model, plan, lr=1e-2))
 
 
@@ -68,7 +68,7 @@ def test_a_schedule_that_flattens_the_ratios_is_named_with_its_fix(optimizer, na
 
 
 def with_tensor_rate(width=1000, base_width=64, dtype=torch.float32, **settings):
-    model, plan = parameterize(mlp, width=width, base_width=base_width)
+    model, plan = parameterize(mlp, width=width, base_width=base_width, check=False)
     return torch.optim.AdamW(param_groups(model, plan, lr=torch.tensor(3e-3, dtype=dtype)), foreach=False, **settings)
 
 
@@ -128,7 +128,7 @@ def test_a_16_bit_rate_passes_while_it_follows_and_is_blamed_itself_when_it_does
 
 
 def own_groups(*rates, lr=1e-2):
-    model, plan = parameterize(mlp, width=32, base_width=8)
+    model, plan = parameterize(mlp, width=32, base_width=8, check=False)
     modules = [model[0], model[2], model[4]]
     own = [{"params": m.parameters(), **({} if r is None else {"lr": r})} for m, r in zip(modules, rates, strict=True)]
     return torch.optim.AdamW(param_groups(model, plan, lr=lr, params=own))

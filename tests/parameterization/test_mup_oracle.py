@@ -115,7 +115,9 @@ def both(make, width, bias, optimizer):
         return make(w, mup.MuReadout, bias)
 
     x, y = DATA.get(make, regression)()
-    plan = Plan.infer(ours, width=width, base_width=BASE, parameterization="mup", optimizer=optimizer, scale_eps=False)
+    plan = Plan.infer(
+        ours, width=width, base_width=BASE, parameterization="mup", optimizer=optimizer, scale_eps=False, check=False
+    )
     model, reference = ours(width), theirs(width)
     reference.load_state_dict(model.state_dict())
     apply(model, plan)
@@ -182,7 +184,9 @@ def test_a_tied_readout_is_the_shared_readout_of_the_mup_package():
 
     x, y = torch.arange(VOCAB), torch.eye(VOCAB)
     for optimizer, arguments in HYPERPARAMETERS.items():
-        plan = Plan.infer(lambda w: Tied(w, False), width=32, base_width=8, optimizer=optimizer, scale_eps=False)
+        plan = Plan.infer(
+            lambda w: Tied(w, False), width=32, base_width=8, optimizer=optimizer, scale_eps=False, check=False
+        )
         model, reference = Tied(32, False), Tied(32, True)
         reference.load_state_dict(model.state_dict())
         apply(model, plan)

@@ -24,7 +24,7 @@ ADAMW = torch.optim.AdamW
 
 
 def wrap(width=32, optimizer="adamw", **options):
-    return mt.parameterize(mlp, width=width, base_width=8, optimizer=optimizer, **options)
+    return mt.parameterize(mlp, width=width, base_width=8, optimizer=optimizer, **options, check=False)
 
 
 def train(model, *optimizers, steps=9, before=lambda: None, after=lambda: None):

@@ -32,7 +32,7 @@ def test_weights_and_plan_in_one_folder_are_the_model(tmp_path, which):
 
 
 def test_a_plan_over_several_widths_reads_back_equal(tmp_path):
-    plan = Plan.infer(two_widths, width={"d_model": 8, "d_ff": 64}, base_width={"d_model": 8, "d_ff": 16})
+    plan = Plan.infer(two_widths, width={"d_model": 8, "d_ff": 64}, base_width={"d_model": 8, "d_ff": 16}, check=False)
     save_plan(plan, tmp_path)
     assert load_plan(tmp_path) == plan
     check_plan(tmp_path, plan)

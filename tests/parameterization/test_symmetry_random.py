@@ -221,7 +221,7 @@ def test_at_base_width_a_random_table_is_the_users_own_model_bit_for_bit(shape, 
     plain = shape(width).state_dict()
     torch.manual_seed(2)
     model, plan = parameterize(
-        shape, width=width, base_width=width, parameterization=table, optimizer=optimizer, form=form
+        shape, width=width, base_width=width, parameterization=table, optimizer=optimizer, form=form, check=False
     )
     assert all(torch.equal(plain[name], value) for name, value in model.state_dict().items())
     for s in plan.values():

@@ -69,16 +69,16 @@ def test_an_ambiguous_bare_parameter_is_classified_with_an_example(shape, use, r
         layer = Bare(shape(width), use)
         return nn.Sequential(nn.Linear(6, width), layer)
 
-    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6), check=False)
     assert plan["1.w"].role is role
     assert "forward pass" in plan["1.w"].reason
 
 
 def test_inputs_that_fit_the_first_layer_are_tried_where_no_example_is_given():
     build = lambda w: nn.Sequential(nn.Linear(6, w), Bare((w, 4), lambda p, x: x @ p))  # noqa: E731
-    assert Plan.infer(build, width=WIDTH, base_width=BASE)["1.w"].role is Role.OUTPUT
-    plan = Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE)
-    assert plan == Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE, example=TOKENS)
+    assert Plan.infer(build, width=WIDTH, base_width=BASE, check=False)["1.w"].role is Role.OUTPUT
+    plan = Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE, check=False)
+    assert plan == Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE, example=TOKENS, check=False)
 
 
 class TwoInputs(nn.Module):
@@ -92,10 +92,12 @@ class TwoInputs(nn.Module):
 
 def test_a_model_that_takes_other_inputs_needs_an_example_for_what_is_ambiguous():
     with pytest.raises(ClassificationError, match="Or give example="):
-        Plan.infer(TwoInputs, width=WIDTH, base_width=BASE)
+        Plan.infer(TwoInputs, width=WIDTH, base_width=BASE, check=False)
     named = {"x": torch.randn(2, 6), "y": torch.randn(2, 4)}
     for example in (named, tuple(named.values()), lambda model: model(**named)):
-        assert Plan.infer(TwoInputs, width=WIDTH, base_width=BASE, example=example)["w"].role is Role.OUTPUT
+        assert (
+            Plan.infer(TwoInputs, width=WIDTH, base_width=BASE, example=example, check=False)["w"].role is Role.OUTPUT
+        )
 
 
 def test_a_readout_that_starts_at_zero_is_no_reason_to_refuse_its_multiplier():
@@ -105,7 +107,7 @@ def test_a_readout_that_starts_at_zero_is_no_reason_to_refuse_its_multiplier():
         nn.init.zeros_(model[2].bias)
         return model
 
-    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=torch.randn(2, 6))
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=torch.randn(2, 6), check=False)
     assert plan["2.weight"].forward_mult == 1 / M
 
 
@@ -130,7 +132,9 @@ TOKENS = torch.arange(8)[None]
 
 @pytest.mark.parametrize(("optimizer", "lr"), [("adamw", M**-0.5), ("sgd", 1.0)])
 def test_an_embedding_that_the_model_multiplies_by_sqrt_width_takes_it_as_a_shift(optimizer, lr):
-    plan = Plan.infer(lambda w: Scaled(w, False), width=WIDTH, base_width=BASE, optimizer=optimizer, example=(TOKENS,))
+    plan = Plan.infer(
+        lambda w: Scaled(w, False), width=WIDTH, base_width=BASE, optimizer=optimizer, example=(TOKENS,), check=False
+    )
     found = plan["embedding.weight"]
     assert found.init_mult == pytest.approx(M**-0.5)  # theory: b = 1/2, Adam c = 1/2, SGD c = 0
     assert found.lr_mult == pytest.approx(lr)
@@ -169,7 +173,7 @@ def _exponents(model):
 def _trained(build):
     from mutransfer import param_groups, parameterize
 
-    model, plan = parameterize(build, width=16 * BASE, base_width=BASE, optimizer="adam", example=TOKENS)
+    model, plan = parameterize(build, width=16 * BASE, base_width=BASE, optimizer="adam", example=TOKENS, check=False)
     optimizer = torch.optim.Adam(param_groups(model, plan, lr=2e-2, eps=1e-2))
     losses = []
     for _ in range(8):
@@ -183,22 +187,24 @@ def _trained(build):
 
 def test_a_model_that_cannot_run_on_the_example_is_refused_with_its_own_error():
     with pytest.raises(BuildError, match=r"cannot run on the example .*: RuntimeError: mat1 and mat2"):
-        Plan.infer(lambda w: nn.Sequential(nn.Linear(6, w)), width=64, base_width=16, example=torch.randn(2, 5))
+        Plan.infer(
+            lambda w: nn.Sequential(nn.Linear(6, w)), width=64, base_width=16, example=torch.randn(2, 5), check=False
+        )
 
 
 def test_a_large_target_is_extrapolated_from_twice_the_base(monkeypatch):
     from mutransfer.parameterization.tracing import examples as module
 
-    small = Plan.infer(lambda w: Scaled(w, True), width=512, base_width=BASE, example=TOKENS)
+    small = Plan.infer(lambda w: Scaled(w, True), width=512, base_width=BASE, example=TOKENS, check=False)
     monkeypatch.setattr(module, "LARGE", 1000)
-    large = Plan.infer(lambda w: Scaled(w, True), width=512, base_width=BASE, example=TOKENS)
+    large = Plan.infer(lambda w: Scaled(w, True), width=512, base_width=BASE, example=TOKENS, check=False)
     assert large.sites["head"].factor == pytest.approx(small.sites["head"].factor)
     assert large["embedding.weight"].init_mult == pytest.approx(small["embedding.weight"].init_mult)
 
 
 def test_random_state_and_mode_are_left_alone():
     state = torch.get_rng_state()
-    Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE, example=TOKENS)
+    Plan.infer(lambda w: Scaled(w, True), width=WIDTH, base_width=BASE, example=TOKENS, check=False)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -238,7 +244,7 @@ def test_factors_are_followed_to_where_they_act(how, found):
         nn.init.normal_(model.head.weight)  # as the table draws it, so that only factors are seen
         return model
 
-    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=TOKENS)
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, example=TOKENS, check=False)
     seen = {name: (plan[name].init_mult, plan[name].forward_mult) for name in found}
     assert seen == {name: pytest.approx(x) for name, x in found.items()}
 
@@ -253,12 +259,14 @@ def test_an_equalized_learning_rate_layer_is_a_shift_of_a_hidden_matrix():
         nn.init.normal_(model[1].weight)
         return model
 
-    plan = Plan.infer(build, width=WIDTH, base_width=BASE)
+    plan = Plan.infer(build, width=WIDTH, base_width=BASE, check=False)
     assert (plan["1.weight"].init_mult, plan["1.weight"].lr_mult) == (1.0, M**-0.5)
 
 
 def test_a_row_that_is_contracted_is_no_vector():
-    plan = Plan.infer(lambda w: nn.Sequential(nn.Linear(6, w), Bare((w,), lambda p, x: x @ p)), width=64, base_width=16)
+    plan = Plan.infer(
+        lambda w: nn.Sequential(nn.Linear(6, w), Bare((w,), lambda p, x: x @ p)), width=64, base_width=16, check=False
+    )
     assert plan["1.w"].role is Role.OUTPUT
 
 
@@ -267,7 +275,7 @@ def test_a_row_that_is_contracted_is_no_vector():
 )
 def test_a_matrix_that_is_made_of_a_parameter_is_not_guessed(use):
     with pytest.raises(ClassificationError, match="cannot be classified"):
-        Plan.infer(lambda w: nn.Sequential(nn.Linear(6, w), Bare((4, w), use)), width=64, base_width=16)
+        Plan.infer(lambda w: nn.Sequential(nn.Linear(6, w), Bare((4, w), use)), width=64, base_width=16, check=False)
 
 
 def test_an_embedding_that_reads_out_without_a_linear_is_refused():
@@ -280,13 +288,18 @@ def test_an_embedding_that_reads_out_without_a_linear_is_refused():
             return F.linear(torch.tanh(self.hidden(self.embedding(tokens))), self.embedding.weight)
 
     with pytest.raises(ClassificationError, match=r"embedding.weight is looked up and multiplied as a matrix too"):
-        Plan.infer(Functional, width=WIDTH, base_width=BASE)
+        Plan.infer(Functional, width=WIDTH, base_width=BASE, check=False)
 
 
 @pytest.mark.parametrize("rows", [0.5, -1.0])
 def test_a_model_that_is_left_as_it_is_trains_at_its_own_rates_whatever_its_factors(rows):
     plan = Plan.infer(
-        lambda w: Scaled(w, False, rows), width=WIDTH, base_width=BASE, parameterization="as_is", example=(TOKENS,)
+        lambda w: Scaled(w, False, rows),
+        width=WIDTH,
+        base_width=BASE,
+        parameterization="as_is",
+        example=(TOKENS,),
+        check=False,
     )
     factors = {(s.init_mult, s.forward_mult, s.lr_mult, s.wd_mult, s.eps_mult) for s in plan.values()}
     assert factors == {(1.0, 1.0, 1.0, 1.0, 1.0)}
@@ -307,7 +320,9 @@ class Latents(nn.Module):
 
 @pytest.mark.parametrize("rows", [1, 4])
 def test_latents_that_layers_are_called_on_are_no_matrix(rows):
-    plan = Plan.infer(lambda w: Latents(w, rows), width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+    plan = Plan.infer(
+        lambda w: Latents(w, rows), width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6), check=False
+    )
     assert plan["latents"].role is Role.VECTOR
     assert plan["latents"].init_mult == 1.0
 
@@ -325,11 +340,11 @@ def test_a_matrix_that_is_merged_of_two_is_not_guessed():
             return self.inward(x) @ (self.a @ self.b)
 
     with pytest.raises(ClassificationError, match=r"(?s)2 parameter.*a \(in Merged\)"):
-        Plan.infer(Merged, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6))
+        Plan.infer(Merged, width=WIDTH, base_width=BASE, example=torch.randn(2, 5, 6), check=False)
 
 
 @pytest.mark.parametrize("norm", [nn.utils.parametrizations.orthogonal])
 def test_a_weight_that_is_made_of_others_is_refused_with_the_reason(norm):
     build = lambda w: nn.Sequential(nn.Linear(6, w), nn.Tanh(), norm(nn.Linear(w, 3)))  # noqa: E731
     with pytest.raises(ClassificationError, match=r"(?s)2\.parametrizations.*weight is made of it .*coordinate_check"):
-        Plan.infer(build, width=WIDTH, base_width=BASE)
+        Plan.infer(build, width=WIDTH, base_width=BASE, check=False)

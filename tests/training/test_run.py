@@ -78,6 +78,7 @@ def test_a_wide_run_is_the_loop_with_parameterize_and_param_groups(which, name, 
         parameterization=name,
         optimizer=spec.optimizer,
         form=form,
+        check=False,
     )
     groups = mt.param_groups(model, plan, lr=h["lr"], weight_decay=h.get("weight_decay", 0.0), eps=h.get("eps"))
     assert len(groups) > 1 or name == "ntk"  # otherwise the comparison would show nothing

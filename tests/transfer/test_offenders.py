@@ -24,7 +24,9 @@ TASK = DigitsMLP(hidden_layers=3)
 
 @cache
 def inferred(width, parameterization="mup", optimizer="adam", base=64):
-    return Plan.infer(TASK.build, width=width, base_width=base, parameterization=parameterization, optimizer=optimizer)
+    return Plan.infer(
+        TASK.build, width=width, base_width=base, parameterization=parameterization, optimizer=optimizer, check=False
+    )
 
 
 def edited(plan, which, **factors):
@@ -199,6 +201,7 @@ def attentive(width):
         base_width=32,
         optimizer="adam",
         example=lambda model: task.loss(model, task.batch(0, 0)),
+        check=False,
     )
 
 
@@ -268,7 +271,7 @@ def relu_network(*sizes):
 def of(build, edit=lambda p: p, parameterization="mup", widths=WIDTHS):
     def plan(width):
         how = {"parameterization": parameterization, "optimizer": "adam"}
-        return edit(Plan.infer(build, width=width, base_width=64, **how))
+        return edit(Plan.infer(build, width=width, base_width=64, **how, check=False))
 
     return coordinate_check(
         build,
