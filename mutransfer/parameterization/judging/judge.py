@@ -47,8 +47,9 @@ class Judge:
     last: Slopes
     factored: frozenset[str]
     routed: frozenset[str]  # modules whose share of the examples differs between runs
-    attention: float | None  # power of the logits before training that the table expects; None: heads do not grow
+    attention: Mapping[str, float]  # powers of logits before training, of the attention whose heads grow
     fades: bool = False  # whether some modules start fainter with width by right: then so does what they reach
+    logit_tolerance: float = UPDATE_TOLERANCE
     slack: float = 1.0  # times the tolerances
     bounded: float = -math.inf  # the power up to which an update is no harm, whatever is expected
     early: tuple[float, float] = (EARLY, EARLY)  # by which an update may start fainter (Adam, SGD)
@@ -179,17 +180,20 @@ class Judge:
                 yield Offender(where=name, module=owner(name), what="eps over its gradient", slope=slope, cause=cause)
 
     def _attention(self, blamed: set[str]) -> Iterator[Offender]:
-        if self.attention is None or self.expected.regime is None:
+        if self.expected.regime is None:
             return
         start, late = self.init.get(Quantity.LOGITS, {}), self.last.get(Quantity.LOGITS, {})
         for path, slope in late.items():
+            if path not in self.attention:
+                continue
+            right = self.attention[path]
             if any(module.startswith(path) for module in blamed):
                 continue  # logits of queries or keys of a wrong size
             if path in start:
                 slope = start[path]
-                power = excess(slope, self.attention, self.attention, self.slack * UPDATE_TOLERANCE)
+                power = excess(slope, right, right, self.slack * self.logit_tolerance)
             else:  # queries that start at 0: later, products of what has aligned, as large as the change of both
-                grown = max(self.attention, self.attention + 0.5 + self.expected.regime.change[1])
+                grown = max(right, right + 0.5 + self.expected.regime.change[1])
                 power = excess(slope, float("-inf"), grown, self.slack * UPDATE_TOLERANCE)
             if power:
                 cause = self.causes.site(path, SiteKind.ATTENTION_LOGITS, "their multiplier")

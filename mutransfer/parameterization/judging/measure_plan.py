@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -24,7 +24,7 @@ from mutransfer.parameterization.judging.causes import Causes
 from mutransfer.parameterization.judging.expected import factored_modules
 from mutransfer.parameterization.judging.judge import Judge
 from mutransfer.parameterization.judging.measured import Measurements
-from mutransfer.parameterization.judging.offenders import Offender, grouped_by_cause, sentence_for
+from mutransfer.parameterization.judging.offenders import TOLERANCE, Offender, grouped_by_cause, sentence_for
 from mutransfer.parameterization.judging.small_models import at_width, small_widths, some_of_equal
 from mutransfer.parameterization.measuring.activations import evaluating, root_mean_square
 from mutransfer.parameterization.measuring.first_update import measurable, take_step
@@ -50,7 +50,7 @@ FAINTER = 0.25  # by a power of up to this a first update of SGD may be fainter;
 SEEDS = 2  # to begin with
 SURE = 0.999  # there are many slopes, and a plan is refused by one: the confidence of their intervals
 DOUBT = 0.5  # of the tolerance: from there on more seeds are asked
-LEAST_SEEDS, MOST_SEEDS = 6, 12  # where something seems off, whatever that takes, and within the time
+LEAST_SEEDS, MOST_SEEDS = 8, 12  # where something seems off, whatever that takes, and within the time
 
 log = logging.getLogger("mutransfer")
 
@@ -93,7 +93,7 @@ def measure_plan(builds: Builds, plan: Plan, table: Parameterization, traces: Tr
         return PlanMeasurement(reason="the factory builds no small models at widths in proportion")
     plans = [at_width(plan, builds, width) for width in widths]
     measured = Measurements(widths, builds.base)
-    logits = _judged_logits(traces)
+    logits = _logits(traces, table)
     judged = partial(_offenders, plan, plans, table, measured, traces, logits)
     stop, seeds, doubts, offenders = time.process_time() + budget, 0, False, ()
     while seeds < SEEDS or (doubts and seeds < (MOST_SEEDS if time.process_time() < stop else LEAST_SEEDS)):
@@ -141,7 +141,7 @@ def _offenders(
     table: Parameterization,
     measured: Measurements,
     traces: Traces,
-    logits: Collection[str],
+    logits: Mapping[str, float],
     *,
     sure: bool,
 ) -> Iterator[Offender]:
@@ -164,7 +164,6 @@ def _offenders(
         q: slopes(0, q) for q in (Quantity.SIZE, Quantity.SPREAD, Quantity.INPUT, Quantity.LOGITS)
     }
     # A bias would hide that what is multiplied with a matrix fades.
-    init[Quantity.LOGITS] = {path: slope for path, slope in init[Quantity.LOGITS].items() if path in logits}
     init[Quantity.SIZE] |= {m: slope for m, slope in init[Quantity.SPREAD].items() if f"{m}.bias" in plan}
     yield from Judge(
         plan=plans[-1],
@@ -175,7 +174,8 @@ def _offenders(
         last={Quantity.LOGITS: init[Quantity.LOGITS]},
         factored=factored_modules(plans[-1]),
         routed=measured.routed,
-        attention=0.5 - table.attention if logits else None,
+        attention=logits,
+        logit_tolerance=TOLERANCE,
         fades=_has_faint_sources(plan, traces),
         early=(0.0, math.inf if traces.base.attention else FAINTER),
         bounded=0.0,
@@ -183,15 +183,15 @@ def _offenders(
     ).offenders()
 
 
-def _judged_logits(traces: Traces) -> set[str]:
-    """Attention whose heads grow, and whose logits are no cosines, which start at n^-1/2 whatever the table."""
+def _logits(traces: Traces, table: Parameterization) -> dict[str, float]:
+    """The power that the logits of each attention start with whose heads grow; cosines at n^-1/2 under any table."""
     pairs = zip(traces.base.products, traces.target.products, strict=False)
     cosines = {base.weighs for base, target in pairs if is_bounded(base, target)}
     return {
-        path
+        path: -0.5 if path in cosines else 0.5 - table.attention
         for path, attention in traces.target.attention.items()
         if (first := traces.base.attention.get(path)) is not None and first.head_size != attention.head_size
-    } - cosines
+    }
 
 
 def _has_faint_sources(plan: Plan, traces: Traces) -> bool:

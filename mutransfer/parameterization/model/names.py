@@ -38,10 +38,13 @@ def unhidden(name: str) -> str:
 def owner(parameter: str) -> str:
     """The path of the module that a parameter belongs to by its name, "model" for the model's own.
 
-    >>> owner("layers.0.weight"), owner("scale")
-    ('layers.0', 'model')
+    What a parametrization makes a weight of belongs to the layer whose weight that is.
+
+    >>> owner("layers.0.weight"), owner("scale"), owner("head.parametrizations.weight.original1")
+    ('layers.0', 'model', 'head')
     """
-    return parameter.rpartition(".")[0] or "model"
+    outer, inside, _ = f".{parameter}".rpartition(".parametrizations.")
+    return (outer[1:] if inside else parameter.rpartition(".")[0]) or "model"
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -49,7 +49,7 @@ def module_of(name: str) -> str:
     ('head', 'head', '')
     """
     outer, inside, _ = f".{name}".rpartition(_INSIDE)
-    return outer[1:] if inside else name.rpartition(".")[0]
+    return "" if owner(name) == "model" else owner(name)
 
 
 def normed_growth(parameter: Parameter, drawn: float, gain: float) -> float:

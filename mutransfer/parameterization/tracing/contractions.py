@@ -53,8 +53,8 @@ def contraction(book: Bookkeeping, op: Operation) -> None:
             book.consume(tag)
         alone = all(tag.fixed for tag in pair)
         made = Tag(derived=pair[0].names | pair[1].names, constant=True) if alone else NOTHING
-    elif (path := pair[0].weights or pair[1].weights) is not None:
-        of_weights = pair[0].weights is None
+    elif paths := [tag.weights for tag in pair if tag.weights is not None]:  # "" is the model's own
+        path, of_weights = paths[0], pair[0].weights is None
         book.result.attention[path].values = op.args[left if of_weights else right]
         book.consume(pair[not of_weights])
         made = NOTHING

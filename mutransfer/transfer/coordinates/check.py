@@ -144,16 +144,17 @@ def _offenders(
     attention: bool,
 ) -> list[Offender]:
     """Offenders from the start, causes first; before all others a base width that is not one and the same."""
+    late = measured.slopes(looks[-1], Quantity.LOGITS)
     offenders = Judge(
         plan=checked.largest,
         expected=expected,
         causes=causes,
         init={quantity: measured.slopes(0, quantity) for quantity in AT_INIT},
         first={quantity: _first_slopes(measured, looks[0], quantity) for quantity in AT_FIRST_STEP},
-        last={Quantity.LOGITS: measured.slopes(looks[-1], Quantity.LOGITS)},
+        last={Quantity.LOGITS: late},
         factored=factored_modules(checked.ideal),
         routed=measured.routed,
-        attention=0.5 - checked.table.attention if attention else None,
+        attention=dict.fromkeys(late if attention else (), 0.5 - checked.table.attention),
     ).offenders()
     named = {show_width(width): plan for width, plan in zip(measured.widths, checked.plans, strict=True)}
     if (wrong_base := causes.base(named, checked.base_width)) is not None:
