@@ -14,9 +14,9 @@ from mutransfer.parameterization.judging.second_look import second_look
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.attention import head_sizes, packed_sites, traced_sites
 from mutransfer.parameterization.multipliers.attention_without_softmax import product_sites
+from mutransfer.parameterization.multipliers.effects import check_effects
 from mutransfer.parameterization.multipliers.mechanisms import Trials
 from mutransfer.parameterization.multipliers.tied_readouts import tied_sites
-from mutransfer.parameterization.multipliers.trials import check_effects
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import ModelSurvey, compare, survey
 from mutransfer.parameterization.roles.normed_weights import normed_growth
@@ -59,7 +59,7 @@ def _with_logits(plan: Plan, builds: Builds, recipe: Recipe, traces: Traces, pac
     plan = replace(plan, sites={**plan.sites, **logits})
     lone = {path for path, a in traces.base.attention.items() if a.logits.shape[-1] == 1}  # one key: no logits to see
     multiplied = {path: mechanism for path, mechanism, _ in plan.multipliers() if path not in lone}
-    check_effects(builds, traces.example, multiplied)
+    check_effects(trials, multiplied)
     return plan
 
 

@@ -24,7 +24,7 @@ _NO_SCALES = ("drop", "eps", "momentum", "prob")  # in the names of floats that 
 class InputMultiplier:
     """A forward pre-hook on a module's first input: (W f) x + b for every linear map, bias untouched."""
 
-    factor: float
+    factor: float | torch.Tensor
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         if args:
@@ -37,7 +37,7 @@ class InputMultiplier:
 class KeyMultiplier:
     """A forward pre-hook on the ``key`` of an nn.MultiheadAttention."""
 
-    factor: float
+    factor: float | torch.Tensor
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         if len(args) > 1:
@@ -49,7 +49,7 @@ class KeyMultiplier:
 class OutputMultiplier:
     """A forward hook on a module's output, or on one of ``parts`` equal pieces of its last dimension."""
 
-    factor: float
+    factor: float | torch.Tensor
     part: int = 0
     parts: int = 1
 
@@ -82,7 +82,7 @@ def check_place(module: nn.Module, mechanism: Mechanism, path: str) -> None:
         )
 
 
-def put_on(module: nn.Module, mechanism: Mechanism, factor: float) -> None:
+def put_on(module: nn.Module, mechanism: Mechanism, factor: float | torch.Tensor) -> None:
     """Multiply by ``factor`` what ``mechanism`` says, from now on."""
     # Else torch.compile reuses the graph of a plain model of the same class that it compiled before, without the hook.
     torch._dynamo.config.skip_nnmodule_hook_guards = False

@@ -1,19 +1,17 @@
-"""How a multiplier can be put on attention logits from outside: found by trial, and tried whether it has an effect."""
+"""How a multiplier can be put on attention logits from outside: what to try, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.hooks import put_on, take_off
 from mutransfer.parameterization.sites import Mechanism, On
-from mutransfer.parameterization.tracing.trace import Example, call, tensors
-from mutransfer.random_state import preserved_random_state, seed_everything
+from mutransfer.parameterization.tracing.trace import tensors
 
 
 def filled_model(builds: Builds) -> nn.Module:
@@ -40,30 +38,8 @@ def candidates(module: nn.Module) -> Iterator[tuple[str, Mechanism]]:
     yield from ((name, piece) for name, _ in children for piece in pieces)
 
 
-def check_effects(builds: Builds, example: Example, multipliers: Mapping[str, Mechanism]) -> None:
-    """Refuse a multiplier, by path and mechanism, that changes nothing in what the model computes, in either mode.
-
-    A weight that is read without calling its module, or a fused kernel that skips an attribute, would be missed. Looked
-    at is what other modules return, and not the end alone: a loss in single precision does not show a small change.
-    """
-    model = filled_model(builds)
-    for mode in ("train", "eval") if multipliers else ():
-        model.train(mode == "train")
-        plain = _outputs(model, example)
-        for path, mechanism in multipliers.items():
-            inside = set(model.get_submodule(path).modules())
-            with multiplied(model, path, mechanism, 0.5):
-                outputs = _outputs(model, example)
-            before, after = ([t for module, t in found if module not in inside] for found in (plain, outputs))
-            if before and len(before) == len(after) and all(map(torch.equal, before, after)):
-                raise ClassificationError(
-                    f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
-                    f"with what passes there. Use form='absorbed', or call {path} as a module"
-                )
-
-
 @contextmanager
-def multiplied(model: nn.Module, path: str, mechanism: Mechanism, factor: float) -> Generator[None]:
+def multiplied(model: nn.Module, path: str, mechanism: Mechanism, factor: float | torch.Tensor) -> Generator[None]:
     """Multiply at one place for a while; buffers that a forward pass changes, running means say, are put back."""
     module = model.get_submodule(path)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -95,10 +71,3 @@ def module_outputs() -> Generator[list[tuple[nn.Module | None, torch.Tensor]]]:
         yield outputs
     finally:
         handle.remove()
-
-
-def _outputs(model: nn.Module, example: Example) -> list[tuple[nn.Module | None, torch.Tensor]]:
-    with preserved_random_state(), torch.no_grad(), module_outputs() as outputs:
-        seed_everything(0)
-        outputs += [(None, t) for t in tensors(call(model, example))]
-    return outputs

@@ -8,9 +8,9 @@ from torch import nn
 
 from mutransfer.errors import ClassificationError
 from mutransfer.parameterization.model.builds import Builds
+from mutransfer.parameterization.multipliers.effects import check_effects
 from mutransfer.parameterization.multipliers.logit_sites import placed
 from mutransfer.parameterization.multipliers.mechanisms import Trials
-from mutransfer.parameterization.multipliers.trials import check_effects
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import survey
 from mutransfer.parameterization.sites import Mechanism, On, Site, SiteKind
@@ -43,7 +43,7 @@ def with_attention(plan: Plan, builds: Builds, example: Example) -> Plan:
             "projection of it multiplies them alone"
         )
     sites |= found
-    check_effects(builds, example, {path: site.mechanism for path, site in sites.items()})
+    check_effects(trials, {path: site.mechanism for path, site in sites.items()})
     return replace(plan, sites={**plan.sites, **sites})
 
 

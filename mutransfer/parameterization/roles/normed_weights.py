@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
+from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.roles.parameter import Parameter
 
 _INSIDE = ".parametrizations."
@@ -48,8 +49,8 @@ def module_of(name: str) -> str:
     >>> module_of("head.parametrizations.weight.original1"), module_of("head.weight_v"), module_of("weight")
     ('head', 'head', '')
     """
-    outer, inside, _ = f".{name}".rpartition(_INSIDE)
-    return "" if owner(name) == "model" else owner(name)
+    path = owner(name)
+    return "" if path == "model" else path
 
 
 def normed_growth(parameter: Parameter, drawn: float, gain: float) -> float:
