@@ -93,6 +93,8 @@ class TrainedPart:
         own: list[tuple[float | None, float, str]] = []
         for i, group in self._groups():
             value, mults = number_of(group, key), self._mults(i, key)
+            if key not in group:  # Lion has no eps
+                continue
             if value == 0 and WRITTEN.format(key) not in group:
                 continue
             if len(mults) > 1 and value != 0 and (key == "lr" or "lr_mult" in group):

@@ -103,7 +103,8 @@ def _draw(
 ) -> dict[str, Parameter]:
     """Add what one seed draws; the parameters with their shapes at base, target and ``widths``.
 
-    Nothing is drawn where there is no width to draw at, or the factory refuses one that was our choice.
+    Nothing is drawn where there is no width to draw at, or the factory fails there: if that is the target, where the
+    model does not fit say, whoever builds it is told.
     """
     if not widths:
         return {}
@@ -113,8 +114,6 @@ def _draw(
         try:
             model = builds.fresh(width, seed)
         except BuildError:
-            if width == builds.target:
-                raise
             return {}
         drawn, counted = dict(model.named_parameters()), bias_fan_ins(model)
         for name in which:

@@ -10,7 +10,7 @@ import torch
 
 from mutransfer.parameterization.tracing.bookkeeping import Bookkeeping, Operation
 from mutransfer.parameterization.tracing.dimensions import common_length, contracted_dims, dims_of, padding, repeats
-from mutransfer.parameterization.tracing.propagation import not_followed, shares
+from mutransfer.parameterization.tracing.propagation import averaging, not_followed
 from mutransfer.parameterization.tracing.tags import NOTHING, Tag
 from mutransfer.parameterization.tracing.trace import AttentionUse, Feed, Operand, Product, Source, tensors
 
@@ -139,7 +139,7 @@ def _product(
 def softmax(book: Bookkeeping, op: Operation) -> None:
     """A softmax, of attention logits perhaps."""
     if not op.first.products:
-        shares(book, op)
+        averaging(book, op)
         return
     product, logits = op.first.products[-1], op.args[0]
     assert product.values is not None

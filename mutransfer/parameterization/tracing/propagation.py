@@ -224,7 +224,7 @@ def elementwise(book: Bookkeeping, op: Operation) -> None:
     not_followed(book, op.args, op.tags, op.out)
 
 
-def shares(book: Bookkeeping, op: Operation) -> None:
+def averaging(book: Bookkeeping, op: Operation) -> None:
     """A softmax of an activation: entries that sum to one shrink as they grow in number."""
     elementwise(book, op)
     if not op.first.fixed:
