@@ -86,7 +86,7 @@ def _plan(surveyed: ModelSurvey, laws: Mapping[str, Measured] | None, recipe: Re
             size = normed_growth(parameter, law_factor(law.law, parameter, 1), gain)
         scalings[name] = scaling_of(parameter, law, own, recipe, size)
         if law and law.base_rms and not law.law.constant:  # an identity's size depends on its shape
-            fresh[name] = law.base_rms * law_factor(law.law, parameter, 1)
+            fresh[name] = law.target_rms or law.base_rms * law_factor(law.law, parameter, 1)
     return Plan(
         parameterization=recipe.table.name,
         optimizer=recipe.optimizer,

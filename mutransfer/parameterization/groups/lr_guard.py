@@ -72,7 +72,7 @@ def check_ratios(optimizer: torch.optim.Optimizer, mults: Mapping[int, float]) -
             )
         assert first is not None
         expected = rates[first] * mults[i] / mults[first]
-        if rate == expected:  # infinite ones too: a run that diverges is none of ours
+        if math.isinf(expected) or math.isinf(rate):  # a run that diverges by itself
             continue
         off = abs(rate / expected - 1) if math.isfinite(rate / expected) else math.inf
         if off > TOLERANCE and off > _lost_by_rounding(optimizer, groups[i], groups[first], off):

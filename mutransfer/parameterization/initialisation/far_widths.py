@@ -39,9 +39,10 @@ SLACK = 0.02  # relative, beside what chance explains: what the size at base may
 def beyond(
     builds: Builds, surveyed: ModelSurvey, local: ModelSurvey, near: Mapping[str, Samples], laws: Mapping[str, Measured]
 ) -> tuple[dict[str, Measured], list[str]]:
-    """What takes the place of laws that do not hold far from the base, and of those that parameters lack.
+    """The laws as they are held against what is drawn far from the base, with others in place of those that do not hold.
 
-    Also the names of the parameters whose size at the target stays unknown.
+    Also the names of the parameters whose size at the target stays unknown. Sizes at the target are kept where it was
+    drawn: few elements near the base tell them badly.
 
     Args:
         local: the parameters at the widths near the base where ``near`` was drawn.
@@ -72,13 +73,18 @@ def beyond(
     if not off:  # or out of reach: what is unknown goes on as it does near the base, if the user says so
         off = {name: parameter for name, parameter in random.items() if name not in laws}
         widths, far = [local.widths[1]], {name: near[name].of_width(1) for name in off}
-    found, lost = {}, []
+    at_target = widths == [builds.target]
+    found, lost = dict(laws), []
+    for name in parameters if at_target else ():
+        if name in laws and far[name].rms(0):
+            found[name] = replace(laws[name], target_rms=far[name].rms(0))
     for name, parameter in off.items():
         to_target = _to_target(builds, parameter, near[name].rms(0), far[name], widths)
         if to_target is None:
             lost.append(name)
         else:
-            found[name] = Measured(law=InitLaw(to_target=to_target), base_rms=near[name].rms(0))
+            drawn_rms = far[name].rms(0) if at_target else None
+            found[name] = Measured(InitLaw(to_target=to_target), near[name].rms(0), drawn_rms)
     return found, lost
 
 

@@ -74,8 +74,7 @@ def measure(builds: Builds, surveyed: ModelSurvey) -> dict[str, Measured]:
         return measured | {name: Measured(law=same, base_rms=samples[name].rms(0)) for name in odd}
     found, lost = beyond(builds, surveyed, local, samples, measured)
     refuse_lawless(lost, samples, local)
-    measured |= found
-    return {name: measured[name] for name in parameters}
+    return {name: found[name] for name in parameters}
 
 
 def from_values(models: Sequence[nn.Module], surveyed: ModelSurvey) -> dict[str, Measured]:

@@ -40,10 +40,11 @@ FINITE_LAWS = (InitLaw(), InitLaw(width=0.5), InitLaw(width=1.0))
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The law of one parameter and its root-mean-square at base width (None: not measured)."""
+    """The law of one parameter, and its root-mean-square at base and at target width (None: not measured)."""
 
     law: InitLaw
     base_rms: float | None
+    target_rms: float | None = None
 
 
 def law_factor(law: InitLaw, parameter: Parameter, which: int) -> float:
