@@ -39,7 +39,7 @@ SLACK = 0.02  # relative, beside what chance explains: what the size at base may
 def beyond(
     builds: Builds, surveyed: ModelSurvey, local: ModelSurvey, near: Mapping[str, Samples], laws: Mapping[str, Measured]
 ) -> tuple[dict[str, Measured], list[str]]:
-    """The laws as they are held against what is drawn far from the base, with others in place of those that do not hold.
+    """The laws, held against what is drawn far from the base, with others in place of those that do not hold.
 
     Also the names of the parameters whose size at the target stays unknown. Sizes at the target are kept where it was
     drawn: few elements near the base tell them badly.
@@ -70,21 +70,18 @@ def beyond(
         _draw(builds, widths, MANY_SEEDS + seed, far, off)
         _draw(builds, [builds.base], MANY_SEEDS + seed, near, off)
     off = doubtful(CERTAIN, SLACK)
+    at_target = {name: far[name].rms(0) for name in parameters} if widths == [builds.target] else {}
     if not off:  # or out of reach: what is unknown goes on as it does near the base, if the user says so
         off = {name: parameter for name, parameter in random.items() if name not in laws}
         widths, far = [local.widths[1]], {name: near[name].of_width(1) for name in off}
-    at_target = widths == [builds.target]
-    found, lost = dict(laws), []
-    for name in parameters if at_target else ():
-        if name in laws and far[name].rms(0):
-            found[name] = replace(laws[name], target_rms=far[name].rms(0))
+    found, lost = {n: replace(law, target_rms=at_target.get(n)) for n, law in laws.items()}, []
     for name, parameter in off.items():
         to_target = _to_target(builds, parameter, near[name].rms(0), far[name], widths)
         if to_target is None:
             lost.append(name)
         else:
-            drawn_rms = far[name].rms(0) if at_target else None
-            found[name] = Measured(InitLaw(to_target=to_target), near[name].rms(0), drawn_rms)
+            law = InitLaw(to_target=to_target)
+            found[name] = Measured(law=law, base_rms=near[name].rms(0), target_rms=at_target.get(name))
     return found, lost
 
 
