@@ -87,6 +87,8 @@ class Judge:
                 # A readout's bias is not scaled, and may be most of the logits.
                 slope = spreads[module]
                 power = max(excess(slope, low, high, self.slack * TOLERANCE), 0.0)
+            if not power and low < high:  # what may start fainter may hide a wrong factor: the factors tell
+                power = self._init_power(module)
             if not power:
                 continue
             into = self._into(module)
@@ -133,6 +135,12 @@ class Judge:
     def _as_planned(self, module: str) -> bool:
         """Whether nothing is known against the factors of a module's own parameters."""
         return not any(self.causes.differs(name, *INIT) for name in self._own(module))
+
+    def _init_power(self, module: str) -> float:
+        """The power by which factors of a module's own parameters depart from the inferred plan's, if by any."""
+        powers = [self.causes.init_power(name) for name in self._own(module)]
+        most = max(powers, key=abs, default=0.0)
+        return most if abs(most) > STEP_TOLERANCE else 0.0
 
     def _reads_out(self, module: str) -> bool:
         return self.expected.handed_on.get(module, module) in self.expected.readouts
@@ -185,14 +193,16 @@ class Judge:
         for path, slope in late.items():
             if any(module.startswith(path) for module in blamed):
                 continue  # logits of queries or keys of a wrong size
+            cause = self.causes.site(path, SiteKind.ATTENTION_LOGITS, "their multiplier")
             if path in start:
                 slope = start[path]
-                power = excess(slope, self.attention, self.attention, self.slack * UPDATE_TOLERANCE)
+                power = excess(
+                    slope, self.attention, self.attention, self.slack * UPDATE_TOLERANCE, suspect=cause is not None
+                )
             else:  # queries that start at 0: later, products of what has aligned, as large as the change of both
                 grown = max(self.attention, self.attention + 0.5 + self.expected.regime.change[1])
-                power = excess(slope, float("-inf"), grown, self.slack * UPDATE_TOLERANCE)
+                power = excess(slope, float("-inf"), grown, self.slack * UPDATE_TOLERANCE, suspect=cause is not None)
             if power:
-                cause = self.causes.site(path, SiteKind.ATTENTION_LOGITS, "their multiplier")
                 twice = "they are scaled more than once" if power < 0 else "they are not scaled by 1/head_size"
                 where = f"attention logits of {path or 'the model'}"
                 what = f"their size {'at initialisation' if path in start else 'in training'}"

@@ -45,6 +45,7 @@ def check_effects(builds: Builds, example: Example, multipliers: Mapping[str, Me
 
     A weight that is read without calling its module, or a fused kernel that skips an attribute, would be missed. Looked
     at is what other modules return, and not the end alone: a loss in single precision does not show a small change.
+    Where other weights of the module change nothing either, an expert that no example is sent to, nothing can be told.
     """
     model = filled_model(builds)
     for mode in ("train", "eval") if multipliers else ():
@@ -54,8 +55,11 @@ def check_effects(builds: Builds, example: Example, multipliers: Mapping[str, Me
             inside = set(model.get_submodule(path).modules())
             with multiplied(model, path, mechanism, 0.5):
                 outputs = _outputs(model, example)
-            before, after = ([t for module, t in found if module not in inside] for found in (plain, outputs))
-            if before and len(before) == len(after) and all(map(torch.equal, before, after)):
+            if not _alike_outside(plain, outputs, inside):
+                continue
+            with _other_weights(model.get_submodule(path)) as any_weight:
+                used = not any_weight or not _alike_outside(plain, _outputs(model, example), inside)
+            if used:
                 raise ClassificationError(
                     f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
                     f"with what passes there. Use form='absorbed', or call {path} as a module"
@@ -95,6 +99,29 @@ def module_outputs() -> Generator[list[tuple[nn.Module | None, torch.Tensor]]]:
         yield outputs
     finally:
         handle.remove()
+
+
+@contextmanager
+def _other_weights(module: nn.Module) -> Generator[bool]:
+    """Give the parameters of a module other values for a while; whether it has any."""
+    values = [(parameter, parameter.detach().clone()) for parameter in module.parameters()]
+    generator = torch.Generator().manual_seed(1)
+    try:
+        for parameter, value in values:
+            parameter.data.copy_(value + torch.randn(value.shape, generator=generator))
+        yield bool(values)
+    finally:
+        for parameter, value in values:
+            parameter.data.copy_(value)
+
+
+def _alike_outside(
+    plain: list[tuple[nn.Module | None, torch.Tensor]],
+    changed: list[tuple[nn.Module | None, torch.Tensor]],
+    inside: set[nn.Module],
+) -> bool:
+    before, after = ([t for module, t in found if module not in inside] for found in (plain, changed))
+    return bool(before) and len(before) == len(after) and all(map(torch.equal, before, after))
 
 
 def _outputs(model: nn.Module, example: Example) -> list[tuple[nn.Module | None, torch.Tensor]]:
