@@ -52,6 +52,7 @@ class Judge:
     slack: float = 1.0  # times the tolerances
     bounded: float = -math.inf  # the power up to which an update is no harm, whatever is expected
     early: tuple[float, float] = (EARLY, EARLY)  # by which an update may start fainter (Adam, SGD)
+    eps_growth: float = EPS_GROWTH  # of eps over the gradient, where nothing is known against a plan's eps
 
     def offenders(self) -> list[Offender]:
         """Everything off at initialisation and in the first update, else eps; and decay."""
@@ -83,12 +84,12 @@ class Judge:
                 continue
             low, high = self.expected.at_init(module) or (float("-inf"), 0.0)
             power = excess(slope, low, high, self.slack * TOLERANCE)
-            if power > 0 and self._reads_out(module) and module in spreads:
+            if power > 0 and self.reads_out(module) and module in spreads:
                 # A readout's bias is not scaled, and may be most of the logits.
                 slope = spreads[module]
                 power = max(excess(slope, low, high, self.slack * TOLERANCE), 0.0)
-            if not power and low < high:  # what may start fainter may hide a wrong factor: the factors tell
-                power = self._init_power(module)
+            if not power and (low < high or self._has_several_matrices(module)):
+                power = self._init_power(module)  # what may start fainter, or with another, may hide a wrong factor
             if not power:
                 continue
             into = self._into(module)
@@ -136,13 +137,21 @@ class Judge:
         """Whether nothing is known against the factors of a module's own parameters."""
         return not any(self.causes.differs(name, *INIT) for name in self._own(module))
 
+    def _has_several_matrices(self, module: str) -> bool:
+        return sum(len(self.plan.shapes[name]) > 1 for name in self._own(module)) > 1
+
     def _init_power(self, module: str) -> float:
-        """The power by which factors of a module's own parameters depart from the inferred plan's, if by any."""
-        powers = [self.causes.init_power(name) for name in self._own(module)]
+        """The power by which factors of a module's own matrices depart from the inferred plan's, if by any."""
+        powers = [self.causes.init_power(name) for name in self._own(module) if len(self.plan.shapes[name]) > 1]
         most = max(powers, key=abs, default=0.0)
         return most if abs(most) > STEP_TOLERANCE else 0.0
 
-    def _reads_out(self, module: str) -> bool:
+    def is_suspect(self, module: str) -> bool:
+        """Whether any factor of a module's own parameters is known to be another than it should be."""
+        return any(self.causes.differs(name, *TITLES) for name in self._own(module))
+
+    def reads_out(self, module: str) -> bool:
+        """Whether a module's output is the readout's."""
         return self.expected.handed_on.get(module, module) in self.expected.readouts
 
     def _own(self, module: str) -> list[str]:
@@ -179,7 +188,7 @@ class Judge:
         if rules.family(self.plan.optimizer) is not Family.ADAM or self.expected.regime is None:
             return
         for name, slope in self.first.get(Quantity.EPS_OVER_GRADIENT, {}).items():
-            if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.eps_differs(name)):
+            if slope.low > self.eps_growth or (slope.low > EPS_TOLERANCE and self.causes.eps_differs(name)):
                 if self.plan.scale_eps:
                     cause = self.causes.of(name, ("eps_mult",), slope.value)
                 else:

@@ -22,6 +22,7 @@ from mutransfer.errors import MutransferError
 from mutransfer.intervals import Slope, at_confidence
 from mutransfer.parameterization.judging.causes import Causes
 from mutransfer.parameterization.judging.expected import factored_modules
+from mutransfer.parameterization.judging.faint_sources import cosine_logits, faint_sources
 from mutransfer.parameterization.judging.judge import Judge
 from mutransfer.parameterization.judging.measured import Measurements
 from mutransfer.parameterization.judging.offenders import Offender, grouped_by_cause, sentence_for
@@ -37,10 +38,9 @@ from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.install import install
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.examples import Traces
-from mutransfer.parameterization.tracing.logit_growth import is_bounded
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.theory.regimes import Kind, regime_of
-from mutransfer.theory.rules import Parameterization, Role
+from mutransfer.theory.rules import Parameterization
 from mutransfer.widths import Width, show_width
 
 SECONDS = 2.0  # spent at most, or
@@ -176,7 +176,7 @@ def _offenders(
         factored=factored_modules(plans[-1]),
         routed=measured.routed,
         attention=0.5 - table.attention if logits else None,
-        fades=_has_faint_sources(plan, traces),
+        fades=bool(faint_sources(plan, traces)),
         early=(0.0, math.inf if traces.base.attention else FAINTER),
         bounded=0.0,
         slack=1.0 if sure else DOUBT,
@@ -184,23 +184,12 @@ def _offenders(
 
 
 def _judged_logits(traces: Traces) -> set[str]:
-    """Attention whose heads grow, and whose logits are no cosines, which start at n^-1/2 whatever the table."""
-    pairs = zip(traces.base.products, traces.target.products, strict=False)
-    cosines = {base.weighs for base, target in pairs if is_bounded(base, target)}
+    """Attention whose heads grow, and whose logits are no cosines."""
     return {
         path
         for path, attention in traces.target.attention.items()
         if (first := traces.base.attention.get(path)) is not None and first.head_size != attention.head_size
-    } - cosines
-
-
-def _has_faint_sources(plan: Plan, traces: Traces) -> bool:
-    """Whether something starts fainter the wider the model, and catches up: bottlenecks, products without a softmax."""
-    grown = any(
-        base.size != target.size and base.weighs is None
-        for base, target in zip(traces.base.products, traces.target.products, strict=False)
-    )
-    return grown or any(s.role is Role.BOTTLENECK for s in plan.values())
+    } - cosine_logits(traces)
 
 
 def _predicted(within: tuple[float, float] | None) -> float | None:
