@@ -123,7 +123,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "input read as a readout", DIGITS, as_row(INPUT, OUTPUT), FIRST, (*ROLE, "fan_in and fan_out are swapped")
     ),
     Mutation("bottleneck read as hidden", BOTTLENECK, as_row(BOTTLE, HIDDEN), ("3.weight",), ROLE),
-    Mutation("wrong base width", DIGITS, wrong_base, ("the plan",), ("base width is 32",)),
+    Mutation(
+        "wrong base width",
+        DIGITS,
+        wrong_base,
+        ("the plan",),
+        ("base width is 32",),
+        unshown="a constant",
+    ),
     Mutation("NTK's table under the name of mup", DIGITS, table_of("ntk"), ("*",), LR + MULTIPLIER),
     # Uses of tensors.
     Mutation(
@@ -145,16 +152,30 @@ MUTATIONS: tuple[Mutation, ...] = (
         MULTIPLIER,
     ),
     # eps and decay.
-    Mutation("eps unscaled, eps 1e-3", LARGE_EPS, scaled("*", eps_mult=1.0), ("*",), ("eps",)),
+    Mutation(
+        "eps unscaled, eps 1e-3",
+        LARGE_EPS,
+        scaled("*", eps_mult=1.0),
+        ("*",),
+        ("eps",),
+        unshown="no eps in it",
+    ),
     Mutation(
         "eps scaled the wrong way, eps 1e-3",
         LARGE_EPS,
         scaled("*", eps_mult=lambda s: 1 / s.eps_mult),
         ("*",),
         ("eps",),
+        unshown="no eps in it",
     ),
     Mutation("decay unscaled", DECAYED, scaled("*", wd_mult=1.0), HIDDENS, ("decay",)),
-    Mutation("decay scaled twice", GPT_DECAYED, scaled("*", wd_mult=lambda s: s.wd_mult**2), MATRICES, ("decay",)),
+    Mutation(
+        "decay scaled twice",
+        GPT_DECAYED,
+        scaled("*", wd_mult=lambda s: s.wd_mult**2),
+        MATRICES,
+        ("decay",),
+    ),
     # Written when the check was final.
     Mutation(
         "hidden rate 1/sqrt(m) under Lion",

@@ -70,9 +70,7 @@ def faint_modules(judge: Judge) -> dict[str, Slope]:
 def faint_starts(judge: Judge, sources: str) -> Iterator[str]:
     """Sentences on what starts fainter by right: sizes, gradients beside eps, and what updates under SGD do."""
     behind = f"theory down to n^-{FAINT:g} at first, by {sources}; it catches up while training"
-    twice = (
-        f"theory up to n^{2 * FAINT:g} too faint a gradient at first, behind {sources}; it catches up while training"
-    )
+    twice = f"theory up to n^{2 * FAINT:g} too faint a gradient at first, by {sources}; it catches up while training"
     starts = [_limit(module, "its output at initialisation", s, behind) for module, s in faint_modules(judge).items()]
     blamed = {offender.where for offender in judge.offenders()}
     for name, slope in judge.first.get(Quantity.EPS_OVER_GRADIENT, {}).items():

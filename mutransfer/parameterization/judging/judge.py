@@ -112,7 +112,10 @@ class Judge:
             return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
         if (cause := self.causes.use(inner)) is not None:
             return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
-        weights = sorted(self._own(module), key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
+        # A matrix before its bias, unless what the matrix makes, which differs from example to example, does not grow.
+        spread = self.init.get(Quantity.SPREAD, {}).get(module)
+        by_bias = power > 0 and spread is not None and spread.value <= TOLERANCE < slope.value
+        weights = sorted(self._own(module), key=lambda n: (self.plan[n].role is Role.VECTOR) is not by_bias)
         if not reached and abs(into) > abs(power) / 2:
             odd = [n for n in weights if self.causes.differs(n, *INIT)]
             if not odd:

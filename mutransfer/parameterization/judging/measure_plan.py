@@ -25,7 +25,7 @@ from mutransfer.parameterization.judging.expected import factored_modules
 from mutransfer.parameterization.judging.faint_sources import cosine_logits, faint_sources
 from mutransfer.parameterization.judging.judge import Judge
 from mutransfer.parameterization.judging.measured import Measurements
-from mutransfer.parameterization.judging.offenders import Offender, grouped_by_cause, sentence_for
+from mutransfer.parameterization.judging.offenders import TOLERANCE, Offender, grouped_by_cause, sentence_for
 from mutransfer.parameterization.judging.small_models import at_width, small_widths, some_of_equal
 from mutransfer.parameterization.measuring.activations import evaluating, root_mean_square
 from mutransfer.parameterization.measuring.first_update import measurable, take_step
@@ -163,9 +163,12 @@ def _offenders(
     init: dict[str, dict[str, Slope]] = {
         q: slopes(0, q) for q in (Quantity.SIZE, Quantity.SPREAD, Quantity.INPUT, Quantity.LOGITS)
     }
-    # A bias would hide that what is multiplied with a matrix fades.
+    # A bias would hide that what is multiplied with a matrix fades; where the whole grows, it is itself too large.
     init[Quantity.LOGITS] = {path: slope for path, slope in init[Quantity.LOGITS].items() if path in logits}
-    init[Quantity.SIZE] |= {m: slope for m, slope in init[Quantity.SPREAD].items() if f"{m}.bias" in plan}
+    grown = {m for m, slope in init[Quantity.SIZE].items() if slope.value > TOLERANCE and m not in expected.readouts}
+    init[Quantity.SIZE] |= {
+        m: slope for m, slope in init[Quantity.SPREAD].items() if f"{m}.bias" in plan and m not in grown
+    }
     yield from Judge(
         plan=plans[-1],
         expected=expected,

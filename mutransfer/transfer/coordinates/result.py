@@ -76,7 +76,7 @@ class CoordinateCheck:
         """Sentences on changes that grow behind ``sources``, by right, until what started faint has caught up."""
         failing = {(module, quantity) for module, quantity, _, _ in self.unexpected()}
         return tuple(
-            f"{quantity} of {module} goes like n^{slope} after step {step}: theory up to n^{self.transient[module]:+g}, "
+            f"{quantity} of {module} goes like n^{slope} after step {step}: theory up to n^{self.transient[module]:+g} "
             f"behind {sources}, until what started faint has caught up"
             for module, quantity, step, slope in self.unexpected(transients=False)
             if (module, quantity) not in failing
