@@ -1,6 +1,6 @@
-"""Broken plans and correct studies through four checks: which are detected, and which named rightly.
+"""Broken plans and correct studies through six checks: which are detected, and which named rightly.
 
-    python -m experiments.mutation_score [--size smoke|default] [--checks coordinates,unaided,mup,movement,verifier]
+    python -m experiments.mutation_score [--size smoke|default] [--checks coordinates,unaided,handed_over,mup,...]
         [--table] [WORD ...]
 
 WORD: of a mutation's or a study's name. What is in results/default.json already is not done again; its tables go to the
@@ -27,7 +27,7 @@ from experiments.mutation_score.studies import STUDIES, Study
 from experiments.pages import write_between
 
 RESULTS, PAGE = Path(__file__).parent / "results", Path(__file__).parent / "README.md"
-CHECKS = ("coordinates", "unaided", "mup", "movement", "verifier")
+CHECKS = ("coordinates", "unaided", "handed_over", "mup", "movement", "verifier")
 SEEDS = 3
 SMOKE = ("hidden rate unscaled", "decay unscaled", "digits, mup adam, seeds from 3")
 
@@ -49,6 +49,8 @@ def perform(case: Mutation | Study, which: str) -> checks.Found:
         return checks.coordinates(setting, plan_of, seeds)
     if which == "unaided":
         return checks.unaided(setting, plan_of, seeds)
+    if which == "handed_over":
+        return checks.handed_over(setting, plan_of)
     if which == "mup":
         return checks.of_mup(setting, plan_of, seeds)
     if which == "movement":

@@ -1,4 +1,4 @@
-"""The four checks that a plan goes through: coordinates, movement over training, the verifier, and mup's own."""
+"""The checks that a plan goes through: on small models, coordinates, movement, the verifier, and mup's own."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from torch import Tensor, nn
 
 import mutransfer as mt
 from experiments.mutation_score.settings import Setting
+from mutransfer.parameterization.judging.measure_plan import measure_plan
 from mutransfer.parameterization.judging.offenders import UPDATE_TOLERANCE, excess
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.factory import build_at
 from mutransfer.parameterization.plan import Plan
+from mutransfer.parameterization.tracing.examples import observe
 from mutransfer.random_state import preserved_random_state, seed_everything
 from mutransfer.theory import regimes, rules
 from mutransfer.theory.rules import Role
 from mutransfer.training.optimizers.make import make_optimizer
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import PROBE_SEED
+from mutransfer.training.task_plan import task_example
 from mutransfer.transfer.runs.record import Record
 from mutransfer.transfer.runs.runner import Runner
 from mutransfer.transfer.search.sweep import Sweep, at_lr, sweep
@@ -71,6 +75,15 @@ def unaided(setting: Setting, plan_of: PlanOf, seeds: Sequence[int]) -> Found:
     """The coordinate check with no inferred plan to compare with: what measurement alone tells."""
     with patch("mutransfer.transfer.coordinates.checked_plans.reference", lambda *_: None):
         return coordinates(setting, plan_of, seeds)
+
+
+def handed_over(setting: Setting, plan_of: PlanOf) -> Found:
+    """What the measurement before a plan is handed over finds of the largest width's, which it refuses for it."""
+    task, builds = setting.task, Builds(setting.task.build, base=setting.base, target=setting.widths[-1])
+    traces = observe(builds, task_example(task))
+    found = measure_plan(builds, plan_of(setting.widths[-1]), rules.parameterization(setting.parameterization), traces)
+    blames = tuple(Blame(o.where, f"{o.what}: {o.cause}") for o in found.offenders)
+    return Found(bool(blames), blames, str(found)[:400])
 
 
 class OtherPlans(Runner):

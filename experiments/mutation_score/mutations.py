@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from experiments.mutation_score.changes import (
-    Change,
     as_row,
     both,
     growth,
@@ -17,22 +14,25 @@ from experiments.mutation_score.changes import (
     table_of,
     wrong_base,
 )
+from experiments.mutation_score.mutation import (
+    BIASES,
+    BOTTLE,
+    FIRST,
+    HIDDEN,
+    HIDDENS,
+    INIT,
+    INPUT,
+    LAST,
+    LR,
+    MATRICES,
+    MULTIPLIER,
+    OUTPUT,
+    ROLE,
+    VECTOR,
+    Mutation,
+)
+from experiments.mutation_score.mutations_of_nets import OF_NETS
 from experiments.mutation_score.settings import Setting
-from mutransfer.theory.rules import Role
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """One mistake. Named rightly: nothing but ``where`` is blamed, and of what is blamed first one of ``words``."""
-
-    name: str
-    setting: Setting
-    change: Change
-    where: tuple[str, ...]  # fnmatch patterns over parameters, modules or what is said to be off
-    words: tuple[str, ...]
-    harmless: str = ""  # why nothing can go wrong, where that is so
-    unseen: bool = False  # written when the check was final; with the others it was improved
-
 
 DIGITS, SGD, GPT = Setting("digits"), Setting("digits", "sgd"), Setting("gpt", "adamw")
 DECAYED = Setting("digits", "adamw", others=(("weight_decay", 2.0),))
@@ -42,12 +42,6 @@ ABSORBED = Setting("digits", form="absorbed")
 TAPERED = Setting("tapered digits")
 BOTTLENECK = Setting("bottleneck digits")
 TIED, HEADS = Setting("tied gpt", "adamw"), Setting("gpt, growing heads", "adamw")
-HIDDEN, INPUT, OUTPUT, VECTOR, BOTTLE = Role.HIDDEN, Role.INPUT, Role.OUTPUT, Role.VECTOR, Role.BOTTLENECK
-FIRST, HIDDENS, LAST, BIASES = ("1.weight",), ("3.weight", "5.weight"), ("7.weight",), ("[135].bias",)
-MATRICES = ("blocks.*.attention.*", "blocks.*.up.weight", "blocks.*.down.weight")
-LR, INIT, MULTIPLIER = ("learning rate",), ("initialisation",), ("multiplier",)
-ROLE = ("the plan reads it as",)
-
 MUTATIONS: tuple[Mutation, ...] = (
     # Initialisation and forward multipliers.
     Mutation("init rescaled twice", DIGITS, scaled("*", init_mult=lambda s: s.init_mult**2), LAST, INIT),
@@ -129,7 +123,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         "input read as a readout", DIGITS, as_row(INPUT, OUTPUT), FIRST, (*ROLE, "fan_in and fan_out are swapped")
     ),
     Mutation("bottleneck read as hidden", BOTTLENECK, as_row(BOTTLE, HIDDEN), ("3.weight",), ROLE),
-    Mutation("wrong base width", DIGITS, wrong_base, ("the plan",), ("base width is 32",)),
+    Mutation(
+        "wrong base width",
+        DIGITS,
+        wrong_base,
+        ("the plan",),
+        ("base width is 32",),
+        unshown="a constant",
+    ),
     Mutation("NTK's table under the name of mup", DIGITS, table_of("ntk"), ("*",), LR + MULTIPLIER),
     # Uses of tensors.
     Mutation(
@@ -151,16 +152,30 @@ MUTATIONS: tuple[Mutation, ...] = (
         MULTIPLIER,
     ),
     # eps and decay.
-    Mutation("eps unscaled, eps 1e-3", LARGE_EPS, scaled("*", eps_mult=1.0), ("*",), ("eps",)),
+    Mutation(
+        "eps unscaled, eps 1e-3",
+        LARGE_EPS,
+        scaled("*", eps_mult=1.0),
+        ("*",),
+        ("eps",),
+        unshown="no eps in it",
+    ),
     Mutation(
         "eps scaled the wrong way, eps 1e-3",
         LARGE_EPS,
         scaled("*", eps_mult=lambda s: 1 / s.eps_mult),
         ("*",),
         ("eps",),
+        unshown="no eps in it",
     ),
     Mutation("decay unscaled", DECAYED, scaled("*", wd_mult=1.0), HIDDENS, ("decay",)),
-    Mutation("decay scaled twice", GPT_DECAYED, scaled("*", wd_mult=lambda s: s.wd_mult**2), MATRICES, ("decay",)),
+    Mutation(
+        "decay scaled twice",
+        GPT_DECAYED,
+        scaled("*", wd_mult=lambda s: s.wd_mult**2),
+        MATRICES,
+        ("decay",),
+    ),
     # Written when the check was final.
     Mutation(
         "hidden rate 1/sqrt(m) under Lion",
@@ -228,6 +243,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         unseen=True,
     ),
     Mutation("readout read as hidden under SGD", SGD, as_row(OUTPUT, HIDDEN), LAST, ROLE, unseen=True),
+    *OF_NETS,
     # Nothing is wrong but the description.
     Mutation(
         "eps unscaled, eps 1e-8",

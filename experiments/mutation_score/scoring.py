@@ -12,7 +12,7 @@ from experiments.pages import markdown
 from mutransfer.parameterization.model.names import owner
 
 Entry = Mapping[str, Any]
-COLUMNS = ("coordinates", "unaided", "movement", "verifier", "mup")
+COLUMNS = ("coordinates", "unaided", "handed_over", "movement", "verifier", "mup")
 
 
 def named(mutation: Mutation, entry: Entry) -> bool:
@@ -40,7 +40,7 @@ def tables(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: S
         for m in mutations
     ]
     of_studies = [[s.name, *(_study_cell(known[s.name].get(which), which) for which in COLUMNS)] for s in studies]
-    checks = (*COLUMNS[:-1], "mup's check")
+    checks = ("coordinates", "unaided", "handed over", *COLUMNS[3:-1], "mup's check")
     return {
         "summary": summary(known, mutations, studies),
         "mutations": markdown(("mutation", "setting", *checks), of_mutations),
@@ -50,13 +50,15 @@ def tables(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: S
 
 def summary(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: Sequence[Study]) -> str:
     """Counts per check, harmless mutations apart."""
-    real = [known[m.name] for m in mutations if not m.harmless]
+    real_ones = [m for m in mutations if not m.harmless]
+    real = [known[m.name] for m in real_ones]
     lines = []
     for which in COLUMNS:
         done = [e[which] for e in real if which in e]
         right = [known[s.name][which] for s in studies if which in known[s.name]]
         alarms, seen = (sum(e["alarm"] for e in entries) for entries in (right, done))
-        lines.append(f"{which}: {seen} of {len(done)} detected, {alarms} alarms on {len(right)} correct studies")
+        title = which.replace("_", " ")
+        lines.append(f"{title}: {seen} of {len(done)} detected, {alarms} alarms on {len(right)} correct studies")
     coordinates = [
         (m, known[m.name]["coordinates"]) for m in mutations if not m.harmless and "coordinates" in known[m.name]
     ]
@@ -67,6 +69,11 @@ def summary(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: 
     lines.append(
         f"movement, its verdict or updates that are off: {off[0]} detected, {off[1]} alarms on correct studies"
     )
+    shown = [known[m.name]["handed_over"] for m in real_ones if not m.unshown and "handed_over" in known[m.name]]
+    lines.append(
+        f"before a plan is handed over, of those that a first step can show: {sum(e['alarm'] for e in shown)} of "
+        f"{len(shown)} detected"
+    )
     alone = [(m, known[m.name]["unaided"]) for m in mutations if not m.harmless and "unaided" in known[m.name]]
     lines.append(f"the right place by measurement alone: {sum(placed(m, e) for m, e in alone)} of {len(alone)}")
     lines.append(f"named rightly by coordinates: {sum(named(m, e) for m, e in coordinates)} of {len(coordinates)}")
@@ -75,7 +82,7 @@ def summary(known: Mapping[str, Entry], mutations: Sequence[Mutation], studies: 
         f"of those written when the check was final: {sum(e['alarm'] for _, e in late)} of {len(late)} detected by "
         f"coordinates, {sum(named(m, e) for m, e in late)} named rightly"
     )
-    anything = [any(e[which]["alarm"] for which in COLUMNS[:4] if which in e) for e in real]
+    anything = [any(e[which]["alarm"] for which in COLUMNS[:-1] if which in e) for e in real]
     lines.append(f"by any but mup's check: {sum(anything)} of {len(anything)} detected")
     return "\n".join(f"- {line}" for line in lines)
 
@@ -86,12 +93,14 @@ def _cell(mutation: Mutation, entry: Entry, which: str) -> str:
     found = entry[which]
     if which == "movement":
         return _movement(found, f" at {'the right' if module_named(mutation, found) else 'another'} module")
+    if which == "handed_over" and mutation.unshown:
+        return mutation.unshown
     if not found["alarm"]:
         return "-"
     if which == "coordinates":
         how = "" if found["blames"] and found["blames"][0]["measured"] else " (read)"
         return ("named" if named(mutation, found) else "detected") + how
-    if which == "unaided":
+    if which in ("unaided", "handed_over"):
         return "placed" if placed(mutation, found) else "detected"
     return found["says"].split(":")[0] if which == "verifier" else "detected"
 

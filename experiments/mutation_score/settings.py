@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
-from experiments.mutation_score.tasks import BottleneckDigits, GrowingHeadsGPT, TaperedDigits, TiedGPT
+from experiments.mutation_score.tasks import (
+    BottleneckDigits,
+    ConvolutionalDigits,
+    GatedDigits,
+    GrowingHeadsGPT,
+    MixtureDigits,
+    NormedDigits,
+    RecurrentDigits,
+    RoutedDigits,
+    TaperedDigits,
+    TiedGPT,
+)
 from mutransfer.parameterization.plan import Plan
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
@@ -19,6 +30,12 @@ TASKS: Mapping[str, tuple[Task, tuple[int, ...], int]] = {  # with widths, base 
     "digits": (DigitsMLP(hidden_layers=3), (64, 128, 256, 512), 60),
     "tapered digits": (TaperedDigits(), (64, 128, 256, 1024), 60),
     "bottleneck digits": (BottleneckDigits(), (64, 128, 256, 512), 60),
+    "normed digits": (NormedDigits(), (64, 128, 256, 512), 60),
+    "convolutional digits": (ConvolutionalDigits(), (32, 64, 128, 256), 60),
+    "mixture digits": (MixtureDigits(), (64, 128, 256, 512), 60),
+    "routed digits": (RoutedDigits(), (64, 128, 256, 512), 60),
+    "recurrent digits": (RecurrentDigits(), (64, 128, 256, 512), 60),
+    "gated digits": (GatedDigits(), (64, 128, 256, 512), 60),
     "gpt": (SourceBytesGPT(**SMALL), (32, 64, 128, 256), 40),
     "tied gpt": (TiedGPT(**SMALL), (32, 64, 128, 256), 40),
     "gpt, growing heads": (GrowingHeadsGPT(**SMALL), (32, 64, 128, 256), 40),

@@ -5,7 +5,8 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from experiments.mutation_score.checks import _sizes, coordinates
+from experiments.mutation_score.changes import scaled
+from experiments.mutation_score.checks import _sizes, coordinates, handed_over
 from experiments.mutation_score.mutations import MUTATIONS
 from experiments.mutation_score.scoring import named
 from experiments.mutation_score.settings import Setting
@@ -23,7 +24,15 @@ def mutation(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["hidden rate unscaled", "readout multiplier missing", "input rate unscaled under SGD", "decay unscaled"]
+    "name",
+    [
+        "hidden rate unscaled",
+        "readout multiplier missing",
+        "input rate unscaled under SGD",
+        "decay unscaled",
+        "router read as hidden",
+        "GRU's recurrence rescaled twice",
+    ],
 )
 def test_a_broken_plan_is_detected_and_named(name):
     found = check(mutation(name))
@@ -87,3 +96,10 @@ def test_mups_criterion_measures_what_mups_own_module_does():
     )
     final = table[(table.t == 3) & (table.module != "")]
     assert _sizes(setting, plan, width, 0) == pytest.approx(dict(zip(final.module, final.l1, strict=True)), rel=1e-5)
+
+
+def test_a_bias_that_grows_is_found_before_a_plan_is_handed_over_and_named():
+    setting = Setting("recurrent digits")
+    change = scaled("recur.bias", init_mult=lambda s: s.init_mult * s.m_out)
+    found = handed_over(setting, lambda w: change(setting.plan(w), setting))
+    assert [b.where for b in found.blames] == ["recur.bias"]

@@ -2,12 +2,14 @@
 
 import logging
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mutransfer.parameterization.plan import Plan
 from mutransfer.transfer.coordinates.check import coordinate_check
 
 WIDTHS = (32, 64, 128)
@@ -128,6 +130,24 @@ def test_a_graph_that_cannot_be_halved_is_seen_whole(caplog):
     found = graph_check()
     assert found.passed, found.failures
     assert not caplog.records
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (3, 4, 5)])
+def test_a_plan_that_lost_its_attention_sites_is_named_though_few_seeds_leave_its_slope_open(seeds):
+    def plan(width):
+        right = Plan.infer(
+            Heads,
+            width=width,
+            base_width=32,
+            optimizer="adam",
+            example=lambda model: graph_loss(model, GRAPH),
+            check=False,
+        )
+        return replace(right, sites={})
+
+    found = graph_check(plan=plan, seeds=seeds)
+    assert [o.where for o in found.offenders] == ["attention logits of the model"]
+    assert "their multiplier is missing: factor 1 at width 512 where mup has 0.25" in found.failures[0]
 
 
 def test_the_example_is_what_the_model_is_looked_at_with():

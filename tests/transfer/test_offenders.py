@@ -291,13 +291,13 @@ def tapered(width):
     return relu_network(64, width, round(8 * width**0.5), 10)
 
 
-def test_a_bottleneck_that_is_read_as_hidden_is_named_although_nothing_is_off_at_first():
+def test_a_bottleneck_that_is_read_as_hidden_is_named_although_its_size_at_first_is_allowed():
     def edit(plan):
         return edited(plan, named(HIDDEN), role=Role.HIDDEN, init_mult=1.0)
 
     found = of(narrow, edit)
     assert [o.where for o in found.offenders] == [HIDDEN]
-    assert "after step 5" in found.failures[0]
+    assert "at initialisation" in found.failures[0]
     assert "the plan reads it as hidden, its shapes and its use say bottleneck" in found.failures[0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mutransfer.parameterization.judging.offenders import TOLERANCE
@@ -79,12 +79,19 @@ class Causes:
 
         0 where nothing is known, and where the difference is a constant, the user's own.
         """
-        if self.right is None or self.smallest is None or not self.differs(parameter, *UPDATE):
+        return self._power(parameter, UPDATE, _step)
+
+    def init_power(self, parameter: str) -> float:
+        """The same of the size of its module's output before training."""
+        return self._power(parameter, INIT, _start)
+
+    def _power(self, parameter: str, fields: tuple[str, ...], of: Callable[[Scaling], float]) -> float:
+        if self.right is None or self.smallest is None or not self.differs(parameter, *fields):
             return 0.0
         pairs = ((self.plan, self.right), self.smallest)
         if any(parameter not in plan for pair in pairs for plan in pair):
             return 0.0
-        ends = [math.log(_step(actual[parameter]) / _step(right[parameter])) for actual, right in pairs]
+        ends = [math.log(of(actual[parameter]) / of(right[parameter])) for actual, right in pairs]
         growth = width_size(self.plan.width) / width_size(self.smallest[0].width)
         return (ends[0] - ends[1]) / math.log(growth)
 
@@ -205,6 +212,11 @@ class Causes:
 def _step(scaling: Scaling) -> float:
     """What a step of SGD does to the output, up to what a plan does not change: gradient and output have the factor."""
     return scaling.lr_mult * scaling.forward_mult**2
+
+
+def _start(scaling: Scaling) -> float:
+    """The size of what a parameter adds to an output before training, up to what a plan does not change."""
+    return scaling.init_mult * scaling.forward_mult
 
 
 def _formula(power: Power) -> str:

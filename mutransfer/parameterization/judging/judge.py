@@ -53,6 +53,7 @@ class Judge:
     slack: float = 1.0  # times the tolerances
     bounded: float = -math.inf  # the power up to which an update is no harm, whatever is expected
     early: tuple[float, float] = (EARLY, EARLY)  # by which an update may start fainter (Adam, SGD)
+    eps_growth: float = EPS_GROWTH  # of eps over the gradient, where nothing is known against a plan's eps
 
     def offenders(self) -> list[Offender]:
         """Everything off at initialisation and in the first update, else eps; and decay."""
@@ -84,10 +85,12 @@ class Judge:
                 continue
             low, high = self.expected.at_init(module) or (float("-inf"), 0.0)
             power = excess(slope, low, high, self.slack * TOLERANCE)
-            if power > 0 and self._reads_out(module) and module in spreads:
+            if power > 0 and self.reads_out(module) and module in spreads:
                 # A readout's bias is not scaled, and may be most of the logits.
                 slope = spreads[module]
                 power = max(excess(slope, low, high, self.slack * TOLERANCE), 0.0)
+            if not power and (low < high or self._has_several_matrices(module)):
+                power = self._init_power(module)  # what may start fainter, or with another, may hide a wrong factor
             if not power:
                 continue
             into = self._into(module)
@@ -110,7 +113,10 @@ class Judge:
             return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
         if (cause := self.causes.use(inner)) is not None:
             return Offender(where=inner, module=module, what=what, slope=slope, cause=cause)
-        weights = sorted(self._own(module), key=lambda n: self.plan[n].role is Role.VECTOR)  # a matrix before its bias
+        # A matrix before its bias, unless what the matrix makes, which differs from example to example, does not grow.
+        spread = self.init.get(Quantity.SPREAD, {}).get(module)
+        by_bias = power > 0 and spread is not None and spread.value <= TOLERANCE < slope.value
+        weights = sorted(self._own(module), key=lambda n: (self.plan[n].role is Role.VECTOR) is not by_bias)
         if not reached and abs(into) > abs(power) / 2:
             odd = [n for n in weights if self.causes.differs(n, *INIT)]
             if not odd:
@@ -135,7 +141,21 @@ class Judge:
         """Whether nothing is known against the factors of a module's own parameters."""
         return not any(self.causes.differs(name, *INIT) for name in self._own(module))
 
-    def _reads_out(self, module: str) -> bool:
+    def _has_several_matrices(self, module: str) -> bool:
+        return sum(len(self.plan.shapes[name]) > 1 for name in self._own(module)) > 1
+
+    def _init_power(self, module: str) -> float:
+        """The power by which factors of a module's own matrices depart from the inferred plan's, if by any."""
+        powers = [self.causes.init_power(name) for name in self._own(module) if len(self.plan.shapes[name]) > 1]
+        most = max(powers, key=abs, default=0.0)
+        return most if abs(most) > STEP_TOLERANCE else 0.0
+
+    def is_suspect(self, module: str) -> bool:
+        """Whether any factor of a module's own parameters is known to be another than it should be."""
+        return any(self.causes.differs(name, *TITLES) for name in self._own(module))
+
+    def reads_out(self, module: str) -> bool:
+        """Whether a module's output is the readout's."""
         return self.expected.handed_on.get(module, module) in self.expected.readouts
 
     def _own(self, module: str) -> list[str]:
@@ -172,7 +192,7 @@ class Judge:
         if rules.family(self.plan.optimizer) is not Family.ADAM or self.expected.regime is None:
             return
         for name, slope in self.first.get(Quantity.EPS_OVER_GRADIENT, {}).items():
-            if slope.low > EPS_GROWTH or (slope.low > EPS_TOLERANCE and self.causes.eps_differs(name)):
+            if slope.low > self.eps_growth or (slope.low > EPS_TOLERANCE and self.causes.eps_differs(name)):
                 if self.plan.scale_eps:
                     cause = self.causes.of(name, ("eps_mult",), slope.value)
                 else:
@@ -189,14 +209,15 @@ class Judge:
             right = self.attention[path]
             if any(module.startswith(path) for module in blamed):
                 continue  # logits of queries or keys of a wrong size
+            cause = self.causes.site(path, SiteKind.ATTENTION_LOGITS, "their multiplier")
+            suspect = cause is not None and self.causes.right is not None
             if path in start:
                 slope = start[path]
-                power = excess(slope, right, right, self.slack * self.logit_tolerance)
+                power = excess(slope, right, right, self.slack * self.logit_tolerance, suspect=suspect)
             else:  # queries that start at 0: later, products of what has aligned, as large as the change of both
                 grown = max(right, right + 0.5 + self.expected.regime.change[1])
-                power = excess(slope, float("-inf"), grown, self.slack * UPDATE_TOLERANCE)
+                power = excess(slope, float("-inf"), grown, self.slack * UPDATE_TOLERANCE, suspect=suspect)
             if power:
-                cause = self.causes.site(path, SiteKind.ATTENTION_LOGITS, "their multiplier")
                 twice = "they are scaled more than once" if power < 0 else "they are not scaled by 1/head_size"
                 where = f"attention logits of {path or 'the model'}"
                 what = f"their size {'at initialisation' if path in start else 'in training'}"

@@ -22,6 +22,7 @@ from mutransfer.errors import MutransferError
 from mutransfer.intervals import Slope, at_confidence
 from mutransfer.parameterization.judging.causes import Causes
 from mutransfer.parameterization.judging.expected import factored_modules
+from mutransfer.parameterization.judging.faint_sources import cosine_logits, faint_sources
 from mutransfer.parameterization.judging.judge import Judge
 from mutransfer.parameterization.judging.measured import Measurements
 from mutransfer.parameterization.judging.offenders import TOLERANCE, Offender, grouped_by_cause, sentence_for
@@ -37,10 +38,9 @@ from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.multipliers.install import install
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.tracing.examples import Traces
-from mutransfer.parameterization.tracing.logit_growth import is_bounded
 from mutransfer.parameterization.tracing.trace import Example
 from mutransfer.theory.regimes import Kind, regime_of
-from mutransfer.theory.rules import Parameterization, Role
+from mutransfer.theory.rules import Parameterization
 from mutransfer.widths import Width, show_width
 
 SECONDS = 2.0  # spent at most, or
@@ -163,8 +163,11 @@ def _offenders(
     init: dict[str, dict[str, Slope]] = {
         q: slopes(0, q) for q in (Quantity.SIZE, Quantity.SPREAD, Quantity.INPUT, Quantity.LOGITS)
     }
-    # A bias would hide that what is multiplied with a matrix fades.
-    init[Quantity.SIZE] |= {m: slope for m, slope in init[Quantity.SPREAD].items() if f"{m}.bias" in plan}
+    # A bias would hide that what is multiplied with a matrix fades; where the whole grows, it is itself too large.
+    grown = {m for m, slope in init[Quantity.SIZE].items() if slope.value > TOLERANCE and m not in expected.readouts}
+    init[Quantity.SIZE] |= {
+        m: slope for m, slope in init[Quantity.SPREAD].items() if f"{m}.bias" in plan and m not in grown
+    }
     yield from Judge(
         plan=plans[-1],
         expected=expected,
@@ -176,7 +179,7 @@ def _offenders(
         routed=measured.routed,
         attention=logits,
         logit_tolerance=TOLERANCE,
-        fades=_has_faint_sources(plan, traces),
+        fades=bool(faint_sources(plan, traces)),
         early=(0.0, math.inf if traces.base.attention else FAINTER),
         bounded=0.0,
         slack=1.0 if sure else DOUBT,
@@ -184,23 +187,15 @@ def _offenders(
 
 
 def _logits(traces: Traces, table: Parameterization) -> dict[str, float]:
-    """The power that the logits of each attention start with whose heads grow; cosines at n^-1/2 under any table."""
-    pairs = zip(traces.base.products, traces.target.products, strict=False)
-    cosines = {base.weighs for base, target in pairs if is_bounded(base, target)}
+    """The power that the logits of each attention start with whose heads grow, and which are no cosines."""
+    cosines = cosine_logits(traces)
     return {
-        path: -0.5 if path in cosines else 0.5 - table.attention
+        path: 0.5 - table.attention
         for path, attention in traces.target.attention.items()
-        if (first := traces.base.attention.get(path)) is not None and first.head_size != attention.head_size
+        if (first := traces.base.attention.get(path)) is not None
+        and first.head_size != attention.head_size
+        and path not in cosines
     }
-
-
-def _has_faint_sources(plan: Plan, traces: Traces) -> bool:
-    """Whether something starts fainter the wider the model, and catches up: bottlenecks, products without a softmax."""
-    grown = any(
-        base.size != target.size and base.weighs is None
-        for base, target in zip(traces.base.products, traces.target.products, strict=False)
-    )
-    return grown or any(s.role is Role.BOTTLENECK for s in plan.values())
 
 
 def _predicted(within: tuple[float, float] | None) -> float | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -14,6 +14,8 @@ from mutransfer.parameterization.multipliers.trials import module_outputs, multi
 from mutransfer.parameterization.sites import Mechanism, On
 from mutransfer.parameterization.tracing.trace import Example, call, tensors
 from mutransfer.random_state import preserved_random_state, seed_everything
+
+_Seen = list[tuple[nn.Module | None, torch.Tensor]]  # what modules returned, in the order of calls
 
 
 def check_effects(trials: Trials, multipliers: Mapping[str, Mechanism]) -> None:
@@ -53,21 +55,46 @@ def _moving(model: nn.Module, example: Example, multipliers: Mapping[str, Mechan
 
 
 def _try_each(trials: Trials, multipliers: Mapping[str, Mechanism], mode: str) -> None:
-    """Refuse one that changes nothing in what other modules return: a loss in single precision hides small changes."""
+    """Refuse one that changes nothing in what other modules return: a loss in single precision hides small changes.
+
+    Where other weights of the module change nothing either, an expert that no example is sent to, nothing can be told.
+    """
     plain = _outputs(trials.model, trials.example) if multipliers else []
     for path, mechanism in multipliers.items():
         inside = set(trials.model.get_submodule(path).modules())
         with multiplied(trials.model, path, mechanism, 0.5):
             outputs = _outputs(trials.model, trials.example)
-        before, after = ([t for module, t in found if module not in inside] for found in (plain, outputs))
-        if before and len(before) == len(after) and all(map(torch.equal, before, after)):
+        if not _alike_outside(plain, outputs, inside):
+            continue
+        with _other_weights(trials.model.get_submodule(path)) as any_weight:
+            used = not any_weight or not _alike_outside(plain, _outputs(trials.model, trials.example), inside)
+        if used:
             raise ClassificationError(
                 f"a multiplier on {path} ({mechanism}) changes nothing in {mode} mode: the model does not compute "
                 f"with what passes there. Use form='absorbed', or call {path} as a module"
             )
 
 
-def _outputs(model: nn.Module, example: Example) -> list[tuple[nn.Module | None, torch.Tensor]]:
+@contextmanager
+def _other_weights(module: nn.Module) -> Generator[bool]:
+    """Give the parameters of a module other values for a while; whether it has any."""
+    values = [(parameter, parameter.detach().clone()) for parameter in module.parameters()]
+    generator = torch.Generator().manual_seed(1)
+    try:
+        for parameter, value in values:
+            parameter.data.copy_(value + torch.randn(value.shape, generator=generator))
+        yield bool(values)
+    finally:
+        for parameter, value in values:
+            parameter.data.copy_(value)
+
+
+def _alike_outside(plain: _Seen, changed: _Seen, inside: set[nn.Module]) -> bool:
+    before, after = ([t for module, t in found if module not in inside] for found in (plain, changed))
+    return bool(before) and len(before) == len(after) and all(map(torch.equal, before, after))
+
+
+def _outputs(model: nn.Module, example: Example) -> _Seen:
     with preserved_random_state(), torch.no_grad(), module_outputs() as outputs:
         seed_everything(0)
         outputs += [(None, t) for t in tensors(call(model, example))]

@@ -35,6 +35,12 @@ class SourceBytesGPT:
     eval_windows: int = 64
     folder: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("layers", "head_size", "context", "batch_size", "eval_windows"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number above 0, found {value!r}")
+
     def build(self, width: int, /) -> nn.Module:
         return GPT(width, vocabulary=VOCABULARY, context=self.context, layers=self.layers, head_size=self.head_size)
 

@@ -9,18 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mutransfer.errors import ConfigError
+from mutransfer.errors import ConfigError, ExampleError
 from mutransfer.intervals import Slope
 from mutransfer.parameterization.judging.causes import Causes
 from mutransfer.parameterization.judging.expected import Expected, factored_modules, without_growth
+from mutransfer.parameterization.judging.faint_sources import (
+    FAINT,
+    cosine_logits,
+    faint_modules,
+    faint_sources,
+    faint_starts,
+    transient_changes,
+)
 from mutransfer.parameterization.judging.judge import Judge, late_offenders
 from mutransfer.parameterization.judging.measured import Measurements
-from mutransfer.parameterization.judging.offenders import Offender
+from mutransfer.parameterization.judging.offenders import EARLY, EPS_GROWTH, Offender
 from mutransfer.parameterization.measuring.quantities import OF_MODULES, Quantity
 from mutransfer.parameterization.measuring.watcher import attention_logits
+from mutransfer.parameterization.model.builds import Builds
 from mutransfer.parameterization.model.factory import fresh
 from mutransfer.parameterization.plan import Plan
 from mutransfer.parameterization.roles.classify_model import Overrides
+from mutransfer.parameterization.tracing.examples import Traces, observe
 from mutransfer.random_state import preserved_random_state
 from mutransfer.theory.rules import Parameterization
 from mutransfer.training.batches import example_batches
@@ -117,6 +127,10 @@ def coordinate_check(
     smallest = None if checked.smallest_right is None else (checked.plans[0], checked.smallest_right)
     causes = Causes(checked.largest, checked.right, checked.table, smallest)
     by_step = {step: measured.module_slopes(step, expected) for step in (0, *looks)}
+    traces = None if causes.right is None else _observed(task, ordered)
+    sources = "" if traces is None else faint_sources(checked.ideal, traces)
+    judge = _judge(checked, causes, measured, expected, looks, attention, sources, traces)
+    starts, faint = list(faint_starts(judge, sources)), faint_modules(judge)
     check = CoordinateCheck(
         parameterization=checked.table.name,
         optimizer=checked.optimizer,
@@ -127,35 +141,51 @@ def coordinate_check(
         by_step=by_step,
         updates=_first_slopes(measured, looks[0], Quantity.UPDATE, {n: expected.update(n) for n in checked.largest}),
         sizes={m: {q: measured.rows(steps, q, m) for q in OF_MODULES} for m in measured.named(steps, Quantity.SIZE)},
-        at_init=expected.faint(),
+        at_init=dict.fromkeys(faint, -FAINT) | expected.faint(),
+        transient=transient_changes(judge) if sources else {},
         factored=factored_modules(checked.ideal),
         diverged=tuple(dict.fromkeys(map(width_key, measured.diverged))),
-        offenders=tuple(_offenders(checked, causes, measured, expected, looks, attention)),
+        offenders=tuple(_offenders(checked, causes, measured, judge)),
+        limits=tuple(starts) if sources else (),
     )
+    check = replace(check, limits=(*check.limits, *check.late_limits(sources)))
     return check if check.offenders else replace(check, offenders=tuple(late_offenders(check.unexpected(), causes)))
 
 
-def _offenders(
+def _judge(
     checked: CheckedPlans,
     causes: Causes,
     measured: Measurements,
     expected: Expected,
     looks: Sequence[int],
     attention: bool,
-) -> list[Offender]:
-    """Offenders from the start, causes first; before all others a base width that is not one and the same."""
-    late = measured.slopes(looks[-1], Quantity.LOGITS)
-    offenders = Judge(
+    sources: str,
+    traces: Traces | None,
+) -> Judge:
+    cosines = set() if traces is None else cosine_logits(traces)
+
+    def logits(step: int) -> dict[str, Slope]:
+        return {path: slope for path, slope in measured.slopes(step, Quantity.LOGITS).items() if path not in cosines}
+
+    return Judge(
         plan=checked.largest,
         expected=expected,
         causes=causes,
-        init={quantity: measured.slopes(0, quantity) for quantity in AT_INIT},
+        init={quantity: measured.slopes(0, quantity) for quantity in AT_INIT} | {Quantity.LOGITS: logits(0)},
         first={quantity: _first_slopes(measured, looks[0], quantity) for quantity in AT_FIRST_STEP},
-        last={Quantity.LOGITS: late},
+        last={Quantity.LOGITS: logits(looks[-1])},
         factored=factored_modules(checked.ideal),
         routed=measured.routed,
-        attention=dict.fromkeys(late if attention else (), 0.5 - checked.table.attention),
-    ).offenders()
+        attention=dict.fromkeys(logits(looks[-1]) if attention else (), 0.5 - checked.table.attention),
+        fades=bool(sources),
+        early=(EARLY, EARLY + FAINT if sources else EARLY),
+        eps_growth=EPS_GROWTH + FAINT if sources else EPS_GROWTH,
+    )
+
+
+def _offenders(checked: CheckedPlans, causes: Causes, measured: Measurements, judge: Judge) -> list[Offender]:
+    """Offenders from the start, causes first; before all others a base width that is not one and the same."""
+    offenders = judge.offenders()
     named = {show_width(width): plan for width, plan in zip(measured.widths, checked.plans, strict=True)}
     if (wrong_base := causes.base(named, checked.base_width)) is not None:
         offenders.insert(0, Offender(where="the plan", module="", what="its base width", slope=None, cause=wrong_base))
@@ -184,6 +214,16 @@ def _specs(task: Task, plan: Plan, seeds: Sequence[int], steps: int, lr: float) 
         steps=steps,
     )
     return [replace(template, seed=seed) for seed in seeds]
+
+
+def _observed(task: Task, widths: Sequence[Width]) -> Traces | None:
+    """What forward passes at the two smallest widths show; None where the loss runs on none of the examples."""
+    for batch in example_batches(task):
+        try:
+            return observe(Builds(task.build, base=widths[0], target=widths[1]), loss_on(task, batch))
+        except ExampleError:
+            continue
+    return None
 
 
 def _heads_grow(task: Task, widths: Sequence[Width]) -> bool:

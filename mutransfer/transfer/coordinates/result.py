@@ -32,10 +32,12 @@ class CoordinateCheck:
     by_step: Mapping[int, Mapping[str, Mapping[str, Slope]]]  # step -> module -> quantity; step 0: "size"
     updates: Mapping[str, Slope]  # parameter -> what its update alone does to its module's output after one step
     sizes: Mapping[str, Mapping[str, Rows]]  # module -> quantity -> width -> seed, after ``steps``
-    at_init: Mapping[str, float]  # exponents of the sizes of readouts and bottlenecks before training
+    at_init: Mapping[str, float]  # exponents of sizes before training, where training ends at others
+    transient: Mapping[str, float]  # modules behind a bottleneck -> the power that their change may have at first
     factored: frozenset[str]  # modules whose output is multiplied by a factor that grows: not judged, what follows is
     diverged: tuple[WidthKey, ...]  # widths at which an activation was not finite
     offenders: tuple[Offender, ...]  # causes of what does not scale, first things first
+    limits: tuple[str, ...] = ()  # sentences on what is off by right, with theory's exponent: no failures
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -57,20 +59,30 @@ class CoordinateCheck:
             sentences.append(f"{quantity} of {module} goes like n^{slope}{when}")
         return tuple(sentences)
 
-    def unexpected(self) -> Iterator[tuple[str, str, int, Slope]]:
-        """The ``symptoms`` as module, quantity, step and slope."""
+    def unexpected(self, *, transients: bool = True) -> Iterator[tuple[str, str, int, Slope]]:
+        """The ``symptoms`` as module, quantity, step and slope; with ``transients`` less those that pass by right."""
         for module, quantities in self.slopes.items():
             for q in (Quantity.SIZE, Quantity.CHANGE):
-                if q in quantities and self._off(module, quantities[q]):
+                if q in quantities and self._off(module, quantities[q], transients=transients):
                     yield module, q, self.steps, quantities[q]
                     continue
                 for step, modules in self.by_step.items():
                     slope = modules.get(module, {}).get(q)
-                    if step and slope is not None and self._off(module, slope, growth=True):
+                    if step and slope is not None and self._off(module, slope, growth=True, transients=transients):
                         yield module, q, step, slope
                         break
 
-    def _off(self, module: str, slope: Slope, *, growth: bool = False) -> bool:
+    def late_limits(self, sources: str) -> tuple[str, ...]:
+        """Sentences on changes that grow behind ``sources``, by right, until what started faint has caught up."""
+        failing = {(module, quantity) for module, quantity, _, _ in self.unexpected()}
+        return tuple(
+            f"{quantity} of {module} goes like n^{slope} after step {step}: theory up to n^{self.transient[module]:+g} "
+            f"behind {sources}, until what started faint has caught up"
+            for module, quantity, step, slope in self.unexpected(transients=False)
+            if (module, quantity) not in failing
+        )
+
+    def _off(self, module: str, slope: Slope, *, growth: bool = False, transients: bool = True) -> bool:
         if module in self.factored:  # what is behind them is
             return False
         if slope.predicted is None:
@@ -83,7 +95,8 @@ class CoordinateCheck:
         floor = min(slope.predicted, self.at_init.get(module, slope.predicted), fading)
         if rules.family(self.optimizer) is Family.SGD:  # a gradient starts fainter, until what reads it has aligned
             floor -= EARLY
-        return slope.low > slope.predicted + TOLERANCE or (not growth and slope.high < floor - TOLERANCE)
+        most = max(slope.predicted, self.transient.get(module, slope.predicted) if transients else slope.predicted)
+        return slope.low > most + TOLERANCE or (not growth and slope.high < floor - TOLERANCE)
 
     @property
     def passed(self) -> bool:
@@ -91,7 +104,7 @@ class CoordinateCheck:
         return not self.failures
 
     def table(self) -> str:
-        """One line per module and step, as text."""
+        """One line per module and step, as text, and below them the ``limits``."""
         rows = [["module", "step", *OF_MODULES]]
         for module in self.slopes:
             title = module
@@ -101,4 +114,5 @@ class CoordinateCheck:
                     rows.append([title, str(step), *slopes])
                     title = ""  # once for all steps
         sizes = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join("  ".join(f"{c:{n}}" for c, n in zip(r, sizes, strict=True)).rstrip() for r in rows)
+        lines = ["  ".join(f"{c:{n}}" for c, n in zip(r, sizes, strict=True)).rstrip() for r in rows]
+        return "\n".join([*lines, *(f"within its limits: {limit}" for limit in self.limits)])
