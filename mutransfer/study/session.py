@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from mutransfer.config.loading import override_place
 from mutransfer.errors import ConfigError, Interruption, OverrideError
 from mutransfer.report.console import JsonSink, PlainSink, TerminalSink, fan_out
 from mutransfer.report.tensorboard import TensorBoardSink
+from mutransfer.report.text import for_terminal
 from mutransfer.study.folder import open_study
+from mutransfer.study.known_code import Ask, Changed, refuse
 from mutransfer.study.workflow import Workflow, refuse_new_runs
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.transfer.runs.storage_url import without_passwords
@@ -37,6 +40,26 @@ class View:
         return PlainSink(write) if self.plain or not console.is_terminal else TerminalSink(console)
 
 
+def asking(changed: str | None) -> Ask:
+    """What was said on the command line, else what a person at a terminal answers, else a refusal."""
+    if changed is not None:
+        if changed not in list(Changed):
+            raise ConfigError(f"--changed: expected {' or '.join(Changed)}, found {changed!r}")
+        return lambda told: Changed(changed)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return refuse
+
+    def ask(told: str) -> Changed:
+        print(f"{for_terminal(told)}.", file=sys.stderr)
+        while (answer := input(f"{Changed.REUSE} them, or make runs {Changed.ANEW} beside them? ")) not in list(
+            Changed
+        ):
+            pass
+        return Changed(answer)
+
+    return ask
+
+
 @contextmanager
 def open_session(
     target: Path,
@@ -48,6 +71,7 @@ def open_session(
     fresh: bool = False,
     keep: bool = True,
     new_runs: bool = True,
+    ask: Ask = refuse,
 ) -> Iterator[tuple[Workflow, Callable[[str], None]]]:
     """The study that ``target`` names, and a function that speaks to the person.
 
@@ -58,6 +82,7 @@ def open_session(
         out: the run directory, if not the usual one.
         fresh: forget what the run directory holds.
         keep: lock the run directory and write to it; without, nothing is left on disk.
+        ask: what to do where the record's runs of this task are of other code; None: refuse.
         new_runs: False refuses any run that the record does not hold.
 
     Raises Interruption where the person stops it, with what was kept.
@@ -71,7 +96,7 @@ def open_session(
     shown = (view or View()).sink(write)
     # Each run has its own event file; verbs that make no run to keep write none.
     beside = (TensorBoardSink(folder.tensorboard) if keep else silent) if new_runs else refuse_new_runs
-    flow = Workflow(config, folder, fan_out(shown, beside))
+    flow = Workflow(config, folder, fan_out(shown, beside), fresh=fresh, ask=ask)
 
     def say(text: str) -> None:
         shown(Note(text=text))
@@ -79,8 +104,6 @@ def open_session(
     try:
         if keep:
             with flow:
-                if fresh:
-                    flow.forget()
                 yield flow, say
         else:
             yield flow, say

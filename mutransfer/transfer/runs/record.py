@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
@@ -15,6 +16,8 @@ from mutransfer.errors import RecordError
 from mutransfer.training.spec import RunResult, RunSpec
 from mutransfer.transfer.runs.storage_url import without_passwords
 from mutransfer.widths import show_width
+
+_CODE = "code"  # a study without runs, whose attributes are the known code
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -32,7 +35,12 @@ class Record:
             self.storage = _storage(where)
             self._results: dict[str, RunResult] = {}
             self._counts: Counter[str] = Counter()
+            self._tasks: set[str] = set()
+            self.known_code: dict[str, list[dict[str, Any]]] = {}  # what a study knows of the code behind its runs
             for study in optuna.get_all_study_names(self.storage):
+                if study == _CODE:
+                    self.known_code = optuna.load_study(study_name=study, storage=self.storage).user_attrs
+                    continue
                 for trial in optuna.load_study(study_name=study, storage=self.storage).trials:
                     if "key" in trial.user_attrs:
                         spec = RunSpec.from_dict(trial.user_attrs["spec"])
@@ -72,6 +80,17 @@ class Record:
         )
         self._remember(spec, result)
 
+    def holds(self, task: str) -> bool:
+        """Whether there are runs of the task of that name."""
+        return task in self._tasks
+
+    def keep_code(self, place: str, versions: list[dict[str, Any]]) -> None:
+        """Store what is known of the code behind runs, beside them."""
+        self.known_code[place] = versions
+        study = self.study(_CODE)
+        for name, value in self.known_code.items():
+            study.set_user_attr(name, value)
+
     def count(self, template: RunSpec) -> int:
         """The number of runs that differ from ``template`` in learning rate and seed alone."""
         return self._counts[_without_lr_and_seed(template).key]
@@ -79,6 +98,7 @@ class Record:
     def _remember(self, spec: RunSpec, result: RunResult) -> None:
         self._counts[_without_lr_and_seed(spec).key] += spec.key not in self._results
         self._results[spec.key] = result
+        self._tasks.add(spec.task)
 
     def study(self, name: str, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
         """The Optuna study of this name in the storage, made if need be."""
