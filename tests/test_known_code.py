@@ -215,7 +215,7 @@ def test_an_edit_is_told_and_taken_back_it_is_the_same_code(tmp_path, edit):
     [
         ('"""A net."""', '"""Another text."""'),
         ("GAIN * self.last(x)", "(\n            GAIN  # once\n            * self.last(x)\n        )"),
-        ("class Named(Bare)", "class Other(Bare):\n    def evaluate(self, model):\n        return 1.0\n\nclass Named(Bare)"),
+        ("class Named(Bare)", "class Other(Bare):\n    def evaluate(self, model):\n        pass\n\nclass Named(Bare)"),
         ("GAIN = 1.0", "GAIN = 1.0\nUNUSED = 3"),
     ],
 )  # fmt: skip
