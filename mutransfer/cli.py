@@ -109,6 +109,8 @@ def run_command(
         checks = flow.coordinates()
         for name, check in checks.items():
             say(f"coordinate check, {name}: {'passes' if check.passed else 'does not pass'}")
+            for note in check.notes:
+                say(f"  {note}")
         tuned = flow.tune()
         say(tuned_text(flow, tuned))
         verifications = flow.verify(tuned)
@@ -162,6 +164,8 @@ def coords_command(target: Target, option: Options = None, json_lines: Json = Fa
         for name, check in checks.items():
             say(f"\n{name}: {'passes' if check.passed else 'does not pass'}")
             say(check.table())
+            for note in check.notes:
+                say(f"  {note}")
             for failure in check.failures:
                 say(f"  - {failure}")
         if json_lines:

@@ -36,6 +36,7 @@ class CoordinateCheck:
     factored: frozenset[str]  # modules whose output is multiplied by a factor that grows: not judged, what follows is
     diverged: tuple[WidthKey, ...]  # widths at which an activation was not finite
     offenders: tuple[Offender, ...]  # causes of what does not scale, first things first
+    left_out: tuple[WidthKey, ...] = ()  # widths that the memory did not hold
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -47,6 +48,14 @@ class CoordinateCheck:
         if symptoms := self.symptoms:
             sentences.append(("in consequence, " if self.offenders else "") + "; ".join(symptoms))
         return tuple(sentences)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what the check does not say."""
+        if not self.left_out:
+            return ()
+        which = ", ".join(map(str, self.left_out))
+        return (f"the memory does not hold width {self.left_out[0]}: left out of the coordinate check is {which}",)
 
     @property
     def symptoms(self) -> tuple[str, ...]:
