@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mutransfer.config.loading import override_place
-from mutransfer.errors import ConfigError, Interruption, OverrideError
+from mutransfer.errors import ConfigError, Interruption, OverrideError, RecordError
 from mutransfer.report.console import JsonSink, PlainSink, TerminalSink, fan_out
 from mutransfer.report.tensorboard import TensorBoardSink
 from mutransfer.report.text import for_terminal
@@ -20,6 +22,7 @@ from mutransfer.study.folder import open_study
 from mutransfer.study.known_code import Ask, Changed, refuse
 from mutransfer.study.workflow import Workflow, refuse_new_runs
 from mutransfer.training.events import Note, Sink, silent
+from mutransfer.transfer.runs.disk import disk_trouble
 from mutransfer.transfer.runs.storage_url import without_passwords
 
 
@@ -38,6 +41,24 @@ class View:
         if self.quiet:
             return silent
         return PlainSink(write) if self.plain or not console.is_terminal else TerminalSink(console)
+
+
+@contextmanager
+def _writers_at_ease() -> Iterator[None]:
+    """Log a failure to write in a thread of TensorBoard's: it is told where the next thing is written, if at all."""
+    before = threading.excepthook
+
+    def log(args: threading.ExceptHookArgs) -> None:
+        if issubclass(args.exc_type, OSError):
+            logging.getLogger("mutransfer").info("in a thread: %s", args.exc_value)
+        else:
+            before(args)
+
+    threading.excepthook = log
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def asking(changed: str | None) -> Ask:
@@ -103,7 +124,7 @@ def open_session(
 
     try:
         if keep:
-            with flow:
+            with _writers_at_ease(), flow:
                 yield flow, say
         else:
             yield flow, say
@@ -114,6 +135,12 @@ def open_session(
                 f"Go on with: mutransfer run {shlex.quote(str(folder.path))}"
             ) from None
         raise Interruption("interrupted before the first run; nothing was kept") from None
+    except OSError as error:
+        trouble = disk_trouble(error, folder.path) if keep else None
+        if trouble is None:
+            raise
+        kept = flow.record.rescued() if "vanished" in trouble and len(flow.record) else "finished runs are kept"
+        raise RecordError(f"{trouble}; {kept}") from None
     except OverrideError as error:
         file = folder.config if target.is_dir() else target
         raise ConfigError(f"{override_place(file, options or [], config, error.override)}: {error}") from None
