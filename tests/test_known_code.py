@@ -9,7 +9,7 @@ from mutransfer.config.schema import StudyConfig
 from mutransfer.config.task import load_task
 from mutransfer.errors import RecordError
 from mutransfer.study.folder import Folder
-from mutransfer.study.known_code import Changed, known_task, refuse
+from mutransfer.study.known_code import Changed, known_task, refuse_other_code
 from mutransfer.study.workflow import Workflow
 from mutransfer.training.run import run
 from mutransfer.training.task import label_of
@@ -116,7 +116,7 @@ def study(tmp_path, **fields):
     return Workflow(config(**fields), Folder(tmp_path / "run"))
 
 
-def name_in(tmp_path, ask=refuse, **fields):
+def name_in(tmp_path, ask=refuse_other_code, **fields):
     known = config(**fields)
     return label_of(known_task(load_task(known), Record(tmp_path / "runs.db"), known.base_width, ask=ask))
 

@@ -60,8 +60,9 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Fingerprint:
-        parameters = {name: (list(shape), size) for name, (shape, size) in data["parameters"].items()}
-        return cls(**{**data, "parameters": parameters})
+        values = dict(data)
+        values["parameters"] = {name: (list(shape), size) for name, (shape, size) in data["parameters"].items()}
+        return cls(**values)
 
 
 def fingerprint(task: Task, base_width: Width) -> Fingerprint:

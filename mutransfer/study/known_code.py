@@ -28,7 +28,7 @@ class Changed(StrEnum):
 Ask = Callable[[str], Changed]
 
 
-def refuse(told: str) -> Changed:
+def refuse_other_code(told: str) -> Changed:
     """No choice, where nobody can be asked."""
     raise RecordError(
         f"{told}. Say what to do with them: --changed {Changed.REUSE} takes them as this code's, "
@@ -41,7 +41,7 @@ def known_task(
     record: Record,
     base_width: Width,
     *,
-    ask: Ask = refuse,
+    ask: Ask = refuse_other_code,
     earlier: Callable[[], Task | None] = lambda: None,
     keep: bool = True,
 ) -> Task:

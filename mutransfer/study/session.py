@@ -19,7 +19,7 @@ from mutransfer.report.console import JsonSink, PlainSink, TerminalSink, fan_out
 from mutransfer.report.tensorboard import TensorBoardSink
 from mutransfer.report.text import for_terminal
 from mutransfer.study.folder import open_study
-from mutransfer.study.known_code import Ask, Changed, refuse
+from mutransfer.study.known_code import Ask, Changed, refuse_other_code
 from mutransfer.study.workflow import Workflow, refuse_new_runs
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.transfer.runs.disk import disk_trouble
@@ -68,7 +68,7 @@ def asking(changed: str | None) -> Ask:
             raise ConfigError(f"--changed: expected {' or '.join(Changed)}, found {changed!r}")
         return lambda told: Changed(changed)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return refuse
+        return refuse_other_code
 
     def ask(told: str) -> Changed:
         print(f"{for_terminal(told)}.", file=sys.stderr)
@@ -92,7 +92,7 @@ def open_session(
     fresh: bool = False,
     keep: bool = True,
     new_runs: bool = True,
-    ask: Ask = refuse,
+    ask: Ask = refuse_other_code,
 ) -> Iterator[tuple[Workflow, Callable[[str], None]]]:
     """The study that ``target`` names, and a function that speaks to the person.
 
@@ -103,7 +103,7 @@ def open_session(
         out: the run directory, if not the usual one.
         fresh: forget what the run directory holds.
         keep: lock the run directory and write to it; without, nothing is left on disk.
-        ask: what to do where the record's runs of this task are of other code; None: refuse.
+        ask: what to do where the record's runs of this task are of other code.
         new_runs: False refuses any run that the record does not hold.
 
     Raises Interruption where the person stops it, with what was kept.

@@ -21,7 +21,7 @@ from mutransfer.report.finished_study import FinishedStudy
 from mutransfer.report.write import write_report, write_whole
 from mutransfer.study.cost import StudyCost, largest_step
 from mutransfer.study.folder import Folder, own_tables
-from mutransfer.study.known_code import Ask, earlier_task, known_task, refuse
+from mutransfer.study.known_code import Ask, earlier_task, known_task, refuse_other_code
 from mutransfer.study.threads import left_to_us, share_cores
 from mutransfer.study.trained_tables import StudyTables, regime_text, study_tables
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
@@ -46,7 +46,13 @@ class Workflow:
     """The steps of one study; each returns its result and finds what an earlier step or process left."""
 
     def __init__(
-        self, config: StudyConfig, folder: Folder, sink: Sink = silent, *, fresh: bool = False, ask: Ask = refuse
+        self,
+        config: StudyConfig,
+        folder: Folder,
+        sink: Sink = silent,
+        *,
+        fresh: bool = False,
+        ask: Ask = refuse_other_code,
     ) -> None:
         """
         Args:
