@@ -43,6 +43,14 @@ Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdo
 Plain = Annotated[bool, typer.Option("--plain", help="One plain line per event, no progress bars.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Results only.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the run directory holds and start anew.")]
+WhereChanged = Annotated[
+    str | None,
+    typer.Option(
+        "--changed",
+        metavar="reuse|anew",
+        help="Where the code has changed since its runs were made: take those, or make new ones beside them.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it would cost.")]
 
 
@@ -69,6 +77,7 @@ def run_command(
     plain: Plain = False,
     quiet: Quiet = False,
     fresh: Fresh = False,
+    changed: WhereChanged = None,
     dry_run: DryRun = False,
 ) -> int:
     """The whole path: explain, coordinate check, tune, verify, report. Goes on where it stopped.
@@ -76,11 +85,18 @@ def run_command(
     Exit codes: 0 pass, 1 negative verdict, 2 usage, config or the study's code, 3 inconclusive, 130 interrupted.
     """
     from mutransfer.study.messages import announcement, flops_text, tuned_text
-    from mutransfer.study.session import View, open_session
+    from mutransfer.study.session import View, asking, open_session
 
     view = View(json_lines=json_lines, plain=plain, quiet=quiet)
     with open_session(
-        target, option, print_line, view=view, out=out, fresh=fresh and not dry_run, keep=not dry_run
+        target,
+        option,
+        print_line,
+        view=view,
+        out=out,
+        fresh=fresh and not dry_run,
+        keep=not dry_run,
+        ask=asking(changed),
     ) as (flow, say):
         for text in (flow.regime, *flow.tables.notes):
             say(text)
@@ -93,6 +109,8 @@ def run_command(
         checks = flow.coordinates()
         for name, check in checks.items():
             say(f"coordinate check, {name}: {'passes' if check.passed else 'does not pass'}")
+            for note in check.notes:
+                say(f"  {note}")
         tuned = flow.tune()
         say(tuned_text(flow, tuned))
         verifications = flow.verify(tuned)
@@ -146,6 +164,8 @@ def coords_command(target: Target, option: Options = None, json_lines: Json = Fa
         for name, check in checks.items():
             say(f"\n{name}: {'passes' if check.passed else 'does not pass'}")
             say(check.table())
+            for note in check.notes:
+                say(f"  {note}")
             for failure in check.failures:
                 say(f"  - {failure}")
         if json_lines:
@@ -163,13 +183,14 @@ def tune_command(
     plain: Plain = False,
     quiet: Quiet = False,
     fresh: Fresh = False,
+    changed: WhereChanged = None,
 ) -> None:
     """The search at base width."""
     from mutransfer.study.messages import tuned_text
-    from mutransfer.study.session import View, open_session
+    from mutransfer.study.session import View, asking, open_session
 
     view = View(json_lines=json_lines, plain=plain, quiet=quiet)
-    with open_session(target, option, print_line, view=view, out=out, fresh=fresh) as (flow, _):
+    with open_session(target, option, print_line, view=view, out=out, fresh=fresh, ask=asking(changed)) as (flow, _):
         tuned = flow.tune()
         if json_lines:
             print_event("tuned", best=dict(tuned.best), interval=dict(tuned.interval))
@@ -186,13 +207,14 @@ def verify_command(
     plain: Plain = False,
     quiet: Quiet = False,
     fresh: Fresh = False,
+    changed: WhereChanged = None,
 ) -> int:
     """The transfer check: tunes first, where that has not been done."""
     from mutransfer.study.messages import announcement
-    from mutransfer.study.session import View, open_session
+    from mutransfer.study.session import View, asking, open_session
 
     view = View(json_lines=json_lines, plain=plain, quiet=quiet)
-    with open_session(target, option, print_line, view=view, out=out, fresh=fresh) as (flow, say):
+    with open_session(target, option, print_line, view=view, out=out, fresh=fresh, ask=asking(changed)) as (flow, say):
         say(announcement(flow))
         return _conclude(flow, flow.verify(flow.tune()), None, json_lines)
 
@@ -206,16 +228,17 @@ def falsify_command(
     plain: Plain = False,
     quiet: Quiet = False,
     fresh: Fresh = False,
+    changed: WhereChanged = None,
 ) -> int:
     """The frozen-feature control: how much of what the model learns at the largest width needs no features.
 
     Exit codes: 0 features are needed, 1 frozen features suffice, 2 usage or config, 3 inconclusive, 130 interrupted.
     """
     from mutransfer.report.write import write_falsification
-    from mutransfer.study.session import View, open_session
+    from mutransfer.study.session import View, asking, open_session
 
     view = View(json_lines=json_lines, plain=plain, quiet=quiet)
-    with open_session(target, option, print_line, view=view, out=out, fresh=fresh) as (flow, _):
+    with open_session(target, option, print_line, view=view, out=out, fresh=fresh, ask=asking(changed)) as (flow, _):
         falsification = flow.falsify()
         page = write_falsification(falsification, flow.folder.path)
         finding, sentence, code = str(falsification.finding), falsification.sentence, falsification.exit_code
@@ -227,11 +250,11 @@ def falsify_command(
 
 
 @verb("report")
-def report_command(target: Target, option: Options = None) -> None:
+def report_command(target: Target, option: Options = None, changed: WhereChanged = None) -> None:
     """Write the report of a finished run directory again; makes no new run."""
-    from mutransfer.study.session import open_session
+    from mutransfer.study.session import asking, open_session
 
-    with open_session(target, option, print_line, new_runs=False) as (flow, say):
+    with open_session(target, option, print_line, new_runs=False, ask=asking(changed)) as (flow, say):
         tuned = flow.tune()
         verifications = flow.verify(tuned)
         say(f"report: {flow.report(flow.coordinates(), tuned, verifications)}")

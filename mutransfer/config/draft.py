@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,9 @@ from mutransfer.parameterization.model.factory import Build, skeleton
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory import regimes, rules
 from mutransfer.training.optimizers.table import OPTIMIZER_RULES
-from mutransfer.widths import Width, scaled, show_width
+from mutransfer.training.out_of_memory import available_bytes
+from mutransfer.transfer.runs.runner import default_device
+from mutransfer.widths import Width, show_width
 
 CANDIDATES = (64, 128, 32, 256, 16, 512)  # base widths to try, the most usual first
 _OPTIONS = ("base_width", "width", "parameterization", "optimizer", "form", "lr_rule")
@@ -42,17 +45,25 @@ def explain_factory(name: str, options: Sequence[str]) -> str:
     return f"{table.name}, {table.title}: {regime.kind} ({regime.binding}). {regime.predictions}.\n{plan}"
 
 
-def init_config(name: str) -> str:
-    """A commented YAML config for a factory, with what was found out about it and what is left to fill in."""
+def init_config(name: str, *, room: float | None = None) -> str:
+    """A commented YAML config for a factory, with what was found out about it and what is left to fill in.
+
+    Its widths are those of which weights and optimizer fit into ``room`` bytes; None: half of the free memory.
+    """
     build = load_factory(name)
-    base = _base_width(build)
-    widths = [w for w in (scaled(base, k) for k in (2, 4, 8, 16)) if w is not None and _builds(build, w)]
+    room = _room() if room is None else room
+    base, widths, too_wide = proposed_widths(build, room)
     try:
         plan = Plan.infer(build, width=widths[0] if widths else base, base_width=base)
         notes, overrides = _notes(plan), "# overrides: {}              # nothing had to be said by hand\n"
     except ClassificationError as error:
         notes = [f"Not yet clear, see overrides: {line.strip()}" for line in str(error).splitlines()[:8]]
         overrides = "overrides: {}                # role or {fan_in: [..], fan_out: [..]} of each parameter above\n"
+    if too_wide:
+        taken, free = (f"{size / 2**30:.2g} GiB" for size in (needed_bytes(build, too_wide), room))
+        notes.append(
+            f"Width {too_wide} is left out: training it takes {taken} before any activations, {free} are meant for it."
+        )
     # A factory's data lie beside it, as likely as not.
     data = f"{name.partition(':')[0]}:batch"
     comments = "\n".join(f"# {line}" for line in notes)
@@ -105,6 +116,36 @@ def _base_width(build: Build) -> int:
         f"the factory builds at none of the widths {', '.join(map(str, CANDIDATES))}: {tried[0]}. "
         "It must take a width, an int; give others with -o base_width=... -o width=..."
     )
+
+
+def proposed_widths(build: Build, room: float) -> tuple[int, list[int], int | None]:
+    """A base width, widths to verify at, and the first width that would have followed but for the memory.
+
+    The first usual base is taken of which 8 times the width fits into ``room`` bytes; else the one with most that fit.
+    """
+    first, best = _base_width(build), None
+    for base in (first, *(width for width in CANDIDATES if width < first and _builds(build, width))):
+        wider = [w for k in (2, 4, 8, 16) if _builds(build, w := k * base)]
+        fit = [w for w in wider if needed_bytes(build, w) <= room]
+        found = base, fit, next((w for w in wider if w not in fit), None)
+        if best is None or len(fit) > len(best[1]):
+            best = found
+        if len(fit) >= min(3, len(wider)):
+            return found
+    assert best is not None
+    return best
+
+
+def needed_bytes(build: Build, width: Width) -> int:
+    """Memory of weights, gradients and the two moments of Adam at a width; activations depend on the data."""
+    model = skeleton(build, width)
+    return 4 * sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def _room() -> float:
+    """Bytes for weights and optimizer: half of what is free where studies train, without bound if that is unknown."""
+    free = available_bytes(default_device())
+    return math.inf if free is None else free / 2
 
 
 def _builds(build: Build, width: Width) -> bool:

@@ -46,10 +46,11 @@ def _named_task(config: StudyConfig) -> Any:
             "your own: package.module:TaskClass"
         )
     from mutransfer.training.task import check_task
+    from mutransfer.training.task_adapters import with_args
 
     make = import_string(BUILT_IN_TASKS.get(config.task, config.task), "task")
     try:
-        return check_task(make(**config.args))
+        return with_args(check_task(make(**config.args)), config.args)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"task {config.task} does not accept args {config.args}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -18,9 +19,20 @@ class TensorBoardSink:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._failed = False
         self._writers: dict[str, SummaryWriter] = {}  # of the runs under way, by key
 
     def __call__(self, event: Event) -> None:
+        """Take in an event. Curves that cannot be written are left out: no run is lost for them."""
+        if self._failed:
+            return
+        try:
+            self._write(event)
+        except OSError as error:
+            self._failed = True
+            logging.getLogger("mutransfer").warning("no more curves: %s cannot be written: %s", self.folder, error)
+
+    def _write(self, event: Event) -> None:
         if isinstance(event, PhaseStarted):  # an interrupted phase leaves writers open
             for key in list(self._writers):
                 self._writers.pop(key).close()

@@ -11,16 +11,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-import mutransfer
 from mutransfer.errors import Interruption, MutransferError
 from mutransfer.report.text import for_terminal
+from mutransfer.study.own_code import is_users_file
 from mutransfer.transfer.runs.storage_url import without_passwords
 
 USAGE_ERROR, INTERRUPTED, NO_READER = 2, 130, 141  # the last as of a program that SIGPIPE ends
 
-_OURS = Path(mutransfer.__file__).parent
 _CLICK_ENDS = ("Exit", "Abort")  # exceptions by which a command line of the user's own ends
 
 
@@ -63,15 +61,8 @@ def _place(error: BaseException) -> str:
     """The line of the user's own code that began it, where there is one."""
     while error.__cause__ is not None:
         error = error.__cause__
-    own = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+    own = [f for f in traceback.extract_tb(error.__traceback__) if is_users_file(f.filename)]
     return f"\n  at {own[-1].filename}:{own[-1].lineno}, in {own[-1].name}: {own[-1].line}" if own else ""
-
-
-def _is_users(filename: str) -> bool:
-    path = Path(filename)
-    installed = "site-packages" in path.parts or "dist-packages" in path.parts
-    library = Path(os.__file__).parent in path.parents
-    return path.exists() and not (installed or library or _OURS in path.parents)
 
 
 def _say(text: str) -> None:

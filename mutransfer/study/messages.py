@@ -14,11 +14,12 @@ from mutransfer.transfer.verification.result import Verification
 
 def announcement(flow: Workflow) -> str:
     """The runs that are left to do, where and for how long."""
-    runs, seconds = flow.cost.remaining(flow.record)
+    runs, seconds = flow.cost.left(flow.record)
+    error = f"{duration(seconds.least)} to {duration(seconds.most)} by a few steps of small widths; " if runs else ""
+    widths, about = widths_text([flow.config.base_width, *flow.config.widths]), duration(seconds.usual)
     return (
-        f"{runs} runs to do ({len(flow.record)} in the record) at widths "
-        f"{widths_text([flow.config.base_width, *flow.config.widths])} on {flow.device}, about {duration(seconds)}; "
-        f"results in {flow.folder.path}. Interrupt at will: `mutransfer run {flow.folder.path}` goes on."
+        f"{runs} runs to do ({len(flow.record)} in the record) at widths {widths} on {flow.device}, about {about}; "
+        f"{error}results in {flow.folder.path}. Interrupt at will: `mutransfer run {flow.folder.path}` goes on."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -21,12 +21,13 @@ from mutransfer.report.finished_study import FinishedStudy
 from mutransfer.report.write import write_report, write_whole
 from mutransfer.study.cost import StudyCost, largest_step
 from mutransfer.study.folder import Folder, own_tables
+from mutransfer.study.known_code import Ask, earlier_task, known_task, refuse_other_code
 from mutransfer.study.threads import left_to_us, share_cores
 from mutransfer.study.trained_tables import StudyTables, regime_text, study_tables
 from mutransfer.training.events import Event, Note, PhaseStarted, Sink, silent
 from mutransfer.training.run import infer_plan
 from mutransfer.training.spec import RunSpec
-from mutransfer.training.task import check_repeatable, label_of
+from mutransfer.training.task import Task, check_repeatable, label_of
 from mutransfer.transfer.coordinates.check import coordinate_check
 from mutransfer.transfer.coordinates.result import CoordinateCheck
 from mutransfer.transfer.falsification.falsify import falsify
@@ -44,18 +45,35 @@ from mutransfer.widths import show_width
 class Workflow:
     """The steps of one study; each returns its result and finds what an earlier step or process left."""
 
-    def __init__(self, config: StudyConfig, folder: Folder, sink: Sink = silent) -> None:
+    def __init__(
+        self,
+        config: StudyConfig,
+        folder: Folder,
+        sink: Sink = silent,
+        *,
+        fresh: bool = False,
+        ask: Ask = refuse_other_code,
+    ) -> None:
+        """
+        Args:
+            fresh: whether to remove what the run directory holds of earlier runs, once it is locked.
+            ask: what to do where the record's runs of this task are of other code.
+        """
+        self.fresh, self._ask = fresh, ask
         self.config, self.folder, self.sink = config, folder, sink
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self.task = load_task(config)
+        self._loaded = load_task(config)
         self.tables: StudyTables = study_tables(config)
         self.device = default_device() if config.device == "auto" else _device(config.device)
 
     def __enter__(self) -> Workflow:
-        """Lock the run directory and keep the config in it; a study that cannot run is refused before that."""
+        """Lock the run directory and keep the config in it; a study that cannot run is refused before that.
+
+        Raises RecordError where the record's runs are of other code, and nobody says what to do with them.
+        """
         _ = self.plans
-        for text in check_repeatable(self.task):
+        for text in check_repeatable(self._loaded):
             self.sink(Note(text=text))
         self._share_cores()
         self._lock = FileLock(self.folder.path / ".lock")
@@ -66,26 +84,37 @@ class Workflow:
             raise RecordError(f"{self.folder.path} is in use by another process; wait for it or use --out") from None
         except OSError as error:
             raise RecordError(f"{self.folder.path} cannot be a run directory: {error.strerror or error}") from None
-        write_whole(self.folder.config, self._shown_config, private=self.config.storage is not None)
-        self.folder.keep_tables(self.tables.trained.values())
+        try:
+            if self.fresh:
+                self.folder.clear()
+            self.task = self._known_task(keep=True)
+            write_whole(self.folder.config, self._shown_config, private=self.config.storage is not None)
+            self.folder.keep_tables(self.tables.trained.values())
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._lock.release()
+
+    @cached_property
+    def task(self) -> Task:
+        """The task, under the name of those runs in the record that are its own."""
+        return self._known_task(keep=False)
+
+    def _known_task(self, *, keep: bool) -> Task:
+        base, earlier = self.config.base_width, partial(earlier_task, self.folder)
+        return known_task(self._loaded, self.record, base, ask=self._ask, earlier=earlier, keep=keep)
 
     def _share_cores(self) -> None:
         """Train small models on one thread, unless the config or the environment names a number."""
         if self.config.threads is None and self.device.type == "cpu" and left_to_us():
             share_cores(
                 largest_step(
-                    self.template, self.task, self.plans[show_width(self.config.base_width)], self.largest_plan
+                    self._draft, self._loaded, self.plans[show_width(self.config.base_width)], self.largest_plan
                 )
             )
-
-    def forget(self) -> None:
-        """Remove what the run directory holds of earlier runs. Call it before anything is looked up."""
-        self.folder.clear()
-        self.folder.keep_tables(self.tables.trained.values())
 
     @cached_property
     def record(self) -> Record:
@@ -107,7 +136,12 @@ class Workflow:
 
     @cached_property
     def template(self) -> RunSpec:
-        return study_template(self.config, self.task, self.tables.main)
+        return replace(self._draft, task=label_of(self.task))
+
+    @cached_property
+    def _draft(self) -> RunSpec:
+        """The template before the record has been asked for the task's name."""
+        return study_template(self.config, self._loaded, self.tables.main)
 
     @cached_property
     def plans(self) -> dict[str, Plan]:
@@ -115,11 +149,11 @@ class Workflow:
 
         That of the largest width is measured on small models.
         """
-        specs = [replace(self.template, width=w) for w in (self.config.base_width, *self.config.widths)]
+        specs = [replace(self._draft, width=w) for w in (self.config.base_width, *self.config.widths)]
         largest = show_width(self.config.largest_width)
 
         def plan(spec: RunSpec, width: str) -> Plan:
-            return infer_plan(spec, self.task, table=self.tables.main, check=self.config.check and width == largest)
+            return infer_plan(spec, self._loaded, table=self.tables.main, check=self.config.check and width == largest)
 
         return {width: plan(spec, width) for spec in specs for width in [show_width(spec.width)]}
 
@@ -137,7 +171,7 @@ class Workflow:
         c = self.config.coordinates
         return {
             name: coordinate_check(
-                self.task,
+                self._loaded,
                 widths=c.widths or [self.config.base_width, *self.config.widths],
                 base_width=self.config.base_width,
                 parameterization=table,

@@ -38,19 +38,22 @@ def first_steps(
     def loss(model: nn.Module) -> Tensor:
         return task.loss(model, probe)
 
+    def stacked() -> list[FirstSteps]:
+        together = Population(specs, task, plan=plan, device=device)
+        rows = range(len(specs))
+        watchers = [Watcher(together.stack.member(row), loss, attention=attention) for row in rows]
+        for row, watcher in zip(rows, watchers, strict=True):
+            watcher.begin(together.stack.member(row))
+        for step in range(steps):
+            together.step(step)
+            if step + 1 in looks:
+                for row, watcher in zip(rows, watchers, strict=True):
+                    watcher.look(together.stack.member(row), step + 1, last=step + 1 == steps)
+        return [watcher.steps_taken for watcher in watchers]
+
     if len(specs) > 1 and len(specs) * sum(map(math.prod, plan.shapes.values())) <= SMALL:
         try:
-            together = Population(specs, task, plan=plan, device=device)
-            rows = range(len(specs))
-            watchers = [Watcher(together.stack.member(row), loss, attention=attention) for row in rows]
-            for row, watcher in zip(rows, watchers, strict=True):
-                watcher.begin(together.stack.member(row))
-            for step in range(steps):
-                together.step(step)
-                if step + 1 in looks:
-                    for row, watcher in zip(rows, watchers, strict=True):
-                        watcher.look(together.stack.member(row), step + 1, last=step + 1 == steps)
-            yield from (watcher.steps_taken for watcher in watchers)
+            yield from stacked()
             return
         except Exception as error:  # a user's mistake too: the run alone says it in their words
             logging.getLogger("mutransfer").info("seeds are trained one by one: %s: %s", type(error).__name__, error)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -70,3 +71,36 @@ class OverriddenTask(TaskAround):
 
     def __repr__(self) -> str:
         return f"{label_of(self.task)} overrides={dict(self.overrides)}"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class NamedTask(TaskAround):
+    """A task under another name in the record; all else that is asked of it, the task answers."""
+
+    name: str
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__") or attribute == "task":  # of a copy that is being made
+            raise AttributeError(attribute)
+        return getattr(self.task, attribute)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def with_args(task: Task, args: Mapping[str, Any]) -> Task:
+    """The task with those of its constructor's arguments in its name that it does not tell itself."""
+    name = label_of(task)
+    untold = [told for key in sorted(args) if not _tells(name, told := f"{key}={args[key]!r}")]
+    return NamedTask(task, " ".join([name, *untold])) if untold else task
+
+
+def name_without_args(task: Task) -> str:
+    """The task's name before arguments were put into it."""
+    if isinstance(task, OverriddenTask):
+        return label_of(replace(task, task=task.task.task)) if isinstance(task.task, NamedTask) else label_of(task)
+    return label_of(task.task) if isinstance(task, NamedTask) else label_of(task)
+
+
+def _tells(name: str, told: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(told)}(?![\w.])", name) is not None

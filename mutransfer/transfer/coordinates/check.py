@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mutransfer.errors import ConfigError, ExampleError
+from mutransfer.errors import BuildError, ConfigError, ExampleError
 from mutransfer.intervals import Slope
 from mutransfer.parameterization.judging.causes import Causes
 from mutransfer.parameterization.judging.expected import Expected, factored_modules, without_growth
@@ -37,6 +37,7 @@ from mutransfer.training.batches import example_batches
 from mutransfer.training.events import Note, Sink, silent
 from mutransfer.training.first_steps import first_steps
 from mutransfer.training.optimizers.table import optimizer_rule
+from mutransfer.training.out_of_memory import free_memory, is_out_of_memory
 from mutransfer.training.spec import RunSpec
 from mutransfer.training.task import Task, label_of
 from mutransfer.training.task_plan import loss_on
@@ -71,6 +72,8 @@ def coordinate_check(
     sink: Sink = silent,
 ) -> CoordinateCheck:
     """Train a few steps at every width, fit how activations scale, and name what does not scale as it should.
+
+    A width that the memory does not hold is left out with those beyond it, and told in ``left_out``.
 
     Measured are sizes before training, and sizes, changes and their two parts after steps 1, 2 and ``steps``; after the
     first step also what each parameter's own update does. Blamed is the first that is off: initial values and
@@ -115,13 +118,43 @@ def coordinate_check(
     attention = _heads_grow(task, ordered)
     looks = tuple(sorted({*(n for n in LOOKS if n < steps), steps}))
     device = default_device() if device is None else torch.device(device)
-    measured = Measurements(ordered, checked.base_width)
+    measured, fits = Measurements(ordered, checked.base_width), 0
     with preserved_random_state():
         for i, (width, its) in enumerate(zip(ordered, checked.plans, strict=True)):
             specs = _specs(task, its, seed_list, steps, lr or optimizer_rule(checked.optimizer).check_lr)
-            for one_seed in first_steps(specs, task, its, device, looks, attention=attention):
-                measured.add(i, one_seed, its, checked.ideal)
+            try:
+                for one_seed in first_steps(specs, task, its, device, looks, attention=attention):
+                    measured.add(i, one_seed, its, checked.ideal)
+            except (RuntimeError, MemoryError, BuildError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                break
+            fits = i + 1
             sink(Note(text=f"coordinate check, {checked.table.name}: width {show_width(width)} done"))
+    if fits < len(ordered):
+        free_memory()
+        if fits < 2:
+            raise ConfigError(
+                f"the memory does not hold a coordinate check of width {show_width(ordered[fits])}, and it needs at "
+                "least two widths: choose smaller ones, or smaller batches"
+            )
+        check = coordinate_check(
+            build_or_task,
+            widths=ordered[:fits],
+            base_width=base_width,
+            parameterization=parameterization,
+            optimizer=optimizer,
+            lr=lr,
+            steps=steps,
+            seeds=seeds,
+            batch=batch,
+            loss=loss,
+            example=example,
+            plan=plan,
+            overrides=overrides,
+            device=device,
+        )
+        return replace(check, left_out=(*map(width_key, ordered[fits:]), *check.left_out))
     regime = checked.regime
     expected = measured.expected(checked.ideal, without_growth(regime))
     smallest = None if checked.smallest_right is None else (checked.plans[0], checked.smallest_right)

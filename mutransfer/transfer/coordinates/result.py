@@ -38,6 +38,7 @@ class CoordinateCheck:
     diverged: tuple[WidthKey, ...]  # widths at which an activation was not finite
     offenders: tuple[Offender, ...]  # causes of what does not scale, first things first
     limits: tuple[str, ...] = ()  # sentences on what is off by right, with theory's exponent: no failures
+    left_out: tuple[WidthKey, ...] = ()  # widths that the memory did not hold
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -49,6 +50,14 @@ class CoordinateCheck:
         if symptoms := self.symptoms:
             sentences.append(("in consequence, " if self.offenders else "") + "; ".join(symptoms))
         return tuple(sentences)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what the check does not say."""
+        if not self.left_out:
+            return ()
+        which = ", ".join(map(str, self.left_out))
+        return (f"the memory does not hold width {self.left_out[0]}: left out of the coordinate check is {which}",)
 
     @property
     def symptoms(self) -> tuple[str, ...]:
