@@ -52,6 +52,22 @@ class Shrinks(nn.Module):
         return self.last(self.hidden(h / torch.tensor(h.detach().numpy() ** 2).sum(-1, keepdim=True)))
 
 
+class Tied(nn.Module):
+    """Scores by the embedding, which is in what they read: at initialisation they fade less than n^-1/2."""
+
+    def __init__(self, width, bias, hidden, normed):
+        super().__init__()
+        self.tokens = nn.Embedding(16, width)
+        self.hidden = nn.Linear(width, width) if hidden else None
+        self.norm = nn.LayerNorm(width) if normed else nn.Identity()
+        self.head = nn.Linear(width, 16, bias=bias)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, x):
+        h = self.tokens(x)
+        return self.head(self.norm(h if self.hidden is None else h + self.hidden(h)))
+
+
 def found(build, plan, table="mup"):
     builds = Builds(build, base=BASE, target=plan.width)
     return measure_plan(builds, plan, rules.parameterization(table), observe(builds, X))
@@ -72,6 +88,20 @@ def test_right_plans_are_as_the_table_predicts(table, optimizer):
     assert plan.measurement.startswith("measured at widths 64, 128, 256")
     assert plan.measurement.endswith("as the table predicts")
     assert plan.measurement in str(plan).splitlines()[0]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(
+    ("bias", "hidden", "normed"), [(True, True, True), (True, False, True), (False, True, True), (True, True, False)]
+)
+def test_a_tied_readout_may_find_its_embedding_with_a_bias_of_its_own_or_without(bias, hidden, normed, optimizer):
+    def build(width):
+        return Tied(width, bias, hidden, normed)
+
+    tokens = torch.arange(16)[None]
+    plan = mt.Plan.infer(build, width=WIDTH, base_width=BASE, optimizer=optimizer, example=tokens)
+    assert plan.sites["head"].factor == BASE / WIDTH
+    assert plan.measurement.endswith("as the table predicts")
 
 
 BROKEN = {

@@ -64,9 +64,8 @@ class Expected:
         inner = self.handed_on.get(module, module)
         if inner in self.readouts:
             # A tied readout may find the very embedding that it multiplies in its input: a sum of n squares.
-            tied = not roles_of(inner, self.plan)
             logits = self._logits_at_init(inner, regime)
-            return logits, logits + (0.5 if tied else 0.0)
+            return logits, logits + (0.5 if self._is_tied(inner) else 0.0)
         faint = self.faint().get(module)
         return (0.0, 0.0) if faint is None else (min(faint, 0.0), 0.0)
 
@@ -95,9 +94,13 @@ class Expected:
         return regime.logits_at_init * math.log(grown[0]) / math.log(self.growth)
 
     def _updated(self, module: str) -> set[Role]:
-        if module in self.readouts and not roles_of(module, self.plan):  # a tied one
+        if module in self.readouts and self._is_tied(module):
             return {Role.OUTPUT}
         return roles_of(module, self.plan) - {Role.SCALAR}
+
+    def _is_tied(self, readout: str) -> bool:
+        """Whether its weight belongs to another module; a bias may be its own."""
+        return Role.OUTPUT not in roles_of(readout, self.plan)
 
 
 def without_growth(regime: Regime | None) -> Regime | None:
