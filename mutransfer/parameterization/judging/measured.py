@@ -37,6 +37,7 @@ class Measurements:
         self._readouts: set[str] = set()
         self._last_dims: dict[str, set[int]] = {}
         self._first_dims: dict[str, set[int]] = {}
+        self._entries: dict[str, set[int]] = {}
 
     def add(self, at: int, steps: FirstSteps, plan: Plan, ideal: Plan) -> None:
         """Take in one seed's steps at ``widths[at]`` under ``plan``; ``ideal``: any plan whose roles are right."""
@@ -51,6 +52,7 @@ class Measurements:
                         self.diverged.append(self.widths[at])
         owners = {owner(name) for name in ideal}
         for module, output in steps.outputs.items():
+            self._entries.setdefault(module, set()).add(output.numel())
             if output.ndim:
                 self._first_dims.setdefault(module, set()).add(output.shape[0])
                 self._last_dims.setdefault(module, set()).add(output.shape[-1])
@@ -101,7 +103,8 @@ class Measurements:
     def expected(self, plan: Plan, regime: Regime | None) -> Expected:
         """The powers that ``regime`` expects of the modules that were measured."""
         growth = self.sizes[-1] / width_size(plan.base_width)
-        return Expected(plan, regime, self._handed_on, frozenset(self._readouts), growth)
+        finite = frozenset(module for module, counts in self._entries.items() if len(counts) == 1)
+        return Expected(plan, regime, self._handed_on, frozenset(self._readouts), finite, growth)
 
     def _add(self, step: int, quantity: Quantity, name: str, at: int, value: float) -> None:
         self._names.setdefault((step, quantity), {})[name] = None
