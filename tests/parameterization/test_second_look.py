@@ -143,6 +143,34 @@ def test_what_does_not_grow_starts_as_faint_as_a_readout(finish):
     assert plan.measurement.endswith("as the table predicts")
 
 
+def tokens(width):
+    return nn.Sequential(nn.Embedding(256, width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 16))
+
+
+def pixels(width):
+    first, hidden = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 1)
+    return nn.Sequential(first, nn.ReLU(), hidden, nn.ReLU(), nn.Conv2d(width, 16, 1))
+
+
+MANY = {
+    "tokens": (tokens, "1.weight", torch.arange(256)),
+    "sequences": (tokens, "1.weight", torch.arange(256).view(16, 16)),
+    "pixels": (pixels, "2.weight", torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))),
+}
+
+
+@pytest.mark.parametrize("case", MANY)
+def test_updates_of_one_among_many_examples_are_no_alarm_and_a_wrong_rate_is(case):
+    build, which, example = MANY[case]
+    settings = {"width": WIDTH, "base_width": BASE, "optimizer": "adam", "example": example}
+    plan = mt.Plan.infer(build, **settings)
+    assert plan.measurement.endswith("as the table predicts")
+    builds = Builds(build, base=BASE, target=WIDTH)
+    wrong = changed(plan, which, lr_mult=-1.0)
+    offenders = measure_plan(builds, wrong, rules.parameterization("mup"), observe(builds, example)).offenders
+    assert [o.where for o in offenders] == [which]
+
+
 BROKEN = {
     "hidden init": ("2.weight", {"init_mult": 0.5}),
     "hidden init, the other way": ("4.weight", {"init_mult": -0.5}),

@@ -22,7 +22,7 @@ import torch
 import mutransfer as mt
 from experiments.model_zoo.wild.check import OPTIMIZERS, Row, slopes
 from experiments.model_zoo.wild.rows import ROWS
-from experiments.model_zoo.wild.verdict import cells, COLUMNS
+from experiments.model_zoo.wild.verdict import COLUMNS, cells
 from experiments.pages import markdown, write_between
 from mutransfer.errors import MutransferError
 

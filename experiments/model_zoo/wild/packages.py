@@ -31,7 +31,13 @@ def _x_decoder(width: int) -> nn.Module:
     from x_transformers import Decoder, TransformerWrapper
 
     layers = Decoder(
-        dim=width, depth=2, heads=width // 8, attn_dim_head=8, ff_mult=2, rotary_pos_emb=True, ff_glu=True,
+        dim=width,
+        depth=2,
+        heads=width // 8,
+        attn_dim_head=8,
+        ff_mult=2,
+        rotary_pos_emb=True,
+        ff_glu=True,
         use_rmsnorm=True,
     )
     return TransformerWrapper(num_tokens=VOCABULARY, max_seq_len=CONTEXT, attn_layers=layers)
@@ -41,7 +47,9 @@ def _x_encoder(width: int) -> nn.Module:
     """Cosine attention with a learned scale and relative positions."""
     from x_transformers import Encoder, TransformerWrapper
 
-    layers = Encoder(dim=width, depth=2, heads=4, attn_dim_head=width // 4, ff_mult=2, rel_pos_bias=True, attn_qk_norm=True)
+    layers = Encoder(
+        dim=width, depth=2, heads=4, attn_dim_head=width // 4, ff_mult=2, rel_pos_bias=True, attn_qk_norm=True
+    )
     return TransformerWrapper(num_tokens=VOCABULARY, max_seq_len=CONTEXT, attn_layers=layers)
 
 
@@ -68,8 +76,15 @@ def _lora(width: int) -> nn.Module:
     import transformers
 
     config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, head_dim=8,
-        num_attention_heads=width // 8, num_key_value_heads=width // 8, max_position_embeddings=32, use_cache=False,
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        head_dim=8,
+        num_attention_heads=width // 8,
+        num_key_value_heads=width // 8,
+        max_position_embeddings=32,
+        use_cache=False,
     )
     lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "up_proj"], lora_dropout=0.0)
     return peft.get_peft_model(transformers.LlamaForCausalLM(config), lora)
@@ -89,8 +104,13 @@ class _Mixture(nn.Module):
         self.tokens = nn.Embedding(VOCABULARY, width)
         self.norm = nn.LayerNorm(width)
         self.moe = MoE(
-            dim=width, num_experts=4, hidden_dim=2 * width, second_policy_train="all", second_policy_eval="all",
-            capacity_factor_train=4.0, capacity_factor_eval=4.0,
+            dim=width,
+            num_experts=4,
+            hidden_dim=2 * width,
+            second_policy_train="all",
+            second_policy_eval="all",
+            capacity_factor_train=4.0,
+            capacity_factor_eval=4.0,
         )
         self.head = nn.Linear(width, VOCABULARY)
 

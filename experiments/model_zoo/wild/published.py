@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from experiments.model_zoo.wild.check import Row
 from experiments.model_zoo.wild.packages import guess, tokens
-from experiments.model_zoo.wild.text import BATCH, CONTEXT, VOCABULARY
+from experiments.model_zoo.wild.text import VOCABULARY
 
 CLASSES = 8
 
@@ -127,9 +128,7 @@ class FTTransformer(nn.Module):
         self.weight = nn.Parameter(torch.empty(6, width).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(6, width).uniform_(-bound, bound))
         self.cls = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
-        layer = nn.TransformerEncoderLayer(
-            width, width // 8, 2 * width, dropout=0.0, batch_first=True, norm_first=True
-        )
+        layer = nn.TransformerEncoderLayer(width, width // 8, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
         self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, CLASSES)
 
@@ -179,9 +178,7 @@ class PointNet(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         sizes = [3, width, width, 4 * width]
-        layers = [
-            x for a, b in zip(sizes, sizes[1:], strict=False) for x in (nn.Conv1d(a, b, 1), nn.BatchNorm1d(b), nn.ReLU())
-        ]
+        layers = [x for a, b in pairwise(sizes) for x in (nn.Conv1d(a, b, 1), nn.BatchNorm1d(b), nn.ReLU())]
         self.points = nn.Sequential(*layers)
         self.head = nn.Sequential(
             nn.Linear(4 * width, 2 * width), nn.BatchNorm1d(2 * width), nn.ReLU(), nn.Linear(2 * width, CLASSES)

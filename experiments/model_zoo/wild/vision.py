@@ -91,8 +91,14 @@ def _convnext(models: Any, width: int) -> nn.Module:
 
 def _swin(models: Any, width: int) -> nn.Module:
     return models.SwinTransformer(
-        patch_size=[2, 2], embed_dim=width, depths=[2, 2], num_heads=[width // 8, width // 4], window_size=[4, 4],
-        stochastic_depth_prob=0.0, num_classes=CLASSES, mlp_ratio=2.0,
+        patch_size=[2, 2],
+        embed_dim=width,
+        depths=[2, 2],
+        num_heads=[width // 8, width // 4],
+        window_size=[4, 4],
+        stochastic_depth_prob=0.0,
+        num_classes=CLASSES,
+        mlp_ratio=2.0,
     )
 
 
@@ -180,19 +186,26 @@ def _hf_vision(width: int) -> nn.Module:
     import transformers
 
     config = transformers.Dinov2Config(
-        hidden_size=width, num_hidden_layers=2, num_attention_heads=width // 8, mlp_ratio=2, image_size=16,
-        patch_size=4, num_labels=CLASSES, drop_path_rate=0.0,
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=width // 8,
+        mlp_ratio=2,
+        image_size=16,
+        patch_size=4,
+        num_labels=CLASSES,
+        drop_path_rate=0.0,
     )
     return transformers.Dinov2ForImageClassification(config)
 
 
 _VIT = {"num_classes": CLASSES, "depth": 2}
 
+
 def _resnet(width: int) -> nn.Module:
     from timm.models.resnet import Bottleneck, ResNet
 
     return ResNet(
-        Bottleneck, (1, 1, 1, 1), num_classes=CLASSES, stem_width=width, channels=(width,) * 4, base_width=64
+        Bottleneck, (1, 1, 1, 1), num_classes=CLASSES, stem_width=width, stem_type="deep", channels=(width,) * 4
     )
 
 
@@ -207,30 +220,103 @@ VISION: dict[str, Row] = {
     "torchvision-swin": _torchvision(_swin),
     "torchvision-shufflenet": _torchvision(_shufflenet),
     "torchvision-vgg": _torchvision(_vgg),
-    "timm-mixer": _timm(lambda w: ("MlpMixer", {
-        "num_classes": CLASSES, "img_size": 16, "patch_size": 4, "num_blocks": 2, "embed_dim": w, "mlp_ratio": (0.5, 2)})),
-    "timm-xcit": _timm(lambda w: ("Xcit", {
-        "img_size": 16, "patch_size": 8, "num_classes": CLASSES, "embed_dim": w, "depth": 2, "num_heads": w // 8,
-        "mlp_ratio": 2, "eta": 1.0})),
-    "timm-convmixer": _timm(lambda w: ("ConvMixer", {
-        "dim": w, "depth": 2, "kernel_size": 3, "patch_size": 4, "num_classes": CLASSES})),
-    "timm-beit": _timm(lambda w: ("Beit", {
-        "img_size": 16, "patch_size": 4, "num_classes": CLASSES, "embed_dim": w, "depth": 2, "num_heads": w // 8,
-        "mlp_ratio": 2, "init_values": 1.0})),
-    "timm-cait": _timm(lambda w: ("Cait", {
-        "img_size": 16, "patch_size": 4, "num_classes": CLASSES, "embed_dim": w, "depth": 2, "num_heads": w // 8,
-        "mlp_ratio": 2, "init_values": 1.0})),
-    "timm-poolformer": _timm(lambda w: ("MetaFormer", {
-        "num_classes": CLASSES, "depths": (1, 1), "dims": (w, 2 * w)}), inputs=partial(images, side=32)),
+    "timm-mixer": _timm(
+        lambda w: (
+            "MlpMixer",
+            {
+                "num_classes": CLASSES,
+                "img_size": 16,
+                "patch_size": 4,
+                "num_blocks": 2,
+                "embed_dim": w,
+                "mlp_ratio": (0.5, 2),
+            },
+        )
+    ),
+    "timm-xcit": _timm(
+        lambda w: (
+            "Xcit",
+            {
+                "img_size": 16,
+                "patch_size": 8,
+                "num_classes": CLASSES,
+                "embed_dim": w,
+                "depth": 2,
+                "num_heads": w // 8,
+                "mlp_ratio": 2,
+                "eta": 1.0,
+            },
+        )
+    ),
+    "timm-convmixer": _timm(
+        lambda w: ("ConvMixer", {"dim": w, "depth": 2, "kernel_size": 3, "patch_size": 4, "num_classes": CLASSES})
+    ),
+    "timm-beit": _timm(
+        lambda w: (
+            "Beit",
+            {
+                "img_size": 16,
+                "patch_size": 4,
+                "num_classes": CLASSES,
+                "embed_dim": w,
+                "depth": 2,
+                "num_heads": w // 8,
+                "mlp_ratio": 2,
+                "init_values": 1.0,
+            },
+        )
+    ),
+    "timm-cait": _timm(
+        lambda w: (
+            "Cait",
+            {
+                "img_size": 16,
+                "patch_size": 4,
+                "num_classes": CLASSES,
+                "embed_dim": w,
+                "depth": 2,
+                "num_heads": w // 8,
+                "mlp_ratio": 2,
+                "init_values": 1.0,
+            },
+        )
+    ),
+    "timm-poolformer": _timm(
+        lambda w: ("MetaFormer", {"num_classes": CLASSES, "depths": (1, 1), "dims": (w, 2 * w)}),
+        inputs=partial(images, side=32),
+    ),
     "dinov2": Row(build=_hf_vision, inputs=images, loss=classify, source="transformers"),
-    "vit-pytorch-simple-vit": _vit_pytorch("simple_vit", "SimpleViT", lambda w: _VIT | {
-        "image_size": 16, "patch_size": 4, "dim": w, "heads": w // 8, "dim_head": 8, "mlp_dim": 2 * w}),
-    "vit-pytorch-cct": _vit_pytorch("cct", "CCT", lambda w: {
-        "img_size": 16, "embedding_dim": w, "n_conv_layers": 1, "num_layers": 2, "num_heads": w // 8, "mlp_ratio": 2.0,
-        "num_classes": CLASSES, "positional_embedding": "learnable", "dropout_rate": 0.0, "attention_dropout": 0.0,
-        "stochastic_depth_rate": 0.0}),
-    "vit-pytorch-deepvit": _vit_pytorch("deepvit", "DeepViT", lambda w: _VIT | {
-        "image_size": 16, "patch_size": 4, "dim": w, "heads": 4, "dim_head": w // 4, "mlp_dim": 2 * w}),
+    "vit-pytorch-simple-vit": _vit_pytorch(
+        "simple_vit",
+        "SimpleViT",
+        lambda w: (
+            _VIT | {"image_size": 16, "patch_size": 4, "dim": w, "heads": w // 8, "dim_head": 8, "mlp_dim": 2 * w}
+        ),
+    ),
+    "vit-pytorch-cct": _vit_pytorch(
+        "cct",
+        "CCT",
+        lambda w: {
+            "img_size": 16,
+            "embedding_dim": w,
+            "n_conv_layers": 1,
+            "num_layers": 2,
+            "num_heads": w // 8,
+            "mlp_ratio": 2.0,
+            "num_classes": CLASSES,
+            "positional_embedding": "learnable",
+            "dropout_rate": 0.0,
+            "attention_dropout": 0.0,
+            "stochastic_depth_rate": 0.0,
+        },
+    ),
+    "vit-pytorch-deepvit": _vit_pytorch(
+        "deepvit",
+        "DeepViT",
+        lambda w: (
+            _VIT | {"image_size": 16, "patch_size": 4, "dim": w, "heads": 4, "dim_head": w // 4, "mlp_dim": 2 * w}
+        ),
+    ),
     "diffusers-unet2d": _diffusers("UNet2DModel", _unet, base=16),
     "diffusers-unet-with-text": _diffusers("UNet2DConditionModel", _unet_with_text, _noisy_with_text, base=16),
     "diffusers-dit": _diffusers("DiTTransformer2DModel", _dit, _noisy_of_a_class),

@@ -178,6 +178,7 @@ def _offenders(
         attention=0.5 - table.attention if logits else None,
         fades=_has_faint_sources(plan, traces),
         early=(0.0, math.inf if traces.base.attention else FAINTER),
+        unaligned=measured.unaligned(),
         bounded=0.0,
         slack=1.0 if sure else DOUBT,
     ).offenders()

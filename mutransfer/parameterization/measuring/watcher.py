@@ -136,7 +136,7 @@ def _without_bias(output: Tensor, own: Mapping[str, Tensor]) -> Tensor:
     if bias is not None and bias.ndim == 1:
         channels = output.ndim + 1 - max(2, *(p.ndim for p in own.values()))
         for dim in (channels, output.ndim - 1):
-            if 0 <= dim and output.shape[dim] == len(bias):
+            if dim >= 0 and output.shape[dim] == len(bias):
                 return output.float().movedim(dim, -1) - bias.float()
     rows = output.float().flatten(0, -2)
     return rows - rows.mean(dim=0)
