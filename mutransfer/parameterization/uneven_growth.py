@@ -32,6 +32,8 @@ def warn_of_uneven_growth(builds: Builds, surveyed: ModelSurvey, recipe: Recipe,
         if not _constant_beside_a_bias(builds, surveyed, name, count, example):
             warnings.warn(_of_fixed_columns(name, count, surveyed.parameters[name]), stacklevel=4)
     if recipe.family is Family.SGD and same_training(recipe.table, MUP, optimizer="sgd"):
+        for name, count in _split(surveyed):
+            warnings.warn(_of_fixed_outputs(name, count, surveyed.parameters[name]), stacklevel=4)
         _warn_of_growth_apart({n: p for n, p in surveyed.parameters.items() if n not in mixed})
 
 
@@ -47,6 +49,16 @@ def _mixed(surveyed: ModelSurvey) -> Iterator[tuple[str, int]]:
         for sizes in _sizes(parameter, "fan_in"):
             fixed = _constant_part(sizes, surveyed.widths)
             if fixed > 0 and sizes not in made:
+                yield name, fixed
+
+
+def _split(surveyed: ModelSurvey) -> Iterator[tuple[str, int]]:
+    """Hidden matrices that put out a number of fixed features beside growing ones, which no layer reads together."""
+    read = {sizes for p in surveyed.parameters.values() for sizes in _sizes(p, "fan_in")}
+    for name, parameter in surveyed.parameters.items():
+        for sizes in _sizes(parameter, "fan_out") if parameter.role is Role.HIDDEN else ():
+            fixed = _constant_part(sizes, surveyed.widths)
+            if fixed > 0 and sizes not in read:
                 yield name, fixed
 
 
@@ -73,6 +85,16 @@ def _of_fixed_columns(name: str, count: int, parameter: Parameter) -> str:
         "fades like n^-1/2 at initialisation, and since one tensor has one learning rate, they are learned at n^-1 of "
         "the rate that an input weight has. Split it: one layer for the growing features and another, without bias, "
         f"for the {count} fixed ones, whose outputs are added"
+    )
+
+
+def _of_fixed_outputs(name: str, count: int, parameter: Parameter) -> str:
+    return (
+        f"{owner(name)}: {name} puts out {count} fixed features beside growing ones (shapes {parameter.shapes[0]} -> "
+        f"{parameter.shapes[1]}) and is planned as {parameter.role} as a whole. The fixed ones' gradient is a sum over "
+        "all that grows behind them, and since one tensor has one learning rate, what a step of SGD does to them grows "
+        "like n^+1/2. Split it into one layer for the growing features and another for the fixed ones, or take Adam or "
+        "AdamW, whose steps do not depend on the gradient's size"
     )
 
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mutransfer.parameterization.measuring.activations import activations, changes, evaluating, relative_changes, rms
+from mutransfer.parameterization.measuring.quantities import Quantity
+from mutransfer.parameterization.measuring.watcher import Watcher
 
 
 class Net(nn.Module):
@@ -143,3 +145,24 @@ def test_a_relative_change_does_not_depend_on_the_unit(factor, unit):
 def test_what_makes_a_weight_is_no_activation():
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4, bias=False)), nn.Linear(4, 2))
     assert set(activations(model, lambda: model(torch.ones(5, 3)))) == {"0", "1"}
+
+
+WITH_BIAS = {  # the same number of channels and positions: a size does not tell which is which
+    "linear": (lambda: nn.Linear(3, 6), (4, 6, 3)),
+    "convolution": (lambda: nn.Conv1d(3, 6, 1), (4, 3, 6)),
+    "convolution of one example": (lambda: nn.Conv1d(3, 6, 1), (3, 6)),
+    "of images": (lambda: nn.Conv2d(3, 6, 3, padding=1), (4, 3, 6, 6)),
+    "transposed": (lambda: nn.ConvTranspose1d(3, 6, 1), (4, 3, 6)),
+    "under weight norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 6, 1)), (4, 3, 6)),
+}
+
+
+@pytest.mark.parametrize("case", WITH_BIAS)
+def test_a_spread_is_the_output_without_its_bias_wherever_channels_are(case):
+    make, shape = WITH_BIAS[case]
+    torch.manual_seed(0)
+    layer, x = make(), torch.randn(shape)
+    nn.init.uniform_(layer.bias, 10, 20)
+    spread = Watcher(layer, lambda m: m(x).sum(), attention=False).at_start(layer)[Quantity.SPREAD]["model"]
+    nn.init.zeros_(layer.bias)
+    assert float(spread) == pytest.approx(rms(layer(x).detach()), rel=1e-5)

@@ -52,6 +52,54 @@ class Shrinks(nn.Module):
         return self.last(self.hidden(h / torch.tensor(h.detach().numpy() ** 2).sum(-1, keepdim=True)))
 
 
+class Tied(nn.Module):
+    """Scores by the embedding, which is in what they read: at initialisation they fade less than n^-1/2."""
+
+    def __init__(self, width, bias, hidden, normed):
+        super().__init__()
+        self.tokens = nn.Embedding(16, width)
+        self.hidden = nn.Linear(width, width) if hidden else None
+        self.norm = nn.LayerNorm(width) if normed else nn.Identity()
+        self.head = nn.Linear(width, 16, bias=bias)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, x):
+        h = self.tokens(x)
+        return self.head(self.norm(h if self.hidden is None else h + self.hidden(h)))
+
+
+class Finished(nn.Module):
+    """A readout, or an average, within a module that adds or multiplies numbers of its own, which do not grow."""
+
+    def __init__(self, width, finish):
+        super().__init__()
+        self.first, self.hidden = nn.Linear(8, width), nn.Linear(width, width)
+        self.last = Finish(width, finish)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.hidden(torch.relu(self.first(x)))))
+
+
+class Finish(nn.Module):
+    def __init__(self, width, finish):
+        super().__init__()
+        made = width if "heads" in finish else 4
+        self.linear, self.own = nn.Linear(width, made, bias=False), nn.Parameter(torch.ones(4))
+        self.finish = FINISHES[finish]
+
+    def forward(self, h):
+        return self.finish(self.linear(h), self.own)
+
+
+FINISHES = {
+    "a bias after neighbours are mixed": lambda y, own: y.roll(1, 0) + y + own - 1,
+    "a learned temperature": lambda y, own: y * own[0],
+    "a gain by class": lambda y, own: y * own,
+    "the average of examples taken off": lambda y, own: y - y.mean(0) * own,
+    "an average over heads": lambda y, own: y.unflatten(-1, (-1, 4)).mean(1) * own,
+}
+
+
 def found(build, plan, table="mup"):
     builds = Builds(build, base=BASE, target=plan.width)
     return measure_plan(builds, plan, rules.parameterization(table), observe(builds, X))
@@ -72,6 +120,55 @@ def test_right_plans_are_as_the_table_predicts(table, optimizer):
     assert plan.measurement.startswith("measured at widths 64, 128, 256")
     assert plan.measurement.endswith("as the table predicts")
     assert plan.measurement in str(plan).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("bias", "hidden", "normed"), [(True, True, True), (True, False, True), (False, True, True), (True, True, False)]
+)
+def test_a_tied_readout_may_find_its_embedding_with_a_bias_of_its_own_or_without(bias, hidden, normed):
+    def build(width):
+        return Tied(width, bias, hidden, normed)
+
+    tokens = torch.arange(16)[None]
+    plan = mt.Plan.infer(build, width=WIDTH, base_width=BASE, example=tokens)
+    assert plan.sites["head"].factor == BASE / WIDTH
+    assert plan.measurement.endswith("as the table predicts")
+
+
+@pytest.mark.parametrize("finish", FINISHES)
+def test_what_does_not_grow_starts_as_faint_as_a_readout(finish):
+    plan = mt.Plan.infer(lambda width: Finished(width, finish), width=WIDTH, base_width=BASE, example=X)
+    assert plan["last.linear.weight"].role is (mt.Role.HIDDEN if "heads" in finish else mt.Role.OUTPUT)
+    assert plan["last.own"].role is mt.Role.SCALAR
+    assert plan.measurement.endswith("as the table predicts")
+
+
+def tokens(width):
+    return nn.Sequential(nn.Embedding(256, width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 16))
+
+
+def pixels(width):
+    first, hidden = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 1)
+    return nn.Sequential(first, nn.ReLU(), hidden, nn.ReLU(), nn.Conv2d(width, 16, 1))
+
+
+MANY = {
+    "tokens": (tokens, "1.weight", torch.arange(256)),
+    "sequences": (tokens, "1.weight", torch.arange(256).view(16, 16)),
+    "pixels": (pixels, "2.weight", torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))),
+}
+
+
+@pytest.mark.parametrize("case", MANY)
+def test_updates_of_one_among_many_examples_are_no_alarm_and_a_wrong_rate_is(case):
+    build, which, example = MANY[case]
+    settings = {"width": WIDTH, "base_width": BASE, "optimizer": "adam", "example": example}
+    plan = mt.Plan.infer(build, **settings)
+    assert plan.measurement.endswith("as the table predicts")
+    builds = Builds(build, base=BASE, target=WIDTH)
+    wrong = changed(plan, which, lr_mult=-1.0)
+    offenders = measure_plan(builds, wrong, rules.parameterization("mup"), observe(builds, example)).offenders
+    assert [o.where for o in offenders] == [which]
 
 
 BROKEN = {

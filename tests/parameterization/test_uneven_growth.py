@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mutransfer import param_groups, parameterize
+from mutransfer import apply, param_groups, parameterize
 from mutransfer.parameterization.plan import Plan
 
 from .models import mlp, two_widths
@@ -172,3 +172,80 @@ def test_the_change_of_features_before_a_layer_that_narrows_grows_as_told():
 
     m = 4.0
     assert change(1024) / change(256) == pytest.approx((m**1.5 / m) ** 0.5, rel=0.1)
+
+
+class Fused(nn.Module):
+    """One layer makes ``count`` fixed features and growing ones, which are read apart, or all of them together."""
+
+    def __init__(self, width, count=4, grown=1, together=False):
+        super().__init__()
+        self.inward, self.fused = nn.Linear(15, width), nn.Linear(width, grown * width + count)
+        self.sizes = (grown * width, count)
+        self.back = nn.Linear(sum(self.sizes), width) if together else None
+        self.wide, self.narrow = nn.Linear(grown * width, width), nn.Linear(count, width)
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x):
+        made = self.fused(torch.relu(self.inward(x)))
+        if self.back is not None:
+            return self.head(self.back(made))
+        grown, fixed = made.split(self.sizes, -1)
+        return self.head(self.wide(grown) + self.narrow(fixed))
+
+
+class FusedKeys(nn.Module):
+    """Queries of growing many heads, one head of keys and one of values, by one layer."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.inward, self.qkv, self.out = nn.Linear(15, width), nn.Linear(width, width + 8), nn.Linear(width, 3)
+
+    def forward(self, x):
+        q, k, v = self.qkv(self.inward(x)).split([self.out.in_features, 4, 4], -1)
+        q, k, v = q.unflatten(-1, (-1, 4))[None].transpose(1, 2), k[None, None], v[None, None]
+        return self.out(F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1))
+
+
+FIXED_OUTPUTS = {
+    "a few": (Fused, 4),
+    "as many as the base is wide": (partial(Fused, count=16), 16),
+    "beside twice the width": (partial(Fused, count=3, grown=2), 3),
+    "one head of keys and values": (FusedKeys, 8),
+}
+
+
+@pytest.mark.parametrize("case", FIXED_OUTPUTS)
+def test_fixed_outputs_beside_growing_ones_are_told_under_sgd(case):
+    build, count = FIXED_OUTPUTS[case]
+    under = {o: [t for t in told(build, optimizer=o, example=X) if "puts out" in t] for o in ("sgd", "adam")}
+    assert len(under["sgd"]) == 1
+    assert f"puts out {count} fixed features" in under["sgd"][0]
+    assert "n^+1/2" in under["sgd"][0]
+    assert not under["adam"]
+    assert not any("puts out" in t for t in told(build, parameterization="ntk", optimizer="sgd", example=X))
+
+
+def test_fixed_outputs_that_are_read_with_the_growing_ones_are_not_told():
+    assert not any("puts out" in t for t in told(partial(Fused, together=True), optimizer="sgd", example=X))
+
+
+def test_a_step_of_sgd_on_fixed_outputs_grows_as_it_is_told():
+    moved = [_moved(width) for width in (64, 1024)]
+    assert float(torch.log2(moved[1] / moved[0])) / 4 == pytest.approx(0.5, abs=0.15)
+
+
+def _moved(width, seeds=8):
+    """What a step does to the fixed outputs of Fused, on average."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plan = Plan.infer(Fused, width=width, base_width=16, optimizer="sgd", example=X, check=False)
+    squares = []
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        model = apply(Fused(width), plan)
+        inward = torch.relu(model.inward(X)).detach()
+        before = model.fused(inward).detach()
+        F.cross_entropy(model(X), torch.arange(6) % 3).backward()
+        torch.optim.SGD(param_groups(model, plan, lr=0.1)).step()
+        squares.append((model.fused(inward).detach() - before)[:, -4:].square().mean())
+    return torch.stack(squares).mean().sqrt()

@@ -20,14 +20,16 @@ from mutransfer.theory.rules import Role
 class Expected:
     """Powers of width that ``regime`` expects of the modules and parameters of ``plan``; None where it expects nothing.
 
-    ``readouts``: the modules whose output is the readout's, with what they hand on: themselves as a rule. ``growth``:
-    what the models' width, the one number that slopes are fitted against, grows by; fan_in may grow by another power.
+    ``readouts``: the modules whose output is the readout's, with what they hand on: themselves as a rule. ``finite``:
+    modules whose output does not grow. ``growth``: what the models' width, the one number that slopes are fitted
+    against, grows by; fan_in may grow by another power.
     """
 
     plan: Plan
     regime: Regime | None
     handed_on: Mapping[str, str]
     readouts: frozenset[str]
+    finite: frozenset[str] = frozenset()
     growth: float = 1.0
 
     def of(self, module: str, quantity: Quantity) -> float | None:
@@ -64,11 +66,12 @@ class Expected:
         inner = self.handed_on.get(module, module)
         if inner in self.readouts:
             # A tied readout may find the very embedding that it multiplies in its input: a sum of n squares.
-            tied = not roles_of(inner, self.plan)
             logits = self._logits_at_init(inner, regime)
-            return logits, logits + (0.5 if tied else 0.0)
-        faint = self.faint().get(module)
-        return (0.0, 0.0) if faint is None else (min(faint, 0.0), 0.0)
+            return logits, logits + (0.5 if self._is_tied(inner) else 0.0)
+        faint = self.faint().get(module, 0.0)
+        if module in self.finite:  # whatever it computes was made of growing features before, or is by itself
+            faint = min(faint, regime.logits_at_init)
+        return min(faint, 0.0), 0.0
 
     def faint(self) -> dict[str, float]:
         """Readouts and bottlenecks, which under mup are fainter before training than in it, with their power.
@@ -95,9 +98,13 @@ class Expected:
         return regime.logits_at_init * math.log(grown[0]) / math.log(self.growth)
 
     def _updated(self, module: str) -> set[Role]:
-        if module in self.readouts and not roles_of(module, self.plan):  # a tied one
+        if module in self.readouts and self._is_tied(module):
             return {Role.OUTPUT}
         return roles_of(module, self.plan) - {Role.SCALAR}
+
+    def _is_tied(self, readout: str) -> bool:
+        """Whether its weight belongs to another module; a bias may be its own."""
+        return Role.OUTPUT not in roles_of(readout, self.plan)
 
 
 def without_growth(regime: Regime | None) -> Regime | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mutransfer.intervals import Slope
 from mutransfer.parameterization.judging.causes import INIT, TITLES, UPDATE, Causes
@@ -54,6 +54,7 @@ class Judge:
     bounded: float = -math.inf  # the power up to which an update is no harm, whatever is expected
     early: tuple[float, float] = (EARLY, EARLY)  # by which an update may start fainter (Adam, SGD)
     eps_growth: float = EPS_GROWTH  # of eps over the gradient, where nothing is known against a plan's eps
+    unaligned: Mapping[str, float] = field(default_factory=dict)  # by how much more under Adam, where examples are many
 
     def offenders(self) -> list[Offender]:
         """Everything off at initialisation and in the first update, else eps; and decay."""
@@ -178,7 +179,9 @@ class Judge:
             expected = self.expected.update(name)
             suspect = self.causes.differs(name, *UPDATE)
             early = self.early[sgd] if sgd or not suspect else 0.0
-            early = max(early, 0.0 if suspect else -self._into(owner(name)))
+            early = max(
+                early, 0.0 if suspect else -self._into(owner(name)), 0.0 if sgd else self.unaligned.get(name, 0.0)
+            )
             low, high = (float("-inf"), 0.0) if expected is None else (expected - early, max(expected, self.bounded))
             power = excess(slope, low, high, self.slack * UPDATE_TOLERANCE, suspect=suspect)
             if sgd and (not power or owner(name) in self.routed):

@@ -181,6 +181,7 @@ def _offenders(
         logit_tolerance=TOLERANCE,
         fades=bool(faint_sources(plan, traces)),
         early=(0.0, math.inf if traces.base.attention else FAINTER),
+        unaligned=measured.unaligned(),
         bounded=0.0,
         slack=1.0 if sure else DOUBT,
     ).offenders()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from torch import Tensor
+
 from mutransfer.intervals import Slope, fit_slope
 from mutransfer.parameterization.judging.expected import Expected, handed_on, is_readout
 from mutransfer.parameterization.measuring.gradients import MOSTLY_ROUNDING
@@ -13,6 +15,7 @@ from mutransfer.parameterization.measuring.watcher import FirstSteps
 from mutransfer.parameterization.model.names import owner
 from mutransfer.parameterization.plan import Plan
 from mutransfer.theory.regimes import Regime
+from mutransfer.theory.rules import Role
 from mutransfer.widths import Width, beyond_base, width_size
 
 Rows = tuple[tuple[float, ...], ...]  # width -> seed
@@ -37,6 +40,8 @@ class Measurements:
         self._readouts: set[str] = set()
         self._last_dims: dict[str, set[int]] = {}
         self._first_dims: dict[str, set[int]] = {}
+        self._entries: dict[str, set[int]] = {}
+        self._terms: dict[str, dict[int, tuple[float, float]]] = {}
 
     def add(self, at: int, steps: FirstSteps, plan: Plan, ideal: Plan) -> None:
         """Take in one seed's steps at ``widths[at]`` under ``plan``; ``ideal``: any plan whose roles are right."""
@@ -49,8 +54,13 @@ class Measurements:
                     self._add(step, quantity, name, at, value)
                     if not math.isfinite(value):
                         self.diverged.append(self.widths[at])
+        for name, s in ideal.items():
+            output = steps.outputs.get(owner(name))
+            if output is not None and s.role in (Role.HIDDEN, Role.OUTPUT, Role.BOTTLENECK):
+                self._terms.setdefault(name, {})[at] = _terms(output, plan.shapes[name])
         owners = {owner(name) for name in ideal}
         for module, output in steps.outputs.items():
+            self._entries.setdefault(module, set()).add(output.numel())
             if output.ndim:
                 self._first_dims.setdefault(module, set()).add(output.shape[0])
                 self._last_dims.setdefault(module, set()).add(output.shape[-1])
@@ -101,7 +111,23 @@ class Measurements:
     def expected(self, plan: Plan, regime: Regime | None) -> Expected:
         """The powers that ``regime`` expects of the modules that were measured."""
         growth = self.sizes[-1] / width_size(plan.base_width)
-        return Expected(plan, regime, self._handed_on, frozenset(self._readouts), growth)
+        finite = frozenset(module for module, counts in self._entries.items() if len(counts) == 1)
+        return Expected(plan, regime, self._handed_on, frozenset(self._readouts), finite, growth)
+
+    def unaligned(self) -> dict[str, float]:
+        """Powers of width by which what a first step of Adam's kind does to one of many examples fades, by parameter.
+
+        Signs of a gradient over n entries: each of T examples has a share of T^-1/2 in the gradient, with which
+        (2 / pi T)^1/2 of them are aligned; the rest adds up at random, to n^-1/2.
+        """
+        ends = self._fitted[0], self._fitted[-1]
+        growth = math.log(self.sizes[ends[1]] / self.sizes[ends[0]])
+        found = {}
+        for name, terms in self._terms.items():
+            if all(end in terms for end in ends):
+                first, last = (2 / (math.pi * examples) + 1 / n for examples, n in (terms[end] for end in ends))
+                found[name] = max(math.log(first / last) / 2 / growth, 0.0)
+        return found
 
     def _add(self, step: int, quantity: Quantity, name: str, at: int, value: float) -> None:
         self._names.setdefault((step, quantity), {})[name] = None
@@ -110,6 +136,14 @@ class Measurements:
     def _slope(self, step: int, quantity: Quantity, name: str, predicted: float | None) -> Slope | None:
         rows = self._numbers[step, quantity, name]
         return fit_slope([self.sizes[i] for i in self._fitted], [rows[i] for i in self._fitted], predicted=predicted)
+
+
+def _terms(output: Tensor, shape: Sequence[int]) -> tuple[float, float]:
+    """How many examples a matrix of this shape made an output of, and how many terms each entry sums."""
+    if not output.ndim:
+        return 1.0, float(math.prod(shape))
+    channels = output.shape[max(output.ndim + 1 - max(2, len(shape)), 0)]  # in front of what a kernel slides over
+    return output.numel() / channels, math.prod(shape) / channels
 
 
 def _predicted(expected: Expected, module: str, quantity: Quantity, step: int) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -63,7 +63,7 @@ class Watcher:
         return {
             Quantity.SIZE: {path: root_mean_square(x) for path, x in outputs.items()},
             Quantity.SPREAD: {
-                path: root_mean_square(_without_bias(x, self.start.weights[path].get("bias")))
+                path: root_mean_square(_without_bias(x, self.start.weights[path]))
                 for path, x in outputs.items()
                 if x.ndim > 1
             },
@@ -127,7 +127,16 @@ def attention_logits(model: nn.Module, run: Callable[[nn.Module], object]) -> di
     return {path: (a.head_size, a.logits) for path, a in attention.items() if a.logits.shape[-1] > 1}
 
 
-def _without_bias(output: Tensor, bias: Tensor | None) -> Tensor:
-    """The output less its bias; where that is not known, less what is the same for all examples."""
+def _without_bias(output: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+    """The output less its bias; where that is not known, less what is the same for all examples.
+
+    ``own``: the module's parameters. Channels are in front of the dimensions that a kernel slides over.
+    """
+    bias = own.get("bias")
+    if bias is not None and bias.ndim == 1:
+        channels = output.ndim + 1 - max(2, *(p.ndim for p in own.values()))
+        for dim in (channels, output.ndim - 1):
+            if dim >= 0 and output.shape[dim] == len(bias):
+                return output.float().movedim(dim, -1) - bias.float()
     rows = output.float().flatten(0, -2)
-    return rows - (rows.mean(dim=0) if bias is None or bias.shape != rows.shape[1:] else bias.float())
+    return rows - rows.mean(dim=0)

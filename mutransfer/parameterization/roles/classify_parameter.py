@@ -109,7 +109,8 @@ def mark_bottlenecks(
             parameter = replace(
                 parameter,
                 role=Role.BOTTLENECK,
-                reason=f"{parameter.reason}; followed by growing matrices, so inside: init std 1/m_in",
+                reason=f"{parameter.reason}; followed by growing matrices, so inside: under mup its output, and what "
+                "only passes through it, starts like n^-1/2 and catches up",
             )
         followed = followed or parameter.role is Role.HIDDEN or parameter.role is Role.INPUT
         marked[name] = parameter
