@@ -183,6 +183,8 @@ class Plan(Mapping[str, Scaling]):
     def to_dict(self) -> dict[str, Any]:
         """All fields as values that JSON knows."""
         data = asdict(self)
+        if not self.measurement:
+            del data["measurement"]
         for path, site in self.sites.items():
             data["sites"][path]["mechanism"] = str(site.mechanism)
         return data
@@ -202,6 +204,5 @@ class Plan(Mapping[str, Scaling]):
     def __str__(self) -> str:
         widths = f"width {show_width(self.base_width)} -> {show_width(self.width)}"
         head = f"{self.parameterization} for {self.optimizer}, {self.form} form, {widths}"
-        if self.measurement:
-            head += f"; {self.measurement}"
-        return show(head, self.scalings, self.sites, self.shapes)
+        table = show(head, self.scalings, self.sites, self.shapes)
+        return f"{table}\n{self.measurement}" if self.measurement else table

@@ -69,7 +69,7 @@ class PlanMeasurement:
             return f"not measured: {self.reason}"
         listed = ", ".join(map(show_width, self.widths))
         found = "; ".join(map(sentence_for, grouped_by_cause(self.offenders)))
-        return f"measured at widths {listed} ({self.seeds} seeds): {found or 'as the table predicts'}"
+        return f"measured at widths {listed}: {found or 'as the table predicts'}"
 
 
 def measure_plan(builds: Builds, plan: Plan, table: Parameterization, traces: Traces | None) -> PlanMeasurement:
