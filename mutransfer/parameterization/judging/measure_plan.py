@@ -50,7 +50,7 @@ FAINTER = 0.25  # by a power of up to this a first update of SGD may be fainter;
 SEEDS = 2  # to begin with
 SURE = 0.999  # there are many slopes, and a plan is refused by one: the confidence of their intervals
 DOUBT = 0.5  # of the tolerance: from there on more seeds are asked
-LEAST_SEEDS, MOST_SEEDS = 8, 12  # where something seems off, whatever that takes, and within the time
+LEAST_SEEDS, MOST_SEEDS = 4, 12  # where something seems off, whatever that takes, and within the time
 
 log = logging.getLogger("mutransfer")
 
