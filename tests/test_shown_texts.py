@@ -51,6 +51,7 @@ def with_storage(tmp_path):
     return path
 
 
+@pytest.mark.filterwarnings("ignore:Query string argument")  # of SQLite, which ignores them
 def test_a_password_is_shown_nowhere_and_asked_for_again(with_storage, mutransfer, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     for args in (["tune", with_storage, "--out", folder], ["run", with_storage, "--out", folder, "--fresh"]):

@@ -85,8 +85,7 @@ def check_plan(folder: str | os.PathLike[str], plan: Plan) -> None:
     ...     _ = mt.save_plan(plan, folder)
     ...     mt.check_plan(folder, plan)  # silent: model.load_state_dict may follow
     """
-    saved = load_plan(folder).to_dict()
-    here = plan.to_dict()
+    saved, here = ({k: v for k, v in p.to_dict().items() if k != "measurement"} for p in (load_plan(folder), plan))
     # What follows from the choices differs with them: only where all choices agree is it news.
     choices = [key for key in here if not isinstance(here[key], dict) or key.endswith("width")]
     found = list(plan_differences({k: saved[k] for k in choices}, {k: here[k] for k in choices}))

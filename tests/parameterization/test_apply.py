@@ -206,3 +206,21 @@ def test_a_plan_read_from_a_file_is_as_good_as_the_one_written(tmp_path):
     x = torch.randn(2, 3, 6, 6)
     assert model(x).shape == (2, D_OUT)
     assert torch.equal(model(x), trained(x))
+
+
+def test_one_entry_that_a_truncated_draw_clamped_is_no_trained_model():
+    def build(width):
+        model = nn.Sequential(nn.Linear(8, width), nn.Linear(width, 2 * width))
+        nn.init.trunc_normal_(model[1].weight, std=0.02)
+        return model
+
+    plan = Plan.infer(build, width=128, base_width=32, check=False)
+    model = build(128)
+    with torch.no_grad():
+        model[1].weight[3, 5] = -2.0  # as rounding makes of it once in 2**24 entries: 10 % of the size of all
+    apply(model, plan)
+    trained = build(128)
+    with torch.no_grad():
+        trained[1].weight.mul_(1.2)
+    with pytest.raises(PlanError, match="not as the factory draws it"):
+        apply(trained, plan)

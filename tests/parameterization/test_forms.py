@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import mutransfer as mt
 from mutransfer.parameterization.groups.param_groups import param_groups
 from mutransfer.parameterization.wrapping.apply import parameterize
 from mutransfer.theory import rules
@@ -86,7 +87,8 @@ def test_with_eps_unscaled_the_forms_of_mup_part():
 
 def test_radam_would_part_the_forms_which_is_why_it_is_refused():
     # Its first steps are those of SGD, whose learning rates follow other powers.
-    ends = [trained("adam", torch.optim.RAdam, parameterization=form)[-1] for form in FORMS]
+    with mt.guard("off"):
+        ends = [trained("adam", torch.optim.RAdam, parameterization=form)[-1] for form in FORMS]
     assert max(ends) / min(ends) > 1.001
     with pytest.raises(rules.PlanError, match="no rule for optimizer 'radam'"):
         parameterize(mlp, width=64, base_width=4, optimizer="radam", check=False)

@@ -32,6 +32,7 @@ def test_mup_hidden_adam_lr_scales_as_one_over_width():
     assert lrs == {4: 2, 8: 1, 16: 1 / 2, 128: 1 / 16}
 
 
+@pytest.mark.filterwarnings("ignore:.*its input grows by.*SGD:UserWarning")  # said of widths that grow apart
 @pytest.mark.parametrize("name", ["sp", "ntk", "mf", "mup"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_a_plan_is_its_table_at_the_multipliers_of_each_parameter(name, optimizer):
@@ -50,6 +51,7 @@ def test_a_plan_is_its_table_at_the_multipliers_of_each_parameter(name, optimize
         assert scaling.eps_mult == (row.eps(*m) if family is Family.ADAM else 1)
 
 
+@pytest.mark.filterwarnings("ignore:.*its input grows by.*SGD:UserWarning")  # said of widths that grow apart
 def test_the_mlp_of_a_transformer_under_mup_reads_as_in_the_paper():
     base, width = {"d_model": 8, "d_ff": 16}, {"d_model": 16, "d_ff": 128}  # m = 2 and 8
     adam = Plan.infer(two_widths, width=width, base_width=base, check=False)
@@ -107,6 +109,7 @@ def test_as_is_leaves_a_tied_model_alone():
     ("build", "base", "width"),
     [(cnn, 8, 24), (TiedLM, 8, 40), (two_widths, {"d_model": 8, "d_ff": 16}, {"d_model": 24, "d_ff": 80})],
 )
+@pytest.mark.filterwarnings("ignore:.*its input grows by.*SGD:UserWarning")  # said of widths that grow apart
 def test_json_gives_the_same_plan_back(build, base, width, name):
     plan = Plan.infer(build, width=width, base_width=base, parameterization=name, check=False)
     again = Plan.from_json(plan.to_json())
@@ -132,7 +135,8 @@ def test_a_plan_prints_one_line_per_kind_of_layer_with_its_reason():
     build = lambda w: nn.Sequential(nn.Linear(6, w), *[nn.Linear(w, w) for _ in range(12)], nn.Linear(w, 3))  # noqa: E731
     lines = str(infer(build)).splitlines()
     assert lines[0] == "mup for adamw, forward form, width 8 -> 32"
-    assert len(lines) == 2 + 6
+    assert len(lines) == 2 + 6 + 1
+    assert lines[-1] == "measured at widths 32, 64, 128: as the table predicts"
     hidden = next(line for line in lines if line.startswith("{1..12}.weight"))
     assert "hidden" in hidden
     assert "32x32" in hidden

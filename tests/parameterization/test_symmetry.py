@@ -107,6 +107,7 @@ def test_multipliers_that_are_no_powers_of_two_agree_to_rounding(width, optimize
         assert other == pytest.approx(runs[0], rel=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:.*its input grows by.*SGD:UserWarning")  # said of widths that grow apart
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_forms_agree_where_widths_grow_apart(optimizer):
     widths = {"width": {"d_model": 16, "d_ff": 512}, "base_width": {"d_model": 4, "d_ff": 8}}  # m = 4 and 64

@@ -41,8 +41,8 @@ def beyond(
 ) -> tuple[dict[str, Measured], list[str]]:
     """The laws, held against what is drawn far from the base, with others in place of those that do not hold.
 
-    Also the names of the parameters whose size at the target stays unknown. Sizes at the target are kept where it was
-    drawn: few elements near the base tell them badly.
+    Also the names of the parameters whose size at the target stays unknown. Sizes at the target are kept where those
+    near the base tell them badly.
 
     Args:
         local: the parameters at the widths near the base where ``near`` was drawn.
@@ -70,7 +70,11 @@ def beyond(
         _draw(builds, widths, MANY_SEEDS + seed, far, off)
         _draw(builds, [builds.base], MANY_SEEDS + seed, near, off)
     off = doubtful(CERTAIN, SLACK)
-    at_target = {name: far[name].rms(0) for name in parameters} if widths == [builds.target] else {}
+    at_target: dict[str, float] = {}
+    for name, parameter in parameters.items() if widths == [builds.target] else ():
+        drawn_rms, slack = far[name].rms(0), SLACK + chance_deviation(prod(parameter.shapes[1]))
+        if drawn_rms and (name in off or _is_off(drawn_rms, laws[name], parameter, slack)):
+            at_target[name] = drawn_rms
     if not off:  # or out of reach: what is unknown goes on as it does near the base, if the user says so
         off = {name: parameter for name, parameter in random.items() if name not in laws}
         widths, far = [local.widths[1]], {name: near[name].of_width(1) for name in off}
@@ -83,6 +87,12 @@ def beyond(
             law = InitLaw(to_target=to_target)
             found[name] = Measured(law=law, base_rms=near[name].rms(0), target_rms=at_target.get(name))
     return found, lost
+
+
+def _is_off(drawn: float, found: Measured, parameter: Parameter, slack: float) -> bool:
+    """Whether the size at the target is not what the law makes of that at base, which few elements tell badly."""
+    base = found.base_rms
+    return not base or abs(math.log(drawn / (base * law_factor(found.law, parameter, 1)))) > slack
 
 
 def _far(builds: Builds, surveyed: ModelSurvey) -> list[Width]:

@@ -7,13 +7,15 @@ import sqlite3
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 
 
 def disk_trouble(error: BaseException | None, path: Path) -> str | None:
     """What is wrong with the disk or with ``path`` on it, if that is behind ``error``."""
-    if not path.exists() or (path.is_file() and not path.stat().st_size):  # SQLite makes an empty one again
-        return f"{path} has vanished"
+    gone = not path.exists() or (path.is_file() and not path.stat().st_size)  # SQLite makes an empty one again
     while error is not None:
+        if gone and (isinstance(error, sqlite3.Error) or (isinstance(error, OSError) and error.errno in _GONE)):
+            return f"{path} has vanished"
         if isinstance(error, OSError) and error.errno in _FULL:
             return f"the disk of {path} is full ({error.strerror})"
         if isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error):
