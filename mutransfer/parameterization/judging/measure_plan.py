@@ -7,7 +7,6 @@ what each parameter's own first update does, are compared with the powers of wid
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from mutransfer.parameterization.judging.judge import Judge
 from mutransfer.parameterization.judging.measured import Measurements
 from mutransfer.parameterization.judging.offenders import TOLERANCE, Offender, grouped_by_cause, sentence_for
 from mutransfer.parameterization.judging.small_models import at_width, small_widths, some_of_equal
-from mutransfer.parameterization.measuring.activations import evaluating, root_mean_square
+from mutransfer.parameterization.measuring.activations import evaluating
 from mutransfer.parameterization.measuring.first_update import measurable, take_step
 from mutransfer.parameterization.measuring.gradients import gradients_of, rounding_shares, trained
 from mutransfer.parameterization.measuring.probe_loss import probe_loss
@@ -51,8 +50,6 @@ SEEDS = 2  # to begin with
 SURE = 0.999  # there are many slopes, and a plan is refused by one: the confidence of their intervals
 DOUBT = 0.5  # of the tolerance: from there on more seeds are asked
 LEAST_SEEDS, MOST_SEEDS = 4, 12  # where something seems off, whatever that takes, and within the time
-
-log = logging.getLogger("mutransfer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +127,7 @@ def _one_seed(model: nn.Module, plan: Plan, example: Example, *, attention: bool
     watcher.note(0, watcher.at_start(model) | {Quantity.ROUNDING: rounding})
     if measurable(plan):
         take_step(parameters, gradients, plan)
-        sizes = {name: root_mean_square(g) for name, g in gradients.items()}
-        watcher.note(1, {Quantity.UPDATE: own_updates(model, watcher.start), Quantity.GRADIENT: sizes})
+        watcher.note(1, {Quantity.UPDATE: own_updates(model, watcher.start)})
     return watcher.steps_taken
 
 
